@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`. Each makes the environment in .venv if need be.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format docs clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+env: $(STAMP) ## make the environment in .venv
+
+# Spark reads conf/spark-defaults.conf of its own folder: so `.venv/bin/spark-submit jobs/...` finds Delta Lake.
+$(STAMP): constraints.txt setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or name yours with make PYTHON=..."; exit 1; }
+	@command -v java >/dev/null || [ -x "$$JAVA_HOME/bin/java" ] || { echo "A JDK 17 is needed: install it, or set JAVA_HOME."; exit 1; }
+	@echo "Making the environment in $(VENV) (once, some minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@spark=$$($(BIN)/python -c 'import pyspark; print(pyspark.__path__[0])') && mkdir -p $$spark/conf && \
+		ln -sfn $(CURDIR)/conf/spark/local.conf $$spark/conf/spark-defaults.conf
+	@touch $@
+
+demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder>; ARGS="..." goes to `vizrec demo`
+	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
+
+test: lint ## lint, types, import direction, then every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## style, format, types, import direction
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(STAMP) ## write docs/tables.md anew from the contracts
+	@$(BIN)/python -m vizrec_spark.app.document > docs/tables.md.new && mv docs/tables.md.new docs/tables.md
+
+clean: ## remove what runs left behind (not .venv)
+	@rm -rf work build dist *.egg-info spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,61 @@
+"""The one error tree. Each message says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+
+class VizrecError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    The command line prints the message of a ``VizrecError`` without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(VizrecError):
+    """A configuration that cannot be used: unknown key, wrong type, impossible value, unreadable file."""
+
+    exit_code = 2
+
+
+class InputError(VizrecError):
+    """A landing file, folder or column that the configuration names is missing or cannot be read."""
+
+    exit_code = 3
+
+
+class TableError(VizrecError):
+    """A table is missing, was written by a newer version, or breaks its contract."""
+
+    exit_code = 4
+
+
+class SessionError(VizrecError):
+    """The Spark session cannot do what the pipeline needs (Delta Lake missing, Java missing)."""
+
+    exit_code = 5
+
+
+class EncoderError(VizrecError):
+    """An encoder cannot be built: unknown model, unknown layer, weights that do not fit."""
+
+    exit_code = 6
+
+
+class WeightsUnavailable(EncoderError):
+    """Pretrained weights have to be downloaded and their host cannot be reached."""
+
+
+class ImageRefused(VizrecError):
+    """A picture that is not accepted.
+
+    Attributes: ``reason`` is the quarantine reason code, ``message`` the sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
+        return type(self), (self.reason, self.message)

@@ -1,0 +1,127 @@
+"""The only place that builds a Spark session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from vizrec_spark.errors import SessionError
+
+DELTA_PACKAGE = f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}"
+
+_DEFAULTS = {
+    "spark.jars.packages": DELTA_PACKAGE,
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # Pictures travel to Python in Arrow batches: bound them by bytes, not by rows alone.
+    "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
+    # One Python worker serves many tasks, so that a model is loaded once a worker and not once a task.
+    "spark.python.worker.reuse": "true",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+
+
+def submitted() -> bool:
+    """Whether spark-submit started this process, so that its JVM and its settings are already there."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """The session of this process, with Delta Lake on; `conf` (Spark settings) comes over the defaults.
+
+    Under ``spark-submit`` the JVM already runs, so Delta must have come with it (``--packages`` or a
+    properties file), and its flags win over the defaults. Started from Python, the JARs are resolved from
+    Maven Central on first use, and what the JVM prints goes to a file, so that a terminal stays readable.
+
+    Raises: SessionError when Java or Delta Lake is missing, or Spark does not start.
+    """
+    if not submitted() and not _java_found():
+        raise SessionError("Spark needs a Java runtime and found none: install a JDK 17 or set JAVA_HOME.")
+    # Workers must run this interpreter, which has the packages, not whatever `python3` is first on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in settings(conf or {}, _given_to_submit()).items():
+        builder = builder.config(key, value)
+    running = submitted() or SparkSession.getActiveSession() is not None
+    spark = builder.getOrCreate() if running else _start(builder)
+    _require_delta(spark)
+    return spark
+
+
+def settings(conf: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What to set on the session: the defaults, `conf` over them, less what spark-submit was `given`."""
+    return {key: value for key, value in {**_DEFAULTS, **conf}.items() if key not in given}
+
+
+def _given_to_submit() -> dict[str, str]:
+    """The settings of a process that spark-submit started: its flags and properties file."""
+    if not submitted():
+        return {}
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
+
+
+def _start(builder: SparkSession.Builder) -> SparkSession:
+    log = Path(tempfile.gettempdir()) / f"vizrec-spark-{os.getpid()}.log"
+    try:
+        with _output_to(log):
+            spark = builder.getOrCreate()
+    except Exception as error:
+        tail = log.read_text(errors="replace").strip().splitlines()[-5:]
+        raise SessionError(
+            f"Spark did not start: {_first_line(error)}\nThe end of its log, {log}:\n" + "\n".join(tail)
+        ) from error
+    return spark
+
+
+@contextmanager
+def _output_to(file: Path) -> Iterator[None]:
+    """While the body runs, what this process and the children that it starts print goes to `file`.
+
+    The JVM inherits the descriptors when it is started here, and keeps them.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with file.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    finally:
+        for original, descriptor in zip(saved, (1, 2), strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def _java_found() -> bool:
+    home = os.environ.get("JAVA_HOME")
+    return bool(shutil.which("java") or (home and shutil.which("java", path=f"{home}/bin")))
+
+
+def _require_delta(spark: SparkSession) -> None:
+    loader = spark._jvm.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]
+    try:
+        loader.loadClass("io.delta.sql.DeltaSparkSessionExtension")
+    except Exception as error:
+        raise SessionError(
+            "Delta Lake is not on Spark's class path. Start the job with "
+            f"`spark-submit --packages {DELTA_PACKAGE} ...` or "
+            "`spark-submit --properties-file conf/spark/local.conf ...`."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

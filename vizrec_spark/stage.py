@@ -1,0 +1,41 @@
+"""What every stage is: a name and a function that reads tables, calls transformations and writes tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from vizrec_spark.config import Config
+from vizrec_spark.tables import TableStore, Written
+
+log = logging.getLogger("vizrec")
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage is handed: the session, the validated configuration and the tables, stamped for this run."""
+
+    spark: SparkSession
+    config: Config
+    tables: TableStore
+    run_id: str
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did: the tables (or file) that it wrote, and sentences worth telling a person."""
+
+    written: Sequence[Written] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage by name; `run` may be repeated at any time."""
+
+    name: str
+    summary: str
+    run: Callable[[StageContext], StageResult]

@@ -1,0 +1,8 @@
+"""Tables are contracts: declared once, checked at each boundary, read and written here alone."""
+
+from __future__ import annotations
+
+from vizrec_spark.tables.contract import Table, column
+from vizrec_spark.tables.store import Stamp, TableStore, Written
+
+__all__ = ["Stamp", "Table", "TableStore", "Written", "column"]

@@ -1,0 +1,259 @@
+"""The only table I/O: reads and writes Delta tables by path or by catalog name, to contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from delta import DeltaTable
+from delta.tables import DeltaMergeBuilder
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.tables.contract import Table
+
+_METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
+_VERSION_PROPERTY = "vizrec.contractVersion"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Who wrote a commit; stored as JSON in its user metadata."""
+
+    run_id: str
+    stage: str
+    config_hash: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """One finished write: rows now in the table, and rows that this write added, changed or deleted."""
+
+    table: str
+    location: str
+    version: int
+    rows: int
+    changed: int
+
+
+class TableStore:
+    """All tables of one place.
+
+    Every write is one atomic Delta commit that carries `stamp`, and gives the same table when it is repeated
+    with the same input.
+    """
+
+    def __init__(self, spark: SparkSession, config: TablesConfig, stamp: Stamp) -> None:
+        self._spark = spark
+        self._config = config
+        self._stamp = stamp
+        self._known: set[str] = set()  # tables whose contract version has been looked at
+
+    def location(self, table: Table) -> str:
+        """Path or catalog name of the table, for people and for SQL."""
+        if self._config.catalog is not None:
+            return f"{self._config.catalog}.{table.name}"
+        return f"{self._config.root.rstrip('/')}/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been created."""
+        if self._config.catalog is not None:
+            return self._spark.catalog.tableExists(self.location(table))
+        return DeltaTable.isDeltaTable(self._spark, self.location(table))
+
+    def read(self, table: Table) -> DataFrame:
+        """The table's latest whole version, with exactly the contract's columns.
+
+        Raises: TableError when it is missing or was written to a newer contract.
+        """
+        if not self.exists(table):
+            raise TableError(
+                f"Table {table.name} does not exist at {self.location(table)}: run stage `{table.writer}` first."
+            )
+        self._refuse_newer(table)
+        return table.conform(self._delta(table).toDF())
+
+    def read_or_empty(self, table: Table) -> DataFrame:
+        """Like `read`, but an empty frame of the contract's columns where the table is missing."""
+        return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
+
+    def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
+        """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
+        self.ensure(table)
+        before = self._version(table) if where is not None else None
+        writer = table.conform(df).write.format("delta").mode("overwrite")
+        if where is not None:
+            writer = writer.option("replaceWhere", where)
+        with self._stamped(table):
+            if self._config.catalog is not None:
+                writer.saveAsTable(self.location(table))
+            else:
+                writer.save(self.location(table))
+        # An empty slice in place of an empty slice makes no commit.
+        unchanged = before is not None and self._version(table) == before
+        return self._written(table, changed=0 if unchanged else None)
+
+    def insert_missing(self, table: Table, df: DataFrame) -> Written:
+        """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone."""
+        merge = self._merge(table, df).whenNotMatchedInsertAll()
+        return self._execute(table, merge)
+
+    def upsert(self, table: Table, df: DataFrame) -> Written:
+        """Adds the rows of `df`, in place of those with the same key."""
+        return self._execute(table, self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll())
+
+    def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
+        """Makes the table's keys those of `df` in one commit.
+
+        New keys are inserted, keys that `df` lacks are deleted, and a row whose key is there is updated unless
+        the SQL predicate `unchanged` over `old` and `new` holds.
+        """
+        merge = (
+            self._merge(table, df)
+            .whenMatchedUpdateAll(f"NOT ({unchanged})")
+            .whenNotMatchedInsertAll()
+            .whenNotMatchedBySourceDelete()
+        )
+        return self._execute(table, merge)
+
+    def ensure(self, table: Table) -> None:
+        """Creates the table, with its constraints, in one commit if it is missing."""
+        if self.exists(table):
+            self._refuse_newer(table)
+            return
+        if self._config.catalog is not None:
+            self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
+        with self._stamped(table):
+            self._spark.sql(_create_statement(table, self._sql_name(table)))
+
+    def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
+        """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
+        history = (
+            self._delta(table).history(limit).select("version", "timestamp", "operation", "userMetadata")
+        )
+        return [
+            {
+                "version": r.version,
+                "timestamp": r.timestamp,
+                "operation": r.operation,
+                **json.loads(r.userMetadata or "{}"),
+            }
+            for r in history.collect()
+        ]
+
+    def _delta(self, table: Table) -> DeltaTable:
+        if self._config.catalog is not None:
+            return DeltaTable.forName(self._spark, self.location(table))
+        return DeltaTable.forPath(self._spark, self.location(table))
+
+    def _merge(self, table: Table, df: DataFrame) -> DeltaMergeBuilder:
+        self.ensure(table)
+        on = " AND ".join(f"old.`{c}` = new.`{c}`" for c in table.key)
+        return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
+
+    def _execute(self, table: Table, merge: DeltaMergeBuilder) -> Written:
+        with self._stamped(table):
+            counts = merge.execute().collect()[0]
+        # Not from the history: a merge that finds nothing to change makes no commit.
+        return self._written(table, changed=counts.num_affected_rows)
+
+    def _version(self, table: Table) -> int:
+        return int(self._delta(table).history(1).select("version").collect()[0].version)
+
+    def _written(self, table: Table, changed: int | None = None) -> Written:
+        delta = self._delta(table)
+        last = delta.history(1).select("version", "operationMetrics").collect()[0]
+        if changed is None:
+            changed = int(last.operationMetrics.get("numOutputRows", 0))
+        # Delta answers a bare count from the statistics in its log, without a pass over the data.
+        return Written(table.name, self.location(table), last.version, delta.toDF().count(), changed)
+
+    def _refuse_newer(self, table: Table) -> None:
+        if table.name in self._known:
+            return
+        properties = self._delta(table).detail().select("properties").collect()[0].properties
+        found = int(properties.get(_VERSION_PROPERTY, "0"))
+        if found > table.version:
+            raise TableError(
+                f"Table {table.name} at {self.location(table)} follows contract version {found}, this program knows "
+                f"{table.version}: upgrade vizrec-spark, or point `tables` at another place."
+            )
+        self._known.add(table.name)
+
+    def _sql_name(self, table: Table) -> str:
+        """The table in SQL; a path must be absolute there."""
+        if self._config.catalog is not None:
+            return self.location(table)
+        path = self._spark._jvm.org.apache.hadoop.fs.Path(self.location(table))  # type: ignore[union-attr]
+        system = path.getFileSystem(self._spark._jsparkSession.sessionState().newHadoopConf())
+        return f"delta.{_quoted(system.makeQualified(path).toString())}"
+
+    @contextmanager
+    def _stamped(self, table: Table) -> Iterator[None]:
+        """Commits made inside carry the stamp; what Delta refuses becomes a TableError."""
+        conf = self._spark.conf
+        before = conf.get(_METADATA_CONF, None)
+        conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
+        try:
+            yield
+        except (AnalysisException, Py4JJavaError) as error:
+            fault = _delta_fault(error)
+            if fault is None:
+                raise
+            raise TableError(
+                f"Table {table.name} at {self.location(table)} keeps its last version, the write was refused: {fault}"
+            ) from error
+        finally:
+            if before is None:
+                conf.unset(_METADATA_CONF)
+            else:
+                conf.set(_METADATA_CONF, before)
+
+
+def _create_statement(table: Table, name: str) -> str:
+    columns = ", ".join(
+        f"{_quoted(f.name)} {f.dataType.simpleString()}{'' if f.nullable else ' NOT NULL'} "
+        f"COMMENT {_literal(f.metadata['comment'])}"
+        for f in table.schema.fields
+    )
+    properties = {
+        _VERSION_PROPERTY: str(table.version),
+        "delta.enableDeletionVectors": "true",
+        **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
+    }
+    partitions = (
+        f"PARTITIONED BY ({', '.join(map(_quoted, table.partition_by))}) " if table.partition_by else ""
+    )
+    pairs = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in properties.items())
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} ({columns}) USING delta {partitions}"
+        f"COMMENT {_literal(table.description)} TBLPROPERTIES ({pairs})"
+    )
+
+
+def _delta_fault(error: AnalysisException | Py4JJavaError) -> str | None:
+    """What Delta or the analyser said, in one line; None for a failure that is not about the table."""
+    if isinstance(error, AnalysisException):
+        text = str(error)
+    else:
+        cause = error.java_exception
+        while cause is not None and not cause.getClass().getName().startswith("org.apache.spark.sql.delta."):
+            cause = cause.getCause()
+        if cause is None:
+            return None
+        text = cause.getMessage()
+    return " ".join(text.split())[:600]
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
