@@ -1,0 +1,8 @@
+"""Hostile bytes in, checked pictures out: the only place that decodes images."""
+
+from __future__ import annotations
+
+from vizrec_spark.imaging.decode import DEFAULT_MAX_PIXELS, ImageInfo, inspect_image, load_rgb
+from vizrec_spark.imaging.formats import REASONS
+
+__all__ = ["DEFAULT_MAX_PIXELS", "REASONS", "ImageInfo", "inspect_image", "load_rgb"]

@@ -1,0 +1,141 @@
+"""Decode a compressed picture once, safely: facts about it, or its pixels at the size a model wants."""
+
+from __future__ import annotations
+
+import contextlib
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from vizrec_spark.errors import ImageRefused
+from vizrec_spark.imaging import formats
+from vizrec_spark.imaging.colour import to_rgb
+
+DEFAULT_MAX_PIXELS = 64_000_000
+"""Largest width × height that is decoded: above any product photo, about 256 MB of pixel memory."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+class ImageInfo(NamedTuple):
+    """`width` and `height` in pixels as a viewer shows the picture (EXIF orientation applied), and `format`."""
+
+    width: int
+    height: int
+    format: str
+
+
+def inspect_image(content: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageInfo:
+    """Decode the whole picture (the first frame of an animated one) and tell its size and format.
+
+    Raises: ImageRefused with one of `REASONS`; nothing else, whatever the bytes are.
+    """
+    image, kind = _decoded(content, max_pixels)
+    width, height = image.size
+    if _orientation(image) in _SIDEWAYS:
+        width, height = height, width
+    return ImageInfo(width, height, kind)
+
+
+def load_rgb(
+    content: bytes, size: tuple[int, int], *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
+    """The picture as uint8 RGB of shape (height, width, 3), with `size` = (height, width).
+
+    Upright by its EXIF orientation, transparency composed on white, first frame of an animated file, resized
+    straight to `size` (the aspect ratio is not kept) by Pillow's antialiased bilinear filter.
+
+    Raises: ImageRefused as `inspect_image`.
+    """
+    image, kind = _decoded(content, max_pixels)
+    height, width = size
+    turn = _orientation(image)
+    try:
+        # Turning after the resize gives the same pixels as before it, on far fewer of them.
+        target = (height, width) if turn in _SIDEWAYS else (width, height)
+        small = to_rgb(image).resize(target, Image.Resampling.BILINEAR)
+        if turn in _UPRIGHT:
+            small = small.transpose(_UPRIGHT[turn])
+        return np.asarray(small, dtype=np.uint8)
+    except Exception as error:
+        raise _undecodable(kind, error) from None
+
+
+def _decoded(content: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, str]:
+    """The loaded picture and its format name. Pillow and its readers raise nearly every kind of exception
+    on hostile bytes (struct.error, SyntaxError, OverflowError, MemoryError, ...), hence the wide nets."""
+    if not content:
+        raise ImageRefused(formats.EMPTY_FILE, "the file has no bytes")
+    kind = formats.recognise(content)
+    if kind is None:
+        names = ", ".join(f.name for f in formats.FORMATS)
+        raise ImageRefused(
+            formats.NOT_AN_IMAGE, f"the first bytes are those of none of {names}: {content[:8].hex(' ')}"
+        )
+    if kind.name == "WEBP" and (canvas := formats.webp_canvas(content)) is not None:
+        _refuse_bomb(canvas, max_pixels)
+    try:
+        image = kind.reader(BytesIO(content))
+    except Exception as error:
+        raise _refusal(kind, content, error, formats.NOT_AN_IMAGE) from None
+    _refuse_bomb(image.size, max_pixels)
+    try:
+        image.load()
+    except Exception as error:
+        raise _refusal(kind, content, error, formats.UNDECODABLE) from None
+    # Some readers correct the size while they decode.
+    _refuse_bomb(image.size, max_pixels)
+    return image, kind.name
+
+
+def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageRefused(formats.UNDECODABLE, f"the header says {width}×{height} pixels")
+    if width * height > max_pixels:
+        raise ImageRefused(
+            formats.DECOMPRESSION_BOMB,
+            f"the header says {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are decoded",
+        )
+
+
+def _refusal(kind: formats.Format, content: bytes, error: Exception, otherwise: str) -> ImageRefused:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageRefused(formats.DECOMPRESSION_BOMB, _sentence(error))
+    if "truncated" in str(error).lower() or kind.cut_short(content):
+        return ImageRefused(formats.TRUNCATED, f"the {kind.name} data ends too early: {_sentence(error)}")
+    if otherwise == formats.NOT_AN_IMAGE:
+        return ImageRefused(
+            otherwise, f"it starts like {kind.name} but has no valid header: {_sentence(error)}"
+        )
+    return _undecodable(kind.name, error)
+
+
+def _undecodable(kind: str, error: Exception) -> ImageRefused:
+    return ImageRefused(
+        formats.UNDECODABLE, f"the {kind} header is valid, the data is not: {_sentence(error)}"
+    )
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300] if str(error) else type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where it is missing or its block is corrupt, which is no reason to refuse."""
+    with contextlib.suppress(Exception):
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    return 1

@@ -1,0 +1,95 @@
+"""Validates the interaction log."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import InteractionColumns, InteractionsConfig
+from vizrec_spark.ingest.judge import Rule, instant, judge, malformed, number, refuse_repeated
+from vizrec_spark.ingest.sources import MALFORMED, RAW
+
+RATING_EVENT = "rating"
+
+
+def interaction_columns(columns: InteractionColumns) -> list[str]:
+    """Names of the columns that the configuration takes from the log."""
+    named = (columns.user_id, columns.item_id, columns.timestamp, columns.event, columns.rating)
+    return [name for name in named if name is not None]
+
+
+def validate_interactions(raw: DataFrame, items: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """Raw log records (see `read_source`) judged one by one against the accepted `items`.
+
+    Gives the columns of table `interactions`, `_record`, `reason` and `message`. Without an event column the
+    event is ``rating``. Refused: malformed_record, missing_key, bad_timestamp, unknown_event, bad_rating,
+    rating_out_of_range, unknown_item, duplicate_key.
+    """
+    names = config.columns
+    event = F.col(f"`{names.event}`") if names.event is not None else F.lit(RATING_EVENT)
+    rating = F.col(f"`{names.rating}`") if names.rating is not None else F.lit(None).cast("string")
+    weights = F.create_map(*(F.lit(x) for pair in config.events.items() for x in pair))
+    known = items.select("item_id", F.lit(True).alias("_known"))
+    read = (
+        raw.select(
+            F.col(f"`{names.user_id}`").alias("user_id"),
+            F.col(f"`{names.item_id}`").alias("item_id"),
+            event.alias("event"),
+            rating.alias("_rating"),
+            F.col(f"`{names.timestamp}`").alias("_timestamp"),
+            RAW,
+            MALFORMED,
+        )
+        .withColumns(
+            {
+                "rating": number("_rating"),
+                "weight": F.try_element_at(weights, F.col("event")),
+                "timestamp": instant("_timestamp", config.timestamp),
+            }
+        )
+        .join(known, "item_id", "left")
+    )
+    must_rate = names.rating is not None and names.event is None
+    bad_rating = F.col("rating").isNull() & (F.lit(must_rate) | F.col("_rating").isNotNull())
+    shown = F.coalesce(F.col("_rating"), F.lit("(empty)"))
+    rules: list[Rule] = [
+        malformed(),
+        (
+            "missing_key",
+            F.col("user_id").isNull() | F.col("item_id").isNull(),
+            "The user id or the item id is empty.",
+        ),
+        (
+            "bad_timestamp",
+            F.col("timestamp").isNull(),
+            F.concat(
+                F.lit(f"Not a time between 1970 and 2100 in the configured form ({config.timestamp}): "),
+                F.coalesce(F.col("_timestamp"), F.lit("(empty)")),
+            ),
+        ),
+        (
+            "unknown_event",
+            F.col("weight").isNull(),
+            F.concat(
+                F.lit("The event type has no weight under ingest.interactions.events: "),
+                F.coalesce(F.col("event"), F.lit("(empty)")),
+            ),
+        ),
+        ("bad_rating", bad_rating, F.concat(F.lit("The rating is not a finite number: "), shown)),
+        (
+            "rating_out_of_range",
+            ~F.col("rating").between(config.rating_min, config.rating_max),
+            F.concat(
+                F.lit(f"The rating is not within {config.rating_min:g} to {config.rating_max:g}: "), shown
+            ),
+        ),
+        (
+            "unknown_item",
+            F.col("_known").isNull(),
+            F.concat(F.lit("The item is not in the accepted catalogue: "), "item_id"),
+        ),
+    ]
+    key = ["user_id", "item_id", "event", "timestamp"]
+    return refuse_repeated(judge(read, rules), key, "interaction").drop(
+        "_rating", "_timestamp", "_known", MALFORMED
+    )

@@ -1,0 +1,119 @@
+"""Reads landing files as text columns, so that nothing is lost before it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StringType, StructField, StructType
+
+from vizrec_spark.config.models import SourceConfig
+from vizrec_spark.errors import InputError
+
+RAW = "_record"
+MALFORMED = "_malformed"
+
+
+def read_source(
+    spark: SparkSession, source: SourceConfig, columns: Iterable[str], section: str, separator: str = "|"
+) -> DataFrame:
+    """The columns named in `columns` as strings, with `_record` and `_malformed`.
+
+    `_record` (string) is the whole raw record as JSON, or the raw line where it could not be parsed;
+    `_malformed` (boolean) marks those. Blank strings come as null, whole floating-point numbers without ``.0``
+    (an id column that met a null in pandas), lists as their elements joined by `separator`, anything else as
+    Spark prints it.
+
+    Raises: InputError when the files or a named column are missing; `section` is the configuration's key.
+    """
+    try:
+        with readable_input():
+            raw = _read(spark, source)
+    except (AnalysisException, InputError) as error:
+        raise InputError(
+            f"{section}.path: cannot read {source.path} as {source.format}: {str(error).splitlines()[0]}"
+        ) from None
+    found = [name for name in raw.columns if name != MALFORMED]
+    wanted = list(dict.fromkeys(columns))
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise InputError(
+            f"{section}: {source.path} has no column {', '.join(map(repr, missing))}; "
+            + (f"it has {', '.join(map(repr, found))}. " if found else "it is empty. ")
+            + f"Set {section}.columns to the names in the file (null for what it does not have)."
+        )
+    record = F.to_json(F.struct(*(F.col(_quoted(name)) for name in found)), {"ignoreNullFields": "false"})
+    malformed = F.col(MALFORMED).isNotNull() if MALFORMED in raw.columns else F.lit(False)
+    original = F.col(MALFORMED) if MALFORMED in raw.columns else F.lit(None).cast("string")
+    return raw.select(
+        *(_as_text(name, raw.schema[name].dataType, separator).alias(name) for name in wanted),
+        F.when(malformed, original).otherwise(record).alias(RAW),
+        malformed.alias(MALFORMED),
+    )
+
+
+@contextmanager
+def readable_input() -> Iterator[None]:
+    """A landing file that Spark cannot read on, found before or while rows flow, becomes an InputError."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        cause, unreadable, texts = error.java_exception, False, []
+        while cause is not None:
+            text = cause.getMessage() or ""
+            unreadable = unreadable or "FAILED_READ_FILE" in text
+            texts.append(" ".join(text.split()))
+            cause = cause.getCause()
+        if not unreadable:
+            raise
+        first = next(text for text in texts if "FAILED_READ_FILE" in text)
+        last = texts[-1] if texts[-1] not in first else ""
+        raise InputError(f"{first[first.index('[') :][:400]} {last[:400]}".rstrip()) from error
+
+
+def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
+    if source.format == "csv":
+        # RFC 4180: a quote inside a quoted field is doubled; Spark's default is a backslash.
+        options = {
+            "header": "true",
+            "escape": '"',
+            "mode": "PERMISSIVE",
+            "columnPruning": "false",
+            **source.options,
+        }
+        first = spark.read.options(**options).csv(source.path)
+        if len(first.inputFiles()) > 1:
+            # Files with the same columns in another order must not be read by position. (One file alone may
+            # have nameless or repeated columns, which this check would refuse.)
+            options = {"enforceSchema": "false", **options}
+        schema = StructType([*first.schema.fields, StructField(MALFORMED, StringType())])
+        return (
+            spark.read.options(**options, columnNameOfCorruptRecord=MALFORMED).schema(schema).csv(source.path)
+        )
+    if source.format == "json":
+        options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": MALFORMED, **source.options}
+        schema = spark.read.options(**options).json(source.path).schema
+        if MALFORMED not in schema.names:
+            schema = StructType([*schema.fields, StructField(MALFORMED, StringType())])
+        return spark.read.options(**options).schema(schema).json(source.path)
+    return spark.read.format(source.format).options(**source.options).load(source.path)
+
+
+def _as_text(name: str, kind: DataType, separator: str) -> F.Column:
+    value = F.col(_quoted(name))
+    text = value.cast("string")
+    if isinstance(kind, ArrayType):
+        text = F.array_join(value.cast("array<string>"), separator)
+    elif isinstance(kind, DoubleType | FloatType):
+        # By way of the shortest text, so that a 32-bit 4.1 does not become 4.099999905.
+        plain = F.regexp_replace(text.try_cast("decimal(38,9)").cast("string"), r"\.?0+$", "")
+        text = F.coalesce(plain, text)  # NaN and infinities have no decimal
+    return F.nullif(F.trim(text), F.lit(""))
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"

@@ -1,0 +1,143 @@
+"""Wires stage `ingest`: what is read, in which order the tables are written, how the counts are told."""
+
+from __future__ import annotations
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import IngestConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.ingest.catalogue import catalogue_columns, validate_catalogue
+from vizrec_spark.ingest.images import decode_check, image_references, list_files, match_files, refused_images
+from vizrec_spark.ingest.interactions import interaction_columns, validate_interactions
+from vizrec_spark.ingest.judge import accepted, quarantined
+from vizrec_spark.ingest.sources import read_source, readable_input
+from vizrec_spark.ingest.users import validate_users
+from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables import TableStore, Written
+from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
+
+
+@readable_input()
+def run(context: StageContext) -> StageResult:
+    """Landing files to items, users, interactions, images and quarantine; counts add up and are told.
+
+    Raises: InputError when a landing file, a folder or a column is missing or cannot be read.
+    """
+    spark, config, tables = context.spark, context.config.ingest, context.tables
+    raw_items = read_source(
+        spark,
+        config.catalogue,
+        catalogue_columns(config.catalogue.columns),
+        "ingest.catalogue",
+        config.catalogue.separator,
+    )
+    raw_events = read_source(
+        spark, config.interactions, interaction_columns(config.interactions.columns), "ingest.interactions"
+    )
+    files = list_files(spark, config.images.path)
+
+    kept: list[DataFrame] = []
+
+    def keep(df: DataFrame, level: StorageLevel = StorageLevel.MEMORY_AND_DISK) -> DataFrame:
+        kept.append(df.persist(level))
+        return kept[-1]
+
+    try:
+        items = keep(validate_catalogue(raw_items, config.catalogue))
+        users = _validated_users(context, config)
+        if users is not None:
+            users = keep(users)
+        events = keep(validate_interactions(raw_events, accepted(items), config.interactions))
+        written = [
+            tables.overwrite(ITEMS, accepted(items)),
+            tables.overwrite(INTERACTIONS, accepted(events)),
+            tables.overwrite(USERS, _known_users(accepted(events), users)),
+        ]
+        references = image_references(accepted(items))
+        matched = keep(match_files(references, files, tables.read_or_empty(IMAGES), config.images))
+        checked = keep(_decoded(matched, files, config), StorageLevel.DISK_ONLY)
+        written.append(_write_images(tables, matched, checked))
+        refused = [
+            quarantined(items, "catalogue", F.col("item_id")),
+            quarantined(events, "interactions", F.concat_ws(" ", "user_id", "item_id")),
+            quarantined(refused_images(matched), "images", F.col("item_id")),
+            quarantined(refused_images(checked), "images", F.col("item_id")),
+        ]
+        if users is not None:
+            refused.append(quarantined(users, "users", F.col("user_id")))
+        quarantine = refused[0]
+        for more in refused[1:]:
+            quarantine = quarantine.unionByName(more)
+        written.append(tables.overwrite(QUARANTINE, quarantine, where="stage = 'ingest'"))
+        inputs = {"catalogue": items.count(), "interactions": events.count(), "images": matched.count()}
+        outputs = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
+        if users is not None:
+            inputs["users"], outputs["users"] = users.count(), accepted(users).count()
+        return StageResult(written, _accounts(tables, inputs, outputs))
+    finally:
+        for df in kept:
+            df.unpersist()
+
+
+STAGE = Stage("ingest", "validate landing files into items, users, images, interactions and quarantine", run)
+
+
+def _validated_users(context: StageContext, config: IngestConfig) -> DataFrame | None:
+    if config.users.path is None:
+        return None
+    raw = read_source(context.spark, config.users, [config.users.column], "ingest.users")
+    return validate_users(raw, config.users.column)
+
+
+def _known_users(events: DataFrame, users: DataFrame | None) -> DataFrame:
+    known = events.select("user_id")
+    return (known if users is None else known.union(accepted(users).select("user_id"))).distinct()
+
+
+def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig) -> DataFrame:
+    """The matched files that are new or changed; each is read and decoded once, however many items show it."""
+    fresh = matched.where("NOT known AND reason IS NULL").select("item_id", "path", "modified")
+    # The oldest of the new files bounds what has to be opened: Spark prunes files by this predicate. As a count of
+    # microseconds, which unlike a Python datetime means the same in every time zone.
+    since = fresh.agg(F.min(F.unix_micros("modified"))).first()
+    is_recent = F.col("modified") >= F.timestamp_micros(F.lit(since[0]).cast("bigint"))  # type: ignore[index]
+    recent = files.where((F.col("bytes") <= config.images.max_bytes) & is_recent)
+    pictures = recent.join(fresh.select("path"), "path", "left_semi")
+    return decode_check(pictures, config.images.max_pixels).join(fresh.select("item_id", "path"), "path")
+
+
+def _write_images(tables: TableStore, matched: DataFrame, checked: DataFrame) -> Written:
+    """New pictures in, changed ones replaced, vanished ones out, in one commit."""
+    new = accepted(checked).select(*IMAGES.columns)
+    known = matched.where("known AND reason IS NULL").select(
+        *(
+            F.col(f.name) if f.name in matched.columns else F.lit(None).cast(f.dataType).alias(f.name)
+            for f in IMAGES.schema.fields
+        )
+    )
+    return tables.sync(IMAGES, new.unionByName(known), unchanged="new.content IS NULL")
+
+
+def _accounts(tables: TableStore, inputs: dict[str, int], outputs: dict[str, int]) -> list[str]:
+    """`source: n in = n accepted + n quarantined (reasons)`, one line a source.
+
+    Raises: TableError when a source's counts do not add up, which no input should be able to bring about.
+    """
+    counted = tables.read(QUARANTINE).where("stage = 'ingest'").groupBy("source", "reason").count().collect()
+    lines = []
+    for source, n_in in inputs.items():
+        reasons = {r.reason: r["count"] for r in counted if r.source == source}
+        refused = sum(reasons.values())
+        detail = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
+        if n_in != outputs[source] + refused:
+            raise TableError(
+                f"{source}: {n_in:,} records came in, but {outputs[source]:,} were accepted and {refused:,} "
+                "quarantined. The input may have changed while it was read: run stage `ingest` again."
+            )
+        lines.append(
+            f"{source}: {n_in:,} in = {outputs[source]:,} accepted + {refused:,} quarantined"
+            + (f" ({detail})" if detail else "")
+        )
+    return lines

@@ -1,0 +1,19 @@
+"""Validates the optional list of users."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vizrec_spark.ingest.judge import judge, malformed, refuse_repeated
+from vizrec_spark.ingest.sources import MALFORMED, RAW
+
+
+def validate_users(raw: DataFrame, column: str) -> DataFrame:
+    """Raw user records (see `read_source`): `user_id`, `_record`, `reason`, `message`.
+
+    Refused: malformed_record, missing_key, duplicate_key.
+    """
+    read = raw.select(F.col(f"`{column}`").alias("user_id"), RAW, MALFORMED)
+    missing = ("missing_key", F.col("user_id").isNull(), f"The user id (column {column!r}) is empty.")
+    return refuse_repeated(judge(read, [malformed(), missing]), ["user_id"], "user").drop(MALFORMED)
