@@ -1,0 +1,75 @@
+"""Wires stage `recommend`: everything known so far becomes a ranked list for every user."""
+
+from __future__ import annotations
+
+from pyspark.sql import functions as F
+
+from vizrec_spark.errors import TableError
+from vizrec_spark.recommend.history import user_rows
+from vizrec_spark.recommend.items import build_item_side
+from vizrec_spark.recommend.score import score_users
+from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.schemas import (
+    INTERACTIONS,
+    ITEM_FACTORS,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SIMILARITY_QUALITY,
+    USER_FACTORS,
+    USERS,
+)
+
+
+def run(context: StageContext) -> StageResult:
+    """Scores every user of table `users` and replaces `recommendations`."""
+    spark, tables, config = context.spark, context.tables, context.config.recommend
+    interactions = tables.read(INTERACTIONS)
+    model_id = _one_model(tables)
+    encoder_id = current_encoder(tables, context.config.embed)
+    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
+    quality = tables.read_or_empty(SIMILARITY_QUALITY).where(F.col("encoder_id") == F.lit(encoder_id)).first()
+    people = interactions.groupBy("item_id").agg(F.count_distinct("user_id").alias("people"))
+    side = build_item_side(
+        tables.read(ITEMS).select("item_id", "title").toArrow(),
+        people.toArrow(),
+        tables.read(ITEM_FACTORS).select("item_id", "factors").toArrow(),
+        neighbors.select("item_id", "neighbor_id", "cosine").toArrow(),
+        quality.mean_cosine if quality is not None else 0.0,
+    )
+    shared = spark.sparkContext.broadcast(side)
+    try:
+        rows = user_rows(tables.read(USERS), interactions, tables.read(USER_FACTORS))
+        # Scoring is what costs: spread it over all cores, however small the users' rows are.
+        spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
+        scored = score_users(spread, shared, config)
+        done = tables.overwrite(
+            RECOMMENDATIONS,
+            scored.withColumns({"model_id": F.lit(model_id), "encoder_id": F.lit(encoder_id).cast("string")}),
+        )
+    finally:
+        shared.destroy()
+    sources = tables.read(RECOMMENDATIONS).groupBy("source").count().orderBy(F.desc("count")).collect()
+    told = ", ".join(f"{row.source} {row['count']:,}" for row in sources)
+    notes = [f"{len(side):,} items ranked; recommendations by source: {told}"]
+    if encoder_id is None or quality is None:
+        notes.append(
+            "no look-alikes for the configured encoder: recommended without looks (run embed and similar)"
+        )
+    return StageResult([done], notes)
+
+
+STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
+
+
+def _one_model(tables: TableStore) -> str:
+    """The model that both factor tables hold."""
+    found = [tables.read(table).select("model_id").first() for table in (USER_FACTORS, ITEM_FACTORS)]
+    users, items = (row.model_id if row is not None else None for row in found)
+    if users is None or users != items:
+        raise TableError(
+            f"user_factors holds model {users} and item_factors model {items}: run stage `als` again to its end."
+        )
+    return str(users)
