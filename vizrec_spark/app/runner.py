@@ -1,0 +1,166 @@
+"""Runs stages: configuration, session, stamp, progress, summary."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table as RichTable
+
+from vizrec_spark.app.progress import progress
+from vizrec_spark.config import Config, load_config
+from vizrec_spark.errors import ConfigError, VizrecError
+from vizrec_spark.session import build_session, submitted
+from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.tables import Stamp, TableStore
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that ran to its end."""
+
+    stage: Stage
+    result: StageResult
+    seconds: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The arguments that every job takes: ``--config``, ``--set``, ``--run-id``, ``--quiet``."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file with what differs from base.yml, which is read from beside it",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="set one key; may be given several times and wins over the files",
+    )
+    parser.add_argument(
+        "--run-id", metavar="ID", help="name of this run in the tables' history (default: made up)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    return parser
+
+
+def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
+    """Runs `stages` in order with the arguments of `add_arguments`; the exit code."""
+    return guarded(
+        lambda console: run_with(stages, load_config(args.config, args.overrides), args.run_id, console), args
+    )
+
+
+def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
+    """Runs `body(console)`; an error that we raise on purpose becomes one message and its exit code."""
+    console = Console(stderr=True, quiet=bool(getattr(args, "quiet", False)))
+    set_up_logging(console)
+    try:
+        body(console)
+    except VizrecError as error:
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {_plain(str(error))}", highlight=False, soft_wrap=True
+        )
+        return error.exit_code
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted. Tables hold their last whole version; run again to go on.")
+        return 130
+    return 0
+
+
+def set_up_logging(console: Console) -> None:
+    """Our log on stderr, once; other packages only when they warn."""
+    if not log.handlers:
+        log.addHandler(RichHandler(console=console, show_path=False, markup=False, log_time_format="[%X]"))
+        log.propagate = False
+    log.setLevel(logging.WARNING if console.quiet else logging.INFO)
+
+
+def context_for(config: Config, stage: Stage, run_id: str) -> StageContext:
+    """What `stage` is handed in this process."""
+    spark = build_session(f"vizrec {stage.name}", session_conf(config))
+    stamp = Stamp(run_id, stage.name, config.fingerprint())
+    return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
+
+
+def read_only_tables(config: Config) -> TableStore:
+    """The tables, for a look-up that writes nothing."""
+    return TableStore(
+        build_session("vizrec look-up", session_conf(config)), config.tables, Stamp("", "look-up", "")
+    )
+
+
+def session_conf(config: Config) -> dict[str, str]:
+    """Spark settings from the configuration; a master only where none was given by spark-submit."""
+    master = {} if config.spark.master is None or submitted() else {"spark.master": config.spark.master}
+    return {**config.spark.conf, **master}
+
+
+def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, console: Console) -> None:
+    """Runs `stages` in order and prints the summary on stdout; a missing run id is made up."""
+    run_id = run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    if _RUN_ID.fullmatch(run_id) is None:
+        raise ConfigError(f"--run-id {run_id!r}: expected up to 128 letters, digits and any of _ . : + -")
+    log.info("run %s, configuration %s", run_id, config.fingerprint())
+    finished: list[Finished] = []
+    for stage in stages:
+        began = time.monotonic()
+        context = context_for(config, stage, run_id)
+        log.info("%s: %s", stage.name, stage.summary)
+        with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():
+            result = stage.run(context)
+        finished.append(Finished(stage, result, time.monotonic() - began))
+        for note in result.notes:
+            log.info("%s: %s", stage.name, note)
+        log.info("%s: done in %.1f s", stage.name, finished[-1].seconds)
+    print_summary(finished, run_id, _wide(sys.stdout))
+
+
+def _wide(stream: TextIO) -> Console:
+    """The terminal as it is; a file or a pipe wide enough that no path is broken."""
+    console = Console(file=stream)
+    return console if console.is_terminal else Console(file=stream, width=max(console.width, 160))
+
+
+def print_summary(finished: Sequence[Finished], run_id: str, console: Console) -> None:
+    """What was written: table, rows, rows changed, seconds, where."""
+    table = RichTable(title=f"Run {run_id}", title_justify="left", title_style="bold")
+    for name in ("stage", "table", "rows", "changed", "seconds", "where"):
+        table.add_column(
+            name, justify="right" if name in ("rows", "changed", "seconds") else "left", overflow="fold"
+        )
+    for done in finished:
+        seconds = f"{done.seconds:.1f}"
+        for i, written in enumerate(done.result.written):
+            table.add_row(
+                done.stage.name if i == 0 else "",
+                written.table,
+                f"{written.rows:,}",
+                f"{written.changed:,}",
+                seconds if i == 0 else "",
+                written.location,
+            )
+        if not done.result.written:
+            table.add_row(done.stage.name, "(nothing to write)", "", "", seconds, "")
+    console.print(table)
+    total = sum(done.seconds for done in finished)
+    console.print(f"{len(finished)} {'stage' if len(finished) == 1 else 'stages'} in {total:.0f} s.")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

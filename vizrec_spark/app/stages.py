@@ -1,0 +1,14 @@
+"""The stages in the order in which the pipeline runs them."""
+
+from __future__ import annotations
+
+from vizrec_spark.als.stage import STAGE as ALS
+from vizrec_spark.embed.stage import STAGE as EMBED
+from vizrec_spark.ingest.stage import STAGE as INGEST
+from vizrec_spark.recommend.stage import STAGE as RECOMMEND
+from vizrec_spark.report.stage import STAGE as REPORT
+from vizrec_spark.similar.stage import STAGE as SIMILAR
+from vizrec_spark.stage import Stage
+
+PIPELINE: tuple[Stage, ...] = (INGEST, EMBED, SIMILAR, ALS, RECOMMEND, REPORT)
+BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}

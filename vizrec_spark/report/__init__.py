@@ -1,0 +1,1 @@
+"""Stage `report`: one self-contained HTML page that shows what is recommended, to whom and why."""

@@ -1,0 +1,120 @@
+"""The view model as one HTML page that needs nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from statistics import median
+from zlib import crc32
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vizrec_spark.report.model import Gallery, Offer, Thumbnail
+from vizrec_spark.report.thumbnails import data_uri
+
+PARTS = {"als": "Shared taste", "visual": "Looks", "popularity": "Popularity"}
+"""Parts of the score, by the `source` that stands for each, and what the page calls them."""
+
+KIND_NAMES = {
+    "long": "Longest history",
+    "cold": "New shopper",
+    "random": "Drawn by lot",
+    "visual": "Led by looks",
+    "als": "Led by shared taste",
+    "new": "Gets new items",
+    "short": "First steps",
+    "popularity": "Led by popularity",
+}
+"""Why a shopper is shown, by `Shopper.kind`."""
+
+_HUES = 6
+_FITS = 1.3
+_RUN = re.compile(r'(<dd class="run">).*?(</dd>)', re.DOTALL)
+
+
+def render(gallery: Gallery) -> str:
+    """The page as HTML; every text of the data is escaped, every picture stands in it once, as a data URI."""
+    names = {key: f"p{i}" for i, key in enumerate(sorted(gallery.thumbnails))}
+    aspect = tile_aspect(gallery.thumbnails)
+    page = _environment().get_template("gallery.html.j2")
+    return page.render(
+        g=gallery,
+        facts=gallery.facts,
+        parts=PARTS,
+        kinds=KIND_NAMES,
+        aspect=aspect,
+        pictures=[
+            (names[key], Markup(data_uri(thumb)), _fits(thumb, aspect))
+            for key, thumb in sorted(gallery.thumbnails.items())
+        ],
+        picture_class=lambda item: names.get(item.picture),
+        segments=_segments,
+        hue=lambda item: crc32(item.item_id.encode()) % _HUES,
+    )
+
+
+def same_but_for_run(one: str, other: str) -> bool:
+    """Whether two pages show the same, whatever run wrote them."""
+    return _RUN.sub(r"\1\2", one) == _RUN.sub(r"\1\2", other)
+
+
+def tile_aspect(thumbnails: Mapping[str, Thumbnail]) -> float:
+    """Width over height of the tiles: that of the middle picture, within 2:3 and 4:3; 1 without pictures."""
+    if not thumbnails:
+        return 1.0
+    return min(4 / 3, max(2 / 3, median(t.width / t.height for t in thumbnails.values())))
+
+
+def initials(name: str) -> str:
+    """Up to two letters or digits that stand for a name: the first of its first two words."""
+    words = re.findall(r"[^\W_]+", name)
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+def words(code: str) -> str:
+    """A code such as ``not_an_image`` as words."""
+    return code.replace("_", " ")
+
+
+def day(when: datetime | None) -> str:
+    """``3 Jun 2025``, or nothing."""
+    return "" if when is None else f"{when.day} {when:%b} {when.year}"
+
+
+def percent(share: float) -> str:
+    """``97.3 %``; never rounded up to a whole that it is not."""
+    if share == 1.0:
+        return "100 %"
+    return f"{min(share * 100, 99.9):.1f} %"
+
+
+def _segments(offer: Offer, best: float) -> list[tuple[str, str, float, float]]:
+    """source, name, value and width in per cent of the bar, whose full length is the shopper's best score."""
+    values = (offer.cf, offer.visual, offer.popularity)
+    full = best if best > 0 else 1.0
+    return [(s, PARTS[s], v, 100 * max(0.0, v) / full) for s, v in zip(PARTS, values, strict=True)]
+
+
+def _fits(thumb: Thumbnail, aspect: float) -> bool:
+    """Whether the picture may fill its tile: little of it would be cut off."""
+    ratio = thumb.width / thumb.height / aspect
+    return max(ratio, 1 / ratio) <= _FITS
+
+
+@cache
+def _environment() -> Environment:
+    # Titles are other people's text: escaping is on for every template, whatever its name.
+    environment = Environment(
+        loader=PackageLoader("vizrec_spark.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        day=day, initials=initials, words=words, percent=percent, count=lambda n: f"{n:,}"
+    )
+    return environment
