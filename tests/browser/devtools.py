@@ -1,0 +1,133 @@
+"""Headless Chromium, driven over its debugging pipe with the standard library alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+)
+
+
+def find_chromium() -> str | None:
+    """The browser's command, or None where none is installed."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Page:
+    """One page in a browser of its own; `events` holds everything that the browser has told so far."""
+
+    def __init__(self, binary: str, timeout: float = 60.0) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._timeout = timeout
+        self._profile = tempfile.mkdtemp(prefix="vizrec-chromium-")
+        read_theirs, self._write = os.pipe()
+        self._read, write_theirs = os.pipe()
+        # The browser reads commands on descriptor 3 and answers on 4. High copies first: the pipes may have got
+        # these very numbers.
+        with_pipes = 'exec 8<&"$1" 9>&"$2" 3<&8 4>&9 8<&- 9>&-; shift 2; exec "$@"'
+        pipes = (str(read_theirs), str(write_theirs))
+        command = [binary, *_SWITCHES, f"--user-data-dir={self._profile}", "about:blank"]
+        self._process = subprocess.Popen(
+            ["bash", "-c", with_pipes, "bash", *pipes, *command],
+            pass_fds=(read_theirs, write_theirs),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(read_theirs)
+        os.close(write_theirs)
+        self._buffer = b""
+        self._next = 0
+        self._session: str | None = None
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=20)
+        os.close(self._write)
+        os.close(self._read)
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer to one command of the DevTools protocol."""
+        self._next += 1
+        message: dict[str, Any] = {"id": self._next, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._next:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return dict(answer["result"])
+            self.events.append(answer)
+
+    def screen(self, width: int, height: int, scheme: str = "light") -> None:
+        """Size in CSS pixels, and what `prefers-color-scheme` says."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def open(self, file: Path) -> None:
+        """Loads a file and waits until its load event has fired."""
+        self.send("Page.navigate", url=file.resolve().as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._receive())
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression (or promise) gives on the page."""
+        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(str(answer["exceptionDetails"]))
+        return answer["result"].get("value")
+
+    def screenshot(self, file: Path, *, whole: bool = False) -> None:
+        """The screen, or the whole page, as PNG."""
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def _receive(self) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
+            data = os.read(self._read, 1 << 16) if ready else b""
+            if not data:
+                raise RuntimeError(
+                    "the browser did not answer in time" if not ready else "the browser has ended"
+                )
+            self._buffer += data
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return dict(json.loads(message))

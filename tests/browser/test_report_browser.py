@@ -1,0 +1,171 @@
+"""The page in a browser: pictures load, nothing is complained about or fetched, nothing sticks out on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from devtools import Page, find_chromium
+from PIL import Image
+
+from vizrec_spark.report.model import (
+    Facts,
+    Gallery,
+    Item,
+    LookAlike,
+    Offer,
+    Recall,
+    Refused,
+    Seen,
+    Shopper,
+    Showcase,
+    Thumbnail,
+)
+from vizrec_spark.report.render import render
+from vizrec_spark.report.thumbnails import thumbnail
+
+CHROMIUM = find_chromium()
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not on PATH (Debian: apt-get install chromium)"
+)
+
+# Pictures stand behind `background-image`: to know that a browser can show one, it is loaded once more as an image.
+_SIZES = """
+Promise.all([...new Set([...document.querySelectorAll("*")]
+  .map(e => getComputedStyle(e).backgroundImage).filter(b => b.startsWith("url(")))]
+  .map(b => new Promise(done => {
+    const image = new Image();
+    image.onload = image.onerror = () => done(image.naturalWidth);
+    image.src = b.slice(5, -2);
+  })))
+"""
+_STICKS_OUT = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_CONTRASTS = """
+(() => {
+  const linear = c => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const style = getComputedStyle(e), colour = parse(style.backgroundColor);
+      if (style.backgroundImage !== "none") return null;
+      if (colour.length < 4 || colour[3] === 1) return colour;
+      if (colour[3] > 0) return null;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const e of document.querySelectorAll("main *, header *")) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const back = behind(e);
+    if (!back) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(back)].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) low.push(`${e.className || e.tagName} ${((a + .05) / (b + .05)).toFixed(2)}`);
+  }
+  return [...new Set(low)];
+})()
+"""
+
+
+def _thumbnail(colour: tuple[int, int, int], size: tuple[int, int]) -> Thumbnail:
+    out = BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    made = thumbnail(out.getvalue(), 96)
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with long words, long lists, missing pictures and a shopper of every sort."""
+    thumbs = {f"k{i}": _thumbnail((20 * i, 90, 200 - 15 * i), (60 + 9 * i, 90)) for i in range(10)}
+    items = [
+        Item(f"item-{i}", "Unbreakable" * 9 if i == 3 else f"Product number {i}", ("Shoes",), {}, f"k{i}")
+        for i in range(10)
+    ]
+    items.append(Item("no-picture", "Lost & <found>"))
+    when = datetime(2025, 6, 30, tzinfo=UTC)
+    history = tuple(Seen(item, "view", when - timedelta(days=i), 3.5) for i, item in enumerate(items[:8]))
+    sources = ("als", "visual", "popularity")
+    offers = tuple(
+        Offer(
+            item,
+            i + 1,
+            0.9 - i / 20,
+            0.5 - i / 20,
+            0.3,
+            0.1,
+            sources[i % 3],
+            "Looks like it " * 8,
+            items[0],
+            i == 2,
+        )
+        for i, item in enumerate(items)
+    )
+    shoppers = (
+        Shopper("u" * 70, "long", 214, 900, history, offers),
+        Shopper("cold", "cold", 0, 0, (), offers[::-1]),
+        Shopper("idle", "short", 1, 1, history[:1], ()),
+    )
+    alike = tuple(LookAlike(item, 0.9, 1.0) for item in items)
+    facts = Facts(
+        "run-" + "x" * 90,
+        10**7,
+        10**6,
+        10**7,
+        10**9,
+        when,
+        "e" * 64,
+        "keras.applications:ResNet50",
+        "m" * 64,
+        Recall("lsh", 50, 0.96, 0.95, 0.97, 200),
+        (Refused("interactions", "unknown_item", 12_345), Refused("images", "decompression_bomb" * 4, 1)),
+    )
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render(Gallery(facts, shoppers, (Showcase(items[3], alike),), thumbs)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    assert CHROMIUM is not None
+    with Page(CHROMIUM) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_the_page_as_a_person_meets_it(page: Page, report: Path, width: int, scheme: str) -> None:
+    page.screen(width, 850, scheme)
+    page.open(report)
+    sizes = page.value(_SIZES)
+    assert len(sizes) == 10
+    assert min(sizes) > 0
+    page.value("document.querySelector('details').open = true")
+    assert page.value(_STICKS_OUT) <= 0
+    assert page.value(_CONTRASTS) == []
+    complaints = [e for e in page.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
+    complaints += [e for e in page.events if e["method"] == "Runtime.consoleAPICalled"]
+    assert complaints == []
+    asked = {e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"}
+    assert {url for url in asked if not url.startswith(("data:", "about:"))} == {report.resolve().as_uri()}
+
+
+def test_the_tab_key_reaches_every_link_and_strip_and_shows_where_it_is(page: Page, report: Path) -> None:
+    page.screen(390, 850)
+    page.open(report)
+    focusable = page.value("document.querySelectorAll('a, summary, [tabindex=\"0\"]').length")
+    reached = set()
+    for _ in range(focusable):
+        for kind in ("keyDown", "keyUp"):
+            page.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        number, outline = page.value(
+            "[[...document.querySelectorAll('*')].indexOf(document.activeElement),"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        assert outline == "solid"
+        reached.add(number)
+    assert len(reached) == focusable >= 12

@@ -1,0 +1,282 @@
+"""Every table keeps its contract: what is valid goes in and comes back, what is not is refused by Delta itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
+
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.tables import Stamp, Table, TableStore
+from vizrec_spark.tables.schemas import ALL_TABLES
+
+STAMP = Stamp("run-1", "contract-test", "0123456789abcdef")
+WHEN = datetime(2024, 5, 31, 12, tzinfo=UTC)
+SHA = "0123456789abcdef" * 4
+NAN = float("nan")
+Values = Mapping[str, Any]
+
+VALID: dict[str, Values] = {
+    "items": {
+        "item_id": "007",
+        "title": "Bag",
+        "categories": ["bags"],
+        "price": 0.0,
+        "added_at": WHEN,
+        "attributes": {"colour": "red"},
+    },
+    "users": {"user_id": "anna"},
+    "images": {
+        "item_id": "007",
+        "path": "a b/ü.jpg",
+        "sha256": SHA,
+        "width": 1,
+        "height": 1,
+        "format": "JPEG",
+        "bytes": 1,
+        "modified": WHEN,
+        "content": bytearray(b"\x00"),
+    },
+    "interactions": {
+        "user_id": "anna",
+        "item_id": "007",
+        "event": "view",
+        "rating": 4.5,
+        "weight": 1.0,
+        "timestamp": WHEN,
+    },
+    "quarantine": {
+        "stage": "ingest",
+        "source": "images",
+        "reason": "not_an_image",
+        "message": "No picture.",
+        "key": "007",
+        "record": "a.jpg",
+    },
+    "encoders": {"config_key": "{}", "encoder_id": "e1", "dimension": 1},
+    "embeddings": {"sha256": SHA, "encoder_id": "e1", "vector": [0.5]},
+    "item_neighbors": {
+        "encoder_id": "e1",
+        "item_id": "a",
+        "rank": 1,
+        "neighbor_id": "b",
+        "cosine": 1.0,
+        "distance": 0.0,
+    },
+    "similarity_quality": {
+        "encoder_id": "e1",
+        "method": "exact",
+        "n_items": 2,
+        "k": 1,
+        "recall": 1.0,
+        "recall_lo": 0.5,
+        "recall_hi": 1.0,
+        "n_queries": 2,
+        "candidates_per_item": 1.0,
+        "max_bucket_share": 1.0,
+        "n_split_buckets": 0,
+        "mean_cosine": 0.25,
+    },
+    "id_map": {"kind": "user", "id": "anna", "index": 0},
+    "user_factors": {"model_id": "m1", "user_id": "anna", "factors": [0.5, -0.5]},
+    "item_factors": {"model_id": "m1", "item_id": "007", "factors": [0.5, -0.5]},
+    "recommendations": {
+        "user_id": "anna",
+        "rank": 1,
+        "item_id": "007",
+        "score": 0.75,
+        "score_cf": 0.25,
+        "score_visual": 0.5,
+        "score_popularity": 0.0,
+        "source": "visual",
+        "because_item_id": "b",
+        "reason": "Looks like B.",
+        "model_id": "m1",
+        "encoder_id": "e1",
+    },
+}
+
+# For each constraint, changes to the valid row that break this constraint and no other.
+BROKEN: dict[str, dict[str, list[Values]]] = {
+    "items": {
+        "item_id_not_empty": [{"item_id": ""}],
+        "price_not_negative": [{"price": -0.01}],
+    },
+    "users": {"user_id_not_empty": [{"user_id": ""}]},
+    "images": {
+        "sha256_is_hex": [{"sha256": SHA.upper()}, {"sha256": SHA[1:]}],
+        "has_pixels": [{"width": 0}, {"height": 0}],
+        "has_bytes": [{"bytes": 0}],
+    },
+    "interactions": {
+        "weight_positive": [{"weight": 0.0}],
+        "rating_finite": [{"rating": NAN}, {"rating": float("inf")}],
+    },
+    "quarantine": {"reason_is_code": [{"reason": "Not an image"}, {"reason": ""}]},
+    "encoders": {"dimension_positive": [{"dimension": 0}]},
+    "embeddings": {"sha256_is_hex": [{"sha256": "x"}], "vector_not_empty": [{"vector": []}]},
+    "item_neighbors": {
+        "rank_from_one": [{"rank": 0}],
+        "not_itself": [{"neighbor_id": "a"}],
+        "cosine_range": [{"cosine": 1.01}, {"cosine": NAN}],
+        "distance_range": [{"distance": -0.5}],
+    },
+    "similarity_quality": {
+        "recall_share": [{"recall": 1.5, "recall_hi": 2.0}, {"recall_lo": 1.1}, {"recall_hi": 0.9}]
+    },
+    "id_map": {"index_from_zero": [{"index": -1}], "kind_known": [{"kind": "shop"}]},
+    "user_factors": {"factors_not_empty": [{"factors": []}]},
+    "item_factors": {"factors_not_empty": [{"factors": []}]},
+    "recommendations": {
+        "rank_from_one": [{"rank": 0}],
+        "parts_add_up": [{"score": 0.76}, {"score_cf": NAN}],
+        "source_known": [{"source": "magic"}],
+    },
+}
+
+every_table = pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)
+
+
+def rows_of(spark: SparkSession, table: Table, *changes: Values) -> DataFrame:
+    """The valid row with each of `changes`, nullable throughout as a Spark job would hand it in."""
+    loose = StructType.fromJson(json.loads(table.schema.json()))
+    for field in loose.fields:
+        field.nullable = True
+    rows = [{**VALID[table.name], **change} for change in changes]
+    return spark.createDataFrame([tuple(row[name] for name in table.columns) for row in rows], loose)
+
+
+@pytest.fixture(scope="module")
+def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> TableStore:
+    """One place for the module; tables are made on first use and shared."""
+    return TableStore(spark, TablesConfig(root=str(tmp_path_factory.mktemp("contracts"))), STAMP)
+
+
+def test_every_constraint_has_a_row_that_breaks_it() -> None:
+    assert {t.name: set(t.checks) for t in ALL_TABLES} == {name: set(by) for name, by in BROKEN.items()}
+
+
+@every_table
+def test_a_valid_row_comes_back_as_it_went_in(spark: SparkSession, store: TableStore, table: Table) -> None:
+    nulls = {field.name: None for field in table.schema.fields if field.nullable}
+    valid = rows_of(spark, table, {}, {**nulls, **_other_key(table)})
+    shuffled = valid.select(*reversed(table.columns), F.lit(1).alias("surplus"))
+    written = store.overwrite(table, shuffled)
+    assert (written.table, written.rows) == (table.name, 2)
+    back = store.read(table)
+    assertDataFrameEqual(back, valid)
+    assertSchemaEqual(back.schema, table.schema, ignoreNullable=False)
+
+
+@every_table
+def test_delta_refuses_what_breaks_a_constraint(spark: SparkSession, store: TableStore, table: Table) -> None:
+    store.ensure(table)
+    for constraint, examples in BROKEN[table.name].items():
+        for example in examples:
+            with pytest.raises(TableError) as refused:
+                store.overwrite(table, rows_of(spark, table, example))
+            assert f"CHECK constraint {constraint} " in str(refused.value), example
+            assert table.name in str(refused.value)
+
+
+@every_table
+def test_delta_refuses_nulls(spark: SparkSession, store: TableStore, table: Table) -> None:
+    store.ensure(table)
+    declared = {field.name: field.nullable for field in table.schema.fields}
+    location = store.location(table)
+    kept = {f.name: f.nullable for f in spark.read.format("delta").load(location).schema.fields}
+    assert kept == declared
+    # One column for each table by a real write; Delta checks all of them by the same rule.
+    checked = " ".join(table.checks.values())
+    free = [name for name, nullable in declared.items() if not nullable and name not in checked]
+    for name in (free or [table.key[0]])[:1]:
+        with pytest.raises(TableError, match=r"(NOT NULL constraint violated|CHECK constraint)"):
+            store.overwrite(table, rows_of(spark, table, {name: None}))
+
+
+@every_table
+def test_other_columns_are_refused_before_anything_is_written(spark: SparkSession, table: Table) -> None:
+    valid = rows_of(spark, table, {})
+    last = table.columns[-1]
+    with pytest.raises(TableError, match=rf"Table {table.name}: `{last}` is missing"):
+        table.conform(valid.drop(last))
+    with pytest.raises(TableError, match=rf"`{last}` is date, expected"):
+        table.conform(valid.withColumn(last, F.current_date()))
+
+
+@every_table
+def test_layout_and_meaning_are_kept_in_delta(spark: SparkSession, store: TableStore, table: Table) -> None:
+    store.ensure(table)
+    [detail] = spark.sql(f"DESCRIBE DETAIL delta.`{store.location(table)}`").collect()
+    assert detail.description == table.description
+    assert detail.partitionColumns == list(table.partition_by)
+    assert detail.properties["vizrec.contractVersion"] == str(table.version)
+    kept = {
+        k.removeprefix("delta.constraints."): v for k, v in detail.properties.items() if "constraints." in k
+    }
+    assert kept == dict(table.checks)
+    fields = spark.read.format("delta").load(store.location(table)).schema.fields
+    assert {f.name: f.metadata["comment"] for f in fields} == {
+        f.name: f.metadata["comment"] for f in table.schema.fields
+    }
+
+
+@every_table
+def test_each_commit_says_who_wrote_it(spark: SparkSession, store: TableStore, table: Table) -> None:
+    store.upsert(table, rows_of(spark, table, {}))
+    commits = store.commits(table)
+    assert len(commits) >= 2
+    for commit in commits:
+        assert (commit["run_id"], commit["stage"], commit["config_hash"]) == (
+            "run-1",
+            "contract-test",
+            "0123456789abcdef",
+        )
+
+
+def test_the_stamp_does_not_stick_to_the_session(spark: SparkSession, store: TableStore) -> None:
+    store.ensure(ALL_TABLES[1])
+    assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
+
+
+def test_a_newer_contract_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    users = ALL_TABLES[1]
+    place = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    place.overwrite(replace(users, version=2), rows_of(spark, users, {}))
+    for refused in (
+        lambda: place.read(users),
+        lambda: place.read_or_empty(users),
+        lambda: place.overwrite(users, rows_of(spark, users, {})),
+        lambda: place.upsert(users, rows_of(spark, users, {})),
+    ):
+        with pytest.raises(TableError, match="contract version 2, this program knows 1"):
+            refused()
+    assert place.read(replace(users, version=3)).count() == 1
+
+
+def test_rows_with_the_same_key_are_found(spark: SparkSession) -> None:
+    id_map = next(t for t in ALL_TABLES if t.name == "id_map")
+    twice = rows_of(spark, id_map, {}, {"index": 5}, {"id": "bert"}, {"kind": "item"})
+    found = [(row.kind, row.id, row["count"]) for row in id_map.duplicates(twice).collect()]
+    assert found == [("user", "anna", 2)]
+
+
+def _other_key(table: Table) -> Values:
+    """A change to the valid row that gives it another key and breaks nothing."""
+    name = table.key[-1]
+    value = VALID[table.name][name]
+    if name == "sha256":
+        return {name: "f" * 64}
+    if isinstance(value, str):
+        return {name: f"{value}x"}
+    return {name: value.replace(year=2025) if isinstance(value, datetime) else value + 1}

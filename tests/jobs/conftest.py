@@ -1,0 +1,79 @@
+"""One real run of the demo in a process of its own, which the tests of jobs and pipeline look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from vizrec_spark.app.folder import folder_overrides
+from vizrec_spark.app.stages import BY_NAME
+from vizrec_spark.config import load_config
+from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.tables import Stamp, TableStore
+
+SIZE = ["--items", "240", "--users", "150", "--events", "6000"]
+# Said outright, so that a run is the same with and without a network.
+ENCODER = "embed.encoder=efficientnet_lite0"
+
+
+def vizrec(*arguments: str, timeout: int = 500) -> subprocess.CompletedProcess[str]:
+    """Runs the console command as a user does, wide enough that nothing wraps."""
+    command = [str(Path(sys.executable).with_name("vizrec")), *arguments]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """A finished demo: its folder and what it printed."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+
+    def table(self, spark: SparkSession, name: str) -> DataFrame:
+        """A table that the demo wrote."""
+        return spark.read.format("delta").load(str(self.folder / "tables" / name))
+
+    def overrides(self, tables: Path) -> list[str]:
+        """What makes a stage read the demo's files and write below `tables`."""
+        return [
+            f"tables.root={tables}",
+            *folder_overrides(self.folder / "landing"),
+            ENCODER,
+            f"embed.cache={self.folder / 'encoders'}",
+            f"als.checkpoint_dir={self.folder / 'checkpoints'}",
+            f"report.path={tables.parent / 'report.html'}",
+        ]
+
+    def command(self, stage: str, tables: Path) -> list[str]:
+        """The command line that runs one stage on `tables`."""
+        small = (
+            "spark.conf={spark.sql.shuffle.partitions: '4', spark.databricks.delta.snapshotPartitions: '1'}"
+        )
+        pairs = [*self.overrides(tables), "spark.master=local[2]", small]
+        return [
+            str(Path(sys.executable).with_name("vizrec")),
+            stage,
+            *(x for p in pairs for x in ("--set", p)),
+        ]
+
+    def run(self, spark: SparkSession, stage: str, tables: Path, *overrides: str) -> StageResult:
+        """Runs one stage on `tables` in this process."""
+        config = load_config(None, [*self.overrides(tables), *overrides])
+        store = TableStore(spark, config.tables, Stamp("test", stage, config.fingerprint()))
+        return BY_NAME[stage].run(StageContext(spark, config, store, "test"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    folder = tmp_path_factory.mktemp("demo")
+    done = vizrec("demo", "--folder", str(folder), *SIZE, "--set", ENCODER)
+    assert done.returncode == 0, done.stderr
+    return DemoRun(folder, done.stdout, done.stderr)

@@ -1,0 +1,109 @@
+"""Killed in the middle of a stage and run again, the pipeline ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from tests.jobs.conftest import DemoRun
+from vizrec_spark.tables import Table
+from vizrec_spark.tables.schemas import ALL_TABLES
+
+BEFORE = {
+    "ingest": [],
+    "embed": ["images", "quarantine"],
+    "similar": ["images", "quarantine", "embeddings", "encoders"],
+    "recommend": [table.name for table in ALL_TABLES if table.name != "recommendations"],
+}
+
+
+@pytest.mark.parametrize("stage", BEFORE)
+def test_a_killed_stage_run_again_gives_the_same_tables(
+    demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str
+) -> None:
+    chance = random.Random(f"moment {stage}")
+    tables = tmp_path / "tables"
+    for name in BEFORE[stage]:
+        shutil.copytree(demo.folder / "tables" / name, tables / name)
+    written = [table for table in ALL_TABLES if table.writer == stage]
+    with _Reader(spark, demo, tables, written) as reader:
+        _kill(demo.command(stage, tables), stage, wait=chance.uniform(1.0, 8.0))
+        demo.run(spark, stage, tables)
+    assert reader.halves == []
+    for table in written:
+        undisturbed = demo.table(spark, table.name)
+        disturbed = spark.read.format("delta").load(str(tables / table.name))
+        if table.name == "quarantine":
+            undisturbed = undisturbed.where(f"stage = '{stage}'")
+        assert _rows(disturbed) == _rows(undisturbed), table.name
+
+
+def _rows(table: DataFrame) -> list[str]:
+    """The rows as sorted JSON, without the pictures' bytes."""
+    rows = table.drop("content").selectExpr("to_json(struct(*)) AS row").collect()
+    return sorted(row.row for row in rows)
+
+
+def _kill(command: list[str], stage: str, wait: float) -> None:
+    """Starts the stage, waits until it is under way and then `wait` seconds, and kills all its processes."""
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        start_new_session=True,
+    )
+    assert run.stderr is not None
+    said = []
+    for line in run.stderr:
+        said.append(line)
+        if f" {stage}: " in line:
+            break
+    else:
+        pytest.fail(f"the stage ended before it began:\n{''.join(said)}")
+    time.sleep(wait)
+    assert run.poll() is None, "the stage was over before it could be killed: shorten the wait"
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+class _Reader:
+    """Reads the tables all along, and notes each version that is neither empty nor whole."""
+
+    def __init__(self, spark: SparkSession, demo: DemoRun, tables: Path, written: list[Table]) -> None:
+        self._spark, self._tables = spark, tables
+        self._whole = {table.name: demo.table(spark, table.name).count() for table in written}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.halves: list[tuple[str, int]] = []
+
+    def __enter__(self) -> _Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(1.0):
+            for name, whole in self._whole.items():
+                if not (self._tables / name / "_delta_log").is_dir():
+                    continue
+                try:
+                    rows = self._spark.read.format("delta").load(str(self._tables / name)).count()
+                except PySparkException:
+                    continue  # the first commit is not there yet
+                if rows not in (0, whole):
+                    self.halves.append((name, rows))

@@ -1,0 +1,101 @@
+"""Entry points: spark-submit scripts, the console command, look-ups, and errors before Spark starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.jobs.conftest import DemoRun, vizrec
+from vizrec_spark.app.cli import build_parser
+from vizrec_spark.app.stages import PIPELINE
+from vizrec_spark.session import DELTA_PACKAGE
+
+JOBS = ["pipeline", *(stage.name for stage in PIPELINE)]
+
+
+def _job(repository: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"job_{name}", repository / "jobs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_job_parses_what_an_operator_gives_it(repository: Path, name: str) -> None:
+    parser = _job(repository, name).build_parser()
+    args = parser.parse_args(["--config", "conf/local.yml", "--set", "similar.k=5", "--run-id", "day-1"])
+    assert (args.config, args.overrides, args.run_id) == ("conf/local.yml", ["similar.k=5"], "day-1")
+
+
+def test_there_is_a_job_and_a_command_for_every_stage(repository: Path) -> None:
+    assert sorted(p.stem for p in (repository / "jobs").glob("*.py")) == sorted(JOBS)
+    for stage in PIPELINE:
+        assert build_parser().parse_args([stage.name]).command == stage.name
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_bad_key_stops_a_job_before_spark_starts(
+    repository: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_session(*_: object, **__: object) -> None:
+        raise AssertionError("a session was asked for")
+
+    monkeypatch.setattr("vizrec_spark.app.runner.build_session", no_session)
+    assert _job(repository, name).main(["--set", "similar.kk=5"]) == 2
+    assert "similar.k" in capsys.readouterr().err
+
+
+def test_spark_submit_runs_a_job(
+    demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    tables = tmp_path / "tables"
+    for name in ("images", "embeddings", "encoders"):
+        shutil.copytree(demo.folder / "tables" / name, tables / name)
+    override = tmp_path / "override.yml"
+    override.write_text(
+        f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\nsimilar: {{method: lsh, k: 10}}\n"
+    )
+    command = [
+        *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]"),
+        *("--packages", DELTA_PACKAGE, "--conf", "spark.ui.enabled=false"),
+        *("--conf", "spark.sql.shuffle.partitions=2"),
+        *(str(repository / "jobs" / "similar.py"), "--config", str(override), "--run-id", "by-spark-submit"),
+    ]
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "COLUMNS": "160"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "item_neighbors" in done.stdout
+    last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_neighbors'}`").first()
+    assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
+    quality = spark.read.format("delta").load(str(tables / "similarity_quality")).collect()
+    assert [row.method for row in quality] == ["lsh"] and quality[0].recall > 0.9
+
+
+def test_look_ups_print_the_tables(demo: DemoRun, spark: SparkSession) -> None:
+    where = ["--set", f"tables.root={demo.folder / 'tables'}", "--set", "embed.encoder=efficientnet_lite0"]
+    best = demo.table(spark, "item_neighbors").where("rank = 1").orderBy("item_id").first()
+    shown = vizrec("neighbors", best.item_id, "--k", "3", *where)
+    assert shown.returncode == 0, shown.stderr
+    assert best.neighbor_id in shown.stdout and f"{best.cosine:.3f}" in shown.stdout
+    offer = demo.table(spark, "recommendations").where("rank = 1").orderBy("user_id").first()
+    shown = vizrec("recommendations", offer.user_id, *where)
+    assert offer.item_id in shown.stdout and offer.reason in shown.stdout
+    unknown = vizrec("recommendations", "u0001x", *where)
+    assert unknown.returncode == 3
+    assert "u0001" in unknown.stderr and "Nearest" in unknown.stderr and "Traceback" not in unknown.stderr
+
+
+def test_a_stage_without_its_input_says_which_stage_to_run(tmp_path: Path) -> None:
+    done = vizrec("als", "--set", f"tables.root={tmp_path}")
+    assert done.returncode == 4
+    assert "run stage `ingest` first" in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr

@@ -1,0 +1,438 @@
+"""Stage `recommend` on hand-made tables: who gets what, from where, and why."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from vizrec_spark.config.models import BlendWeights, Config, RecommendConfig, TablesConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.recommend.stage import STAGE
+from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.schemas import (
+    ENCODERS,
+    INTERACTIONS,
+    ITEM_FACTORS,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SIMILARITY_QUALITY,
+    USER_FACTORS,
+    USERS,
+)
+
+ENCODER, MODEL = "enc-1", "als-1"
+MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Event(NamedTuple):
+    user: str
+    item: str
+    event: str = "view"
+    weight: float = 1.0
+    day: float = 0.0
+
+
+class Shop:
+    """Tables below a folder, written by hand, and the stage run on them."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self.spark = spark
+        self.config = Config(tables=TablesConfig(root=str(folder)))
+        self.store = TableStore(spark, self.config.tables, Stamp("run-1", "recommend", "0" * 16))
+
+    def write(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
+        self.store.overwrite(table, self.spark.createDataFrame(rows, table.schema))
+
+    def items(self, titles: dict[str, str | None]) -> None:
+        self.write(ITEMS, [(i, title, [], None, None, {}) for i, title in titles.items()])
+
+    def users(self, *names: str) -> None:
+        self.write(USERS, [(name,) for name in names])
+
+    def events(self, *events: Event) -> None:
+        rows = [
+            (e.user, e.item, e.event, None, e.weight, MONDAY + timedelta(days=e.day, seconds=at))
+            for at, e in enumerate(events)
+        ]
+        self.write(INTERACTIONS, rows)
+
+    def model(
+        self,
+        users: dict[str, list[float]],
+        items: dict[str, list[float]],
+        user_model: str = MODEL,
+        item_model: str = MODEL,
+    ) -> None:
+        self.write(USER_FACTORS, [(user_model, u, f) for u, f in users.items()])
+        self.write(ITEM_FACTORS, [(item_model, i, f) for i, f in items.items()])
+
+    def looks(self, near: list[tuple[str, str, float]], mean_cosine: float = 0.0, own: bool = True) -> None:
+        """Look-alikes under the configured encoder, or, where `own` is false, under one of another set-up."""
+        key = encoder_key(self.config.embed) if own else "{}"
+        self.write(ENCODERS, [(key, ENCODER, 2)])
+        ranked: dict[str, int] = {}
+        rows = []
+        for item, other, cosine in near:
+            ranked[item] = ranked.get(item, 0) + 1
+            rows.append((ENCODER, item, ranked[item], other, cosine, 1.0))
+        self.write(ITEM_NEIGHBORS, rows)
+        quality = (ENCODER, "exact", 9, 9, 1.0, 1.0, 1.0, 9, 9.0, 1.0, 0, mean_cosine)
+        self.write(SIMILARITY_QUALITY, [quality])
+
+    def run(self, **recommend: Any) -> StageResult:
+        config = self.config.model_copy(update={"recommend": RecommendConfig(**recommend)})
+        return STAGE.run(StageContext(self.spark, config, self.store, "run-1"))
+
+    def table(self) -> pd.DataFrame:
+        frame = self.store.read(RECOMMENDATIONS).toPandas()
+        return frame.sort_values(["user_id", "rank"], ignore_index=True)
+
+    def lists(self) -> dict[str, list[str]]:
+        return lists(self.table())
+
+    def row(self, user: str, item: str) -> Any:
+        return row(self.table(), user, item)
+
+
+class Ran(NamedTuple):
+    """A finished run: the shop, what the stage told, and the table `recommendations`."""
+
+    shop: Shop
+    result: StageResult
+    table: pd.DataFrame
+
+
+def lists(table: pd.DataFrame) -> dict[str, list[str]]:
+    return {str(user): list(rows["item_id"]) for user, rows in table.groupby("user_id")}
+
+
+def row(table: pd.DataFrame, user: str, item: str) -> Any:
+    (found,) = table[(table["user_id"] == user) & (table["item_id"] == item)].itertuples()
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tastes, mugs and lamps; ann and bob like mugs, cid likes lamps, nobody knows dot.
+
+    `mug-new` has no interactions and looks like `mug-1`; `lamp-2` has no picture; `plain` has neither
+    factors nor picture.
+    """
+    folder = tmp_path_factory.mktemp("written")
+    made = Shop(spark, folder)
+    made.items(
+        {
+            "mug-1": "Red mug",
+            "mug-2": "Blue mug",
+            "mug-new": "Green mug",
+            "lamp-1": "Lamp",
+            "lamp-2": None,
+            "plain": "Plain",
+        }
+    )
+    made.users("ann", "bob", "cid", "dot")
+    made.events(
+        Event("ann", "mug-1", "buy", 5.0),
+        Event("bob", "mug-1"),
+        Event("bob", "mug-2", "cart", 3.0),
+        Event("cid", "lamp-1"),
+        Event("cid", "lamp-1"),
+        Event("cid", "plain", day=-400),
+        Event("eve", "mug-1"),
+    )
+    made.model(
+        {"ann": [1.0, 0.0], "bob": [1.0, 0.1], "cid": [0.0, 1.0]},
+        {"mug-1": [1.0, 0.0], "mug-2": [0.9, 0.0], "lamp-1": [0.0, 1.0], "lamp-2": [0.0, 0.8]},
+    )
+    made.looks(
+        [
+            ("mug-1", "mug-new", 0.9),
+            ("mug-1", "mug-2", 0.6),
+            ("mug-new", "mug-1", 0.9),
+            ("mug-2", "mug-1", 0.6),
+        ],
+        mean_cosine=0.5,
+    )
+    return folder
+
+
+@pytest.fixture
+def shop(spark: SparkSession, written: Path, tmp_path: Path) -> Shop:
+    """A copy of those tables: a Delta table is a folder, and copying it is quicker than writing it again."""
+    return Shop(spark, Path(shutil.copytree(written, tmp_path / "tables")))
+
+
+@pytest.fixture(scope="module")
+def recommended(spark: SparkSession, written: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """One finished run on them, for the tests that only look."""
+    folder = tmp_path_factory.mktemp("recommended") / "tables"
+    made = Shop(spark, Path(shutil.copytree(written, folder)))
+    return Ran(made, made.run(), made.table())
+
+
+def test_every_user_gets_rows_and_nobody_else(recommended: Ran) -> None:
+    result = recommended.result
+    found = lists(recommended.table)
+    assert found.keys() == {"ann", "bob", "cid", "dot"}
+    assert {user: len(items) for user, items in found.items()} == {"ann": 5, "bob": 4, "cid": 4, "dot": 6}
+    assert [w.rows for w in result.written] == [19]
+
+
+def test_rows_name_the_model_and_the_encoder(recommended: Ran) -> None:
+    result = recommended.result
+    assert set(recommended.table["model_id"]) == {MODEL}
+    assert set(recommended.table["encoder_id"]) == {ENCODER}
+    assert result.notes[0].startswith("6 items ranked; recommendations by source: ")
+    assert len(result.notes) == 1
+
+
+def test_seen_items_are_left_out(recommended: Ran) -> None:
+    pairs = set(zip(recommended.table["user_id"], recommended.table["item_id"], strict=True))
+    seen = {(r.user_id, r.item_id) for r in recommended.shop.store.read(INTERACTIONS).collect()}
+    assert not pairs & seen
+
+
+def test_the_list_of_one_user_by_hand(recommended: Ran) -> None:
+    """ann bought mug-1. cf: mug-2 0.9 of 0.9, lamps 0; looks: mug-new 0.8 of 0.8, mug-2 0.2 of 0.8."""
+    mug, new = row(recommended.table, "ann", "mug-2"), row(recommended.table, "ann", "mug-new")
+    one_of_three = np.log(2) / np.log(4)
+    assert (mug.score_cf, mug.score_visual, mug.score_popularity) == pytest.approx(
+        (0.5, 0.4 * 0.25, 0.1 * one_of_three), abs=1e-6
+    )
+    assert (new.score_cf, new.score_visual, new.score_popularity) == pytest.approx((0.0, 0.4, 0.0), abs=1e-6)
+    assert lists(recommended.table)["ann"] == ["mug-2", "mug-new", "lamp-1", "plain", "lamp-2"]
+    assert (mug.rank, mug.source, mug.because_item_id) == (1, "als", "mug-1")
+    assert mug.reason == "Liked by people who share your taste for “Red mug”, which you bought"
+    assert mug.score == pytest.approx(mug.score_cf + mug.score_visual + mug.score_popularity)
+
+
+def test_a_cold_item_is_offered_for_its_looks_and_the_reason_names_the_cause(recommended: Ran) -> None:
+    for user, verb in (("ann", "bought"), ("bob", "viewed")):
+        offer = row(recommended.table, user, "mug-new")
+        assert (offer.source, offer.because_item_id) == ("visual", "mug-1")
+        assert offer.reason == f"Looks like “Red mug”, which you {verb}"
+
+
+def test_an_item_without_a_picture_is_offered(recommended: Ran) -> None:
+    offer = row(recommended.table, "cid", "lamp-2")
+    assert (offer.rank, offer.source, offer.because_item_id) == (1, "als", "lamp-1")
+    assert offer.reason == "Liked by people who share your taste for “Lamp”, which you viewed"
+
+
+def test_a_cold_user_gets_what_is_popular(recommended: Ran) -> None:
+    assert lists(recommended.table)["dot"] == ["mug-1", "lamp-1", "mug-2", "plain", "lamp-2", "mug-new"]
+    rows = recommended.table.query("user_id == 'dot'")
+    assert set(rows["source"]) == {"popularity"}
+    assert rows["because_item_id"].isna().all()
+    assert rows["reason"].tolist() == [
+        "Popular: 3 people chose it",
+        *["Popular: 1 person chose it"] * 3,
+        *["New in the catalogue"] * 2,
+    ]
+
+
+def test_a_user_of_whose_items_none_has_factors_gets_rows(shop: Shop) -> None:
+    shop.users("fay")
+    shop.events(Event("fay", "plain"))
+    shop.run()
+    rows = shop.table()
+    assert len(rows) == 5
+    assert set(rows["source"]) == {"popularity"}
+
+
+def test_a_user_whose_items_all_left_gets_rows_and_no_cause(shop: Shop) -> None:
+    """Their factors still say what they like; no item that can be named does."""
+    shop.events(Event("ann", "gone"), Event("bob", "mug-1"))
+    shop.run()
+    row = shop.row("ann", "mug-1")
+    assert (row.rank, row.source, row.because_item_id) == (1, "als", None)
+    assert row.reason == "Liked by people whose taste is like yours"
+
+
+def test_an_item_that_left_the_catalogue_neither_appears_nor_breaks_anything(shop: Shop) -> None:
+    left = ["mug-1", "lamp-2"]
+    kept = {r.item_id: r.title for r in shop.store.read(ITEMS).collect() if r.item_id not in left}
+    shop.items(kept)
+    shop.run()
+    table = shop.table()
+    assert set(table["user_id"]) == {"ann", "bob", "cid", "dot"}
+    assert not set(left) & {*table["item_id"], *table["because_item_id"].dropna()}
+    assert "mug-2" in shop.lists()["ann"]
+
+
+def test_a_missing_title_reads_as_the_id(shop: Shop) -> None:
+    shop.users("gus")
+    shop.events(Event("gus", "lamp-2"))
+    shop.model({"gus": [0.0, 1.0]}, {"lamp-1": [0.0, 1.0], "lamp-2": [0.0, 0.8]})
+    shop.run()
+    assert shop.row("gus", "lamp-1").reason == (
+        "Liked by people who share your taste for “lamp-2”, which you viewed"
+    )
+
+
+@pytest.mark.parametrize("missing", ["all", "encoder", "similar"])
+def test_without_looks_it_recommends_and_says_so(
+    shop: Shop, spark: SparkSession, tmp_path: Path, missing: str
+) -> None:
+    if missing == "encoder":
+        shop.looks([("mug-1", "mug-new", 0.9)], own=False)
+    elif missing == "similar":
+        shop.write(ITEM_NEIGHBORS, [])
+        shop.write(SIMILARITY_QUALITY, [])
+    else:
+        bare = Shop(spark, tmp_path / "bare")
+        for table in (ITEMS, USERS, INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
+            bare.store.overwrite(table, shop.store.read(table))
+        shop = bare
+    result = shop.run()
+    assert shop.lists().keys() == {"ann", "bob", "cid", "dot"}
+    assert "visual" not in set(shop.table()["source"])
+    assert (shop.table()["score_visual"] == 0).all()
+    assert "recommended without looks (run embed and similar)" in result.notes[1]
+    assert set(shop.table()["encoder_id"]) == {ENCODER if missing == "similar" else None}
+
+
+def test_a_repeated_run_gives_the_same_rows(shop: Shop) -> None:
+    shop.run()
+    first = shop.table()
+    shop.store.overwrite(INTERACTIONS, shop.store.read(INTERACTIONS).orderBy("timestamp", ascending=False))
+    shop.store.overwrite(USERS, shop.store.read(USERS).orderBy("user_id", ascending=False))
+    shop.run()
+    pd.testing.assert_frame_equal(shop.table(), first, check_exact=True)
+    assert shop.store.commits(RECOMMENDATIONS, 1)[0]["stage"] == "recommend"
+
+
+def test_factor_tables_of_two_models_are_refused(shop: Shop) -> None:
+    shop.run()
+    before = shop.table()
+    shop.model({"ann": [1.0, 0.0]}, {"mug-1": [1.0, 0.0]}, user_model="als-2")
+    with pytest.raises(TableError, match="user_factors holds model als-2 and item_factors model als-1"):
+        shop.run()
+    pd.testing.assert_frame_equal(shop.table(), before)
+
+
+def test_without_a_model_it_names_the_stage_to_run(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
+    bare = Shop(spark, tmp_path / "bare")
+    for table in (ITEMS, USERS, INTERACTIONS):
+        bare.store.overwrite(table, shop.store.read(table))
+    with pytest.raises(TableError, match="run stage `als` first"):
+        bare.run()
+
+
+def test_ids_of_every_kind_pass_through(shop: Shop) -> None:
+    shop.items({"é|1": "É", "商品": None, "🧦": "Socks"})
+    shop.users("Ω", " ", "null")
+    shop.events(Event("Ω", "商品"), Event(" ", "é|1"), Event("null", "🧦"))
+    shop.model({"Ω": [1.0], " ": [1.0], "null": [1.0]}, {"é|1": [1.0], "商品": [2.0], "🧦": [3.0]})
+    shop.run()
+    assert shop.lists() == {"Ω": ["🧦", "é|1"], " ": ["🧦", "商品"], "null": ["商品", "é|1"]}
+    assert shop.row("Ω", "🧦").because_item_id == "商品"
+
+
+def test_the_table_equals_a_plain_pandas_computation(spark: SparkSession, tmp_path: Path) -> None:
+    """Blocks of two users, so that lists are cut from several blocks; nothing is cut from the candidates."""
+    random = np.random.default_rng(11)
+    users, items = [f"u{n:02d}" for n in range(13)], [f"i{n:02d}" for n in range(21)]
+    shop = Shop(spark, tmp_path)
+    shop.items({i: f"Item {i}" if random.random() < 0.8 else None for i in items})
+    shop.users(*users)
+    touched = [
+        Event(u, str(i), event, weight, day=float(random.integers(0, 60)))
+        for u in users[:11]
+        for i in random.choice([*items, "gone"], size=random.integers(1, 9), replace=False)
+        for event, weight in [("view", 1.0), ("buy", 5.0)][: random.integers(1, 3)]
+    ]
+    shop.events(*touched)
+    known_users = {u: random.normal(size=3).astype(np.float32).tolist() for u in users[:9]}
+    known_items = {i: random.normal(size=3).astype(np.float32).tolist() for i in [*items[:15], "gone"]}
+    shop.model(known_users, known_items)
+    near = [
+        (a, str(b), float(np.float32(random.uniform(0.2, 1.0))))
+        for a in [*items[4:], "gone"]
+        for b in random.choice(items, size=5, replace=False)
+        if a != b
+    ]
+    shop.looks(near, mean_cosine=0.4)
+    shop.run(
+        k=6,
+        weights=BlendWeights(cf=0.5, visual=0.3, popularity=0.2),
+        history=4,
+        half_life_days=10.0,
+        block_users=2,
+    )
+    wanted = _by_pandas(shop, users, items, known_users, known_items, near)
+    got = shop.table()
+    assert got[["user_id", "rank", "item_id", "source"]].equals(
+        wanted[["user_id", "rank", "item_id", "source"]]
+    )
+    assert set(got["source"]) == {"als", "visual", "popularity"}
+    for column in ("score", "score_cf", "score_visual", "score_popularity"):
+        np.testing.assert_allclose(got[column], wanted[column], atol=1e-5)
+    visual = got["source"] == "visual"
+    assert got.loc[visual, "because_item_id"].tolist() == wanted.loc[visual, "cause"].tolist()
+
+
+def _by_pandas(
+    shop: Shop,
+    users: list[str],
+    items: list[str],
+    known_users: dict[str, list[float]],
+    known_items: dict[str, list[float]],
+    near: list[tuple[str, str, float]],
+) -> pd.DataFrame:
+    """Every user × every unseen item, scored in whole and sorted."""
+    events = shop.store.read(INTERACTIONS).toPandas()
+    events = events[events["item_id"].isin(items)]
+    people = events.groupby("item_id")["user_id"].nunique().reindex(items, fill_value=0)
+    history = events.groupby(["user_id", "item_id"], as_index=False).agg(
+        weight=("weight", "sum"), time=("timestamp", "max")
+    )
+    full = pd.MultiIndex.from_product([users, items], names=["user_id", "item_id"]).to_frame(index=False)
+    full = full.merge(history, how="left", on=["user_id", "item_id"])
+    full = full[full["weight"].isna()][["user_id", "item_id"]]
+
+    history = history.sort_values(["user_id", "time", "item_id"], ascending=[True, False, True])
+    history = history.groupby("user_id").head(4)
+    age = history.groupby("user_id")["time"].transform("max") - history["time"]
+    history["influence"] = history["weight"] * 0.5 ** (age.dt.total_seconds() / 86_400 / 10.0)
+    history["influence"] /= history.groupby("user_id")["influence"].transform("max")
+    looks = pd.DataFrame(near, columns=["cause", "item_id", "cosine"])
+    looks["strength"] = ((looks["cosine"] - 0.4) / 0.6).clip(0, 1)
+    seen_by = history.rename(columns={"item_id": "cause"})[["user_id", "cause", "influence"]]
+    looks = seen_by.merge(looks, on="cause")
+    looks["visual"] = looks["influence"] * looks["strength"]
+    looks = looks.sort_values("visual", ascending=False).drop_duplicates(["user_id", "item_id"])
+    full = full.merge(looks[["user_id", "item_id", "visual", "cause"]], how="left", on=["user_id", "item_id"])
+
+    zero = [0.0, 0.0, 0.0]
+    full["cf"] = [
+        max(0.0, float(np.dot(known_users.get(u, zero), known_items.get(i, zero))))
+        for u, i in zip(full["user_id"], full["item_id"], strict=True)
+    ]
+    full["popularity"] = full["item_id"].map(np.log1p(people) / np.log1p(people.max()))
+    full["visual"] = full["visual"].fillna(0.0)
+    for part in ("cf", "visual"):
+        top = full.groupby("user_id")[part].transform("max")
+        full[part] = (full[part] / top).where(top > 0, 0.0)
+    full["score_cf"], full["score_visual"] = 0.5 * full["cf"], 0.3 * full["visual"]
+    full["score_popularity"] = 0.2 * full["popularity"]
+    parts = full[["score_cf", "score_visual", "score_popularity"]]
+    full["score"] = parts.sum(axis=1)
+    names = np.array(["als", "visual", "popularity"], dtype=object)
+    full["source"] = np.where(parts.max(axis=1) > 0, names[parts.to_numpy().argmax(axis=1)], "popularity")
+    # Scores that should tie may differ in their last bits.
+    full["tied"] = full["score"].round(9)
+    full = full.sort_values(["user_id", "tied", "item_id"], ascending=[True, False, True])
+    full["rank"] = (full.groupby("user_id").cumcount() + 1).astype(np.int32)
+    return full[full["rank"] <= 6].reset_index(drop=True)

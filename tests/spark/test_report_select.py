@@ -1,0 +1,364 @@
+"""What the page shows, chosen from small tables that one can check by hand; and the stage on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from PIL import Image
+from pyspark.sql import DataFrame, SparkSession
+
+from vizrec_spark.config import Config
+from vizrec_spark.report import select
+from vizrec_spark.report.collect import build_gallery
+from vizrec_spark.report.model import Facts
+from vizrec_spark.report.stage import STAGE
+from vizrec_spark.stage import StageContext
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.schemas import (
+    ENCODERS,
+    IMAGES,
+    INTERACTIONS,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    QUARANTINE,
+    RECOMMENDATIONS,
+    SIMILARITY_QUALITY,
+    USERS,
+)
+
+Rows = Callable[[Table, Sequence[dict[str, Any]]], DataFrame]
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def rows(spark: SparkSession) -> Rows:
+    def make(table: Table, given: Sequence[dict[str, Any]]) -> DataFrame:
+        return spark.createDataFrame([tuple(g.get(c) for c in table.columns) for g in given], table.schema)
+
+    return make
+
+
+def did(
+    user: str, item: str, day: int, event: str = "view", weight: float = 1.0, **more: Any
+) -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "item_id": item,
+        "event": event,
+        "weight": weight,
+        "timestamp": START + timedelta(days=day),
+        **more,
+    }
+
+
+def offer(user: str, rank: int, item: str, source: str, because: str | None = None) -> dict[str, Any]:
+    parts = {f"score_{s}": 0.5 / rank if s == source else 0.1 / rank for s in ("cf", "visual", "popularity")}
+    if source == "als":
+        parts["score_cf"] = 0.5 / rank
+    return {
+        "user_id": user,
+        "rank": rank,
+        "item_id": item,
+        "source": source,
+        "because_item_id": because,
+        "reason": f"reason {rank}",
+        "model_id": "model-1",
+        "score": sum(parts.values()),
+        **parts,
+    }
+
+
+def near(item: str, rank: int, neighbor: str, encoder: str = "enc") -> dict[str, Any]:
+    cosine = 1.0 - rank / 10
+    return {
+        "encoder_id": encoder,
+        "item_id": item,
+        "rank": rank,
+        "neighbor_id": neighbor,
+        "cosine": cosine,
+        "distance": float(rank),
+    }
+
+
+def item(item_id: str, *categories: str, title: str | None = None, **attributes: str) -> dict[str, Any]:
+    return {"item_id": item_id, "title": title, "categories": list(categories), "attributes": attributes}
+
+
+def picture(item_id: str, path: str, content: bytes) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "path": path,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "width": 40,
+        "height": 30,
+        "format": "PNG",
+        "bytes": len(content),
+        "modified": START,
+        "content": content,
+    }
+
+
+def png(red: int) -> bytes:
+    out = BytesIO()
+    Image.new("RGB", (40, 30), (red, 0, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def shop(rows: Rows) -> dict[str, DataFrame]:
+    """Five users of five kinds; item `cold` has no interaction, `gone` is no longer in the catalogue."""
+    log = [did("heavy", f"i{n}", n) for n in range(12)]
+    log += [did("looker", "i1", 1), did("looker", "i2", 2), did("looker", "i3", 3), did("looker", "i4", 4)]
+    log += [did("taster", f"i{n}", n) for n in range(5)]
+    log += [did("starter", "i1", 3, "view"), did("starter", "i1", 1, "buy", 5.0), did("starter", "i2", 2)]
+    offers = [offer("heavy", 1, "i13", "als", "i2"), offer("heavy", 2, "gone", "popularity")]
+    offers += [offer("looker", r, f"i{r + 5}", "visual", "i4") for r in range(1, 4)]
+    offers += [offer("taster", r, f"i{r + 5}", "als", "i1") for r in range(1, 4)]
+    offers += [offer("starter", 1, "cold", "visual", "i1"), offer("nobody", 1, "i1", "popularity")]
+    return {
+        "items": rows(
+            ITEMS, [*(item(f"i{n}", "odd" if n % 2 else "even") for n in range(14)), item("cold", "new")]
+        ),
+        "images": rows(
+            IMAGES,
+            [
+                picture("i1", "b.png", png(1)),
+                picture("i1", "a.png", png(2)),
+                picture("i2", "c.png", png(2)),
+                picture("i3", "d.png", b"no picture"),
+            ],
+        ),
+        "users": rows(USERS, [{"user_id": u} for u in ("heavy", "looker", "taster", "starter", "nobody")]),
+        "interactions": rows(INTERACTIONS, log),
+        "neighbors": rows(
+            ITEM_NEIGHBORS,
+            [near(f"i{n}", r, f"i{(n + r) % 10}") for n in range(10) for r in (1, 2, 3)]
+            + [near("cold", 1, "i1")],
+        ),
+        "recommendations": rows(RECOMMENDATIONS, offers),
+    }
+
+
+def test_profiles_count_what_shoppers_did_and_got(shop: dict[str, DataFrame]) -> None:
+    profiles = select.shopper_profiles(shop["users"], shop["interactions"], shop["recommendations"], top=2)
+    found = {
+        p.user_id: (p.n_items, p.n_events, p.n_als, p.n_visual, p.n_popularity, p.n_new)
+        for p in profiles.collect()
+    }
+    assert found == {
+        "heavy": (12, 12, 1, 0, 1, 2),
+        "looker": (4, 4, 0, 2, 0, 0),
+        "taster": (5, 5, 2, 0, 0, 0),
+        "starter": (2, 3, 0, 1, 0, 1),
+        "nobody": (0, 0, 0, 0, 1, 0),
+    }
+
+
+def test_shoppers_of_different_kinds_are_chosen(shop: dict[str, DataFrame]) -> None:
+    profiles = select.shopper_profiles(shop["users"], shop["interactions"], shop["recommendations"])
+    chosen = select.spread(select.shopper_candidates(profiles, 5).collect(), 5)
+    again = select.spread(select.shopper_candidates(profiles.repartition(7), 5).collect(), 5)
+    kinds = [(row.kind, row.user_id) for row in chosen]
+    assert kinds[:2] == [("long", "heavy"), ("cold", "nobody")]
+    assert sorted(user for _, user in kinds) == ["heavy", "looker", "nobody", "starter", "taster"]
+    assert [(row.kind, row.user_id) for row in again] == kinds
+    assert [row.user_id for row in select.spread(select.shopper_candidates(profiles, 2).collect(), 2)] == [
+        "heavy",
+        "nobody",
+    ]
+
+
+def test_kinds_take_the_user_with_most_of_it(shop: dict[str, DataFrame]) -> None:
+    profiles = select.shopper_profiles(shop["users"], shop["interactions"], shop["recommendations"])
+    first = {r.kind: r.user_id for r in select.shopper_candidates(profiles, 1).collect()}
+    assert first.pop("random") != "nobody"
+    assert first == {
+        "long": "heavy",
+        "cold": "nobody",
+        "visual": "looker",
+        "als": "taster",
+        "new": "heavy",
+        "short": "starter",
+        "popularity": "heavy",
+    }
+
+
+def test_a_history_is_the_latest_items_with_their_weightiest_event(rows: Rows) -> None:
+    log = [
+        did("u", "a", 1, "buy", 5.0),
+        did("u", "a", 9, "view"),
+        did("u", "b", 5, "rating", rating=2.0),
+        did("u", "b", 6, "rating", rating=4.5),
+        did("u", "c", 7),
+        did("u", "d", 2),
+        did("other", "e", 8),
+    ]
+    got = select.histories(rows(INTERACTIONS, log), ["u"], top=3).orderBy("place").collect()
+    assert [(r.item_id, r.event, r.rating, r.seconds) for r in got] == [
+        ("a", "buy", None, (START + timedelta(days=9)).timestamp()),
+        ("c", "view", None, (START + timedelta(days=7)).timestamp()),
+        ("b", "rating", 4.5, (START + timedelta(days=6)).timestamp()),
+    ]
+
+
+def test_showcase_takes_a_new_category_before_a_second_of_one(shop: dict[str, DataFrame]) -> None:
+    items, neighbors = shop["items"], shop["neighbors"]
+    categories = {r.item_id: r.categories[0] for r in items.collect()}
+    shown = [r.item_id for r in select.showcase_items(neighbors, items, 5).orderBy("order").collect()]
+    assert sorted(categories[i] for i in shown[:3]) == ["even", "new", "odd"]
+    assert len(set(shown)) == 5
+    other = select.showcase_items(neighbors.repartition(5), items.repartition(3), 5)
+    assert [r.item_id for r in other.orderBy("order").collect()] == shown
+    lists = select.look_alikes(neighbors, other, top=2).collect()
+    assert sorted({r.order for r in lists}) == [1, 2, 3, 4, 5]
+    assert max(r["rank"] for r in lists) == 2
+
+
+def test_the_first_picture_by_path_stands_for_an_item(shop: dict[str, DataFrame]) -> None:
+    got = {
+        r.item_id: bytes(r.content)
+        for r in select.first_pictures(shop["images"], ["i1", "i3", "i9"]).collect()
+    }
+    assert got == {"i1": png(2), "i3": b"no picture"}
+
+
+class TablesInMemory:
+    """Frames in place of Delta tables; the tests of whole runs read the real ones."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+        self._frames: dict[str, DataFrame] = {}
+
+    def put(self, table: Table, df: DataFrame) -> None:
+        self._frames[table.name] = table.conform(df)
+
+    def read(self, table: Table) -> DataFrame:
+        return self._frames[table.name]
+
+    def read_or_empty(self, table: Table) -> DataFrame:
+        return self._frames.get(table.name, self._spark.createDataFrame([], table.schema))
+
+
+@pytest.fixture
+def tables(spark: SparkSession) -> TablesInMemory:
+    return TablesInMemory(spark)
+
+
+@pytest.fixture
+def context(spark: SparkSession, tables: TablesInMemory, tmp_path: Path) -> StageContext:
+    report = {"path": str(tmp_path / "deep" / "report.html"), "items": 4, "shoppers": 5}
+    return StageContext(spark, Config.model_validate({"report": report}), cast(TableStore, tables), "run-1")
+
+
+def test_the_gallery_joins_names_pictures_and_causes(
+    context: StageContext, shop: dict[str, DataFrame]
+) -> None:
+    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), **shop, config=context.config.report)
+    people = {s.user_id: s for s in gallery.shoppers}
+    heavy = people["heavy"]
+    assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]
+    assert (heavy.n_items, heavy.n_events) == (12, 12)
+    assert [(o.item.item_id, o.is_new) for o in heavy.offers] == [("i13", True), ("gone", True)]
+    assert heavy.offers[0].because is not None
+    assert heavy.offers[0].because.picture == hashlib.sha256(png(2)).hexdigest()
+    assert heavy.offers[1].item.name == "gone"
+    assert people["nobody"].history == ()
+    # i1 and i2 share a picture; the bytes of i3 are none.
+    assert list(gallery.thumbnails) == [hashlib.sha256(png(2)).hexdigest()]
+    assert people["taster"].history[0].when == START + timedelta(days=4)
+    assert len(gallery.showcases) == 4
+    assert [n.cosine for n in gallery.showcases[-1].look_alikes] == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_the_stage_writes_the_page_and_knows_when_nothing_changed(
+    context: StageContext, tables: TablesInMemory, shop: dict[str, DataFrame], rows: Rows
+) -> None:
+    full = [
+        (ITEMS, shop["items"]),
+        (USERS, shop["users"]),
+        (INTERACTIONS, shop["interactions"]),
+        (IMAGES, shop["images"]),
+        (RECOMMENDATIONS, shop["recommendations"]),
+        (
+            ITEM_NEIGHBORS,
+            shop["neighbors"].union(rows(ITEM_NEIGHBORS, [near("i9", 1, "i8", encoder="stale")])),
+        ),
+        (
+            ENCODERS,
+            rows(
+                ENCODERS,
+                [{"config_key": encoder_key(context.config.embed), "encoder_id": "enc", "dimension": 4}],
+            ),
+        ),
+        (
+            SIMILARITY_QUALITY,
+            rows(
+                SIMILARITY_QUALITY,
+                [
+                    {
+                        "encoder_id": "enc",
+                        "method": "lsh",
+                        "n_items": 11,
+                        "k": 3,
+                        "recall": 0.9,
+                        "recall_lo": 0.8,
+                        "recall_hi": 0.95,
+                        "n_queries": 10,
+                        "candidates_per_item": 5.0,
+                        "max_bucket_share": 0.5,
+                        "n_split_buckets": 0,
+                        "mean_cosine": 0.1,
+                    }
+                ],
+            ),
+        ),
+        (
+            QUARANTINE,
+            rows(
+                QUARANTINE,
+                [
+                    {
+                        "stage": "ingest",
+                        "source": "images",
+                        "reason": "truncated",
+                        "message": "m",
+                        "record": f"{n}",
+                    }
+                    for n in range(3)
+                ],
+            ),
+        ),
+    ]
+    for table, df in full:
+        tables.put(table, df)
+    first = STAGE.run(context).written[0]
+    path = Path(first.location)
+    page = path.read_text(encoding="utf-8")
+    assert (first.table, first.rows, first.changed) == ("gallery (HTML)", 1, 1)
+    assert 'Data up to <strong><time datetime="2025-01-12">12 Jan 2025' in page
+    assert all(text in page for text in ("run-1", "model-1", "90.0 %", "truncated", "reason 1"))
+    again = STAGE.run(replace(context, run_id="run-2")).written[0]
+    assert again.changed == 0
+    assert "run-2" in path.read_text(encoding="utf-8")
+    tables.put(ITEMS, rows(ITEMS, [item("i1", title="Renamed")]))
+    assert STAGE.run(context).written[0].changed == 1
+
+
+def test_the_page_stands_without_pictures_models_and_offers(
+    context: StageContext, tables: TablesInMemory, shop: dict[str, DataFrame]
+) -> None:
+    for table, name in ((ITEMS, "items"), (USERS, "users"), (INTERACTIONS, "interactions")):
+        tables.put(table, shop[name].limit(0) if name == "interactions" else shop[name])
+    done = STAGE.run(context)
+    page = Path(done.written[0].location).read_text(encoding="utf-8")
+    assert done.written[0].rows == 0
+    assert all(text in page for text in ("No interactions yet.", "not measured", "Nothing is left to offer."))

@@ -1,0 +1,138 @@
+"""Table I/O: slices, merges, catalog names, and what readers see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import LongType, StringType, StructType
+
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.tables import Stamp, Table, TableStore, column
+
+STAMP = Stamp("run-1", "test", "0" * 16)
+PARCELS = Table(
+    "parcels",
+    "dispatch",
+    "What is on its way; it's a 'test' with a \\ in it.",
+    StructType(
+        [
+            column("depot", StringType(), "Where it is."),
+            column("id", StringType(), "Number on the label."),
+            column("grams", LongType(), "Weight, as the sender's label has it.", nullable=True),
+        ]
+    ),
+    ("depot", "id"),
+    {"positive": "grams > 0", "short_id": "id rlike '^\\\\w{1,5}$'"},
+    partition_by=("depot",),
+)
+Rows = Callable[..., DataFrame]
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession) -> Rows:
+    def frame(*values: tuple[str, str, int]) -> DataFrame:
+        return spark.createDataFrame(list(values), "depot string, id string, grams long")
+
+    return frame
+
+
+@pytest.fixture(params=["path", "catalog"])
+def store(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> TableStore:
+    if request.param == "path":
+        return TableStore(spark, TablesConfig(root=str(tmp_path / "the tables")), STAMP)
+    schema = f"spark_catalog.store_{abs(hash(tmp_path)):x}"
+    request.addfinalizer(lambda: spark.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    return TableStore(spark, TablesConfig(catalog=schema), STAMP)
+
+
+def content(store: TableStore) -> list[tuple[str, str, int]]:
+    return sorted(tuple(row) for row in store.read(PARCELS).collect())
+
+
+def version(store: TableStore) -> object:
+    return store.commits(PARCELS, 1)[0]["version"]
+
+
+def test_a_life(store: TableStore, rows: Rows) -> None:
+    """One table through every kind of write, by path and by catalog name."""
+    assert not store.exists(PARCELS)
+    assert store.read_or_empty(PARCELS).columns == PARCELS.columns
+    with pytest.raises(TableError, match=r"parcels does not exist at .*: run stage `dispatch` first"):
+        store.read(PARCELS)
+
+    written = store.overwrite(PARCELS, rows(("a", "1", 10), ("a", "2", 20), ("b", "1", 30)))
+    assert (written.rows, written.changed, written.location) == (3, 3, store.location(PARCELS))
+    assert store.exists(PARCELS)
+
+    written = store.overwrite(PARCELS, rows(("a", "3", 40)), where="depot = 'a'")
+    assert (written.rows, written.changed) == (2, 1)
+    assert content(store) == [("a", "3", 40), ("b", "1", 30)]
+    with pytest.raises(TableError, match="parcels"):  # a row outside the slice
+        store.overwrite(PARCELS, rows(("b", "9", 1)), where="depot = 'a'")
+    assert content(store) == [("a", "3", 40), ("b", "1", 30)]
+
+    written = store.insert_missing(PARCELS, rows(("a", "3", 99), ("c", "1", 50)))
+    assert (written.rows, written.changed) == (3, 1)
+    before = version(store)
+    again = store.insert_missing(PARCELS, rows(("a", "3", 99), ("c", "1", 50)))
+    assert (again.rows, again.changed, again.version) == (3, 0, before)
+    assert content(store) == [("a", "3", 40), ("b", "1", 30), ("c", "1", 50)]
+
+    written = store.upsert(PARCELS, rows(("a", "3", 41), ("d", "1", 60)))
+    assert (written.rows, written.changed) == (4, 2)
+    assert content(store) == [("a", "3", 41), ("b", "1", 30), ("c", "1", 50), ("d", "1", 60)]
+
+    # Kept as it is, updated, inserted; b and d deleted. All in one commit.
+    before = version(store)
+    wanted = rows(("a", "3", 0), ("c", "1", 51), ("e", "1", 70))
+    written = store.sync(PARCELS, wanted, unchanged="new.grams = 0")
+    assert written.version == before + 1 == version(store)
+    assert (written.rows, written.changed) == (3, 4)
+    assert content(store) == [("a", "3", 41), ("c", "1", 51), ("e", "1", 70)]
+
+    commits = store.commits(PARCELS)
+    assert [c["operation"] for c in commits if c["operation"] == "MERGE"] == ["MERGE"] * 3
+    assert commits[-1]["version"] == 0
+    assert all(c["run_id"] == "run-1" for c in commits)
+
+
+def test_readers_see_a_whole_version_while_the_next_is_written(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("b", "1", 2)))
+    started = store.read(PARCELS).toLocalIterator()
+    first = next(started)
+    store.overwrite(PARCELS, rows(("a", "2", 3)))
+    assert sorted([first.grams, *(row.grams for row in started)]) == [1, 2]
+    assert [row.grams for row in store.read(PARCELS).collect()] == [3]
+    earlier = spark.read.option("versionAsOf", 1).format("delta").load(store.location(PARCELS))
+    assert sorted(row.grams for row in earlier.collect()) == [1, 2]
+
+
+def test_a_write_that_fails_leaves_the_last_version(spark: SparkSession, tmp_path: Path, rows: Rows) -> None:
+    store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    store.overwrite(PARCELS, rows(("a", "1", 1)))
+    before = version(store)
+    with pytest.raises(TableError, match=r"keeps its last version.*short_id"):
+        store.overwrite(PARCELS, rows(("a", "2", 2), ("a", "too long", 3)))
+    with pytest.raises(TableError, match="positive"):
+        store.sync(PARCELS, rows(("a", "1", -1)), unchanged="false")
+    assert version(store) == before
+    assert content(store) == [("a", "1", 1)]
+    assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
+
+
+def test_a_relative_root(spark: SparkSession, tmp_path: Path, rows: Rows) -> None:
+    relative = f"work/test-{abs(hash(tmp_path)):x}"
+    store = TableStore(spark, TablesConfig(root=relative), STAMP)
+    try:
+        store.overwrite(PARCELS, rows(("a", "1", 1)))
+        assert content(store) == [("a", "1", 1)]
+    finally:
+        hadoop = spark._jvm.org.apache.hadoop.fs.Path(relative)
+        hadoop.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).delete(hadoop, True)
