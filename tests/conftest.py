@@ -33,7 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.ui.enabled": "false",
             "spark.driver.memory": "3g",
             # What a session remembers of thousands of queries would fill its memory.
-            "spark.sql.ui.retainedExecutions": "10",
+            "spark.sql.ui.retainedExecutions": "100",
             "spark.ui.retainedJobs": "20",
             "spark.ui.retainedStages": "20",
             "spark.ui.retainedTasks": "200",

@@ -110,7 +110,7 @@ def showcase_items(neighbors: DataFrame, items: DataFrame, n: int) -> DataFrame:
 
     The order, and who stands for a category, go by a hash of the id.
     """
-    first = F.coalesce(F.element_at("categories", 1), F.lit(""))
+    first = F.coalesce(F.try_element_at("categories", F.lit(1)), F.lit(""))
     able = (
         neighbors.where(F.col("rank") == 1)
         .select("item_id")
