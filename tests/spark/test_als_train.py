@@ -61,7 +61,8 @@ def test_explicit_predicts_the_ratings_and_implicit_a_preference(spark: SparkSes
     own = np.equal.outer(np.arange(N) // GROUP, np.arange(N) // GROUP)
     assert (users @ items.T)[own] == pytest.approx(5.0, abs=0.6)
     assert (users @ items.T)[~own] == pytest.approx(1.0, abs=0.6)
-    chosen = config("implicit", rank=2)  # as many as there are groups: no factor is left to learn single cells
+    # As many factors as groups: none is left to learn single cells.
+    chosen = config("implicit", rank=2)
     users, items = (matrix(f) for f in train_als(checkerboard(spark, "implicit"), chosen))
     assert (users @ items.T)[own & ~np.eye(N, dtype=bool)] == pytest.approx(1.0, abs=0.25)
     assert (users @ items.T)[~own] == pytest.approx(0.0, abs=0.25)
