@@ -158,7 +158,9 @@ def test_weights_of_a_whole_classifier_lose_their_head(
         built = build_encoder(
             small(weights=str(path), options={"alpha": 0.25, "classes": 7}), tmp_path / "cache"
         )
-        np.testing.assert_allclose(features(keras, built, pictures), wanted, rtol=1e-4)
+        found = features(keras, built, pictures)
+        # float32 sums in another order: near-zero features have no relative precision of their own.
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * wanted.max())
 
 
 def test_weights_that_do_not_fit_are_refused_in_one_sentence(keras: Any, tmp_path: Path) -> None:
