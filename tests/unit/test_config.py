@@ -224,6 +224,7 @@ def test_a_wrong_type_says_what_was_expected_and_what_came(pair: str, expected: 
         "tables.catalog=a.b.c",
         "tables.catalog=a.b; DROP",
         "embed.max_failed_share=1.5",
+        "als.regularization=0",
         "embed.input_size=[224, 8]",
         "embed.preprocessing=imagenet",
         "embed.preprocessing={mean: 1.0, scale: 0}",

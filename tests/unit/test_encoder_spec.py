@@ -38,6 +38,7 @@ def test_kinds(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"source": "resnet50"}, "keras.applications:<Name>"),
+        ({"options": {"pooling": "max", "alpha": 0.5}}, "may not set pooling: "),
         ({"source": "keras.applications:"}, "keras.applications:<Name>"),
         ({"weights": "imagnet"}, "imagenet, <path>.h5, random:<seed>"),
         ({"weights": "random:-1"}, "random:<seed>"),

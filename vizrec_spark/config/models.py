@@ -184,7 +184,7 @@ class AlsConfig(Section):
     preference: Literal["implicit", "explicit"] = "implicit"
     rank: Annotated[int, Field(ge=1, le=1024)] = 32
     iterations: Annotated[int, Field(ge=1)] = 12
-    regularization: Annotated[float, Field(ge=0)] = 0.05
+    regularization: Annotated[float, Field(gt=0)] = 0.05
     alpha: Annotated[float, Field(ge=0)] = 10.0
     max_weight: Annotated[float, Field(gt=0)] = 20.0
     blocks: Annotated[int, Field(ge=1)] = 4

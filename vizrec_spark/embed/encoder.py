@@ -16,6 +16,8 @@ RANDOM = "random:"
 
 Kind = Literal["application", "file", "lite0"]
 
+_RESERVED_OPTIONS = {"include_top", "input_shape", "input_tensor", "pooling", "weights"}
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -51,6 +53,12 @@ class EncoderSpec:
                 raise EncoderError(
                     f"embed.layer = {self.layer!r} has no use with {self.source}, which is cut before its head; "
                     "leave it out, or save the model you mean as a .keras file and name that."
+                )
+            taken = sorted(_RESERVED_OPTIONS & set(self.options))
+            if taken:
+                raise EncoderError(
+                    f"embed.options may not set {', '.join(taken)}: the encoder decides that. "
+                    "For another size set embed.input_size, for other weights embed.weights."
                 )
         elif self.weights is not None:
             raise EncoderError(

@@ -52,7 +52,9 @@ def run(context: StageContext) -> StageResult:
         ).persist(StorageLevel.DISK_ONLY)
         if n_missing:
             log.info("embed: %s pictures to encode", f"{n_missing:,}")
-            _refuse_many_failures(results, n_missing, config.max_failed_share)
+            # Of all pictures: those that failed before are missing again, and must not stop every later run.
+            n_pictures = images.select("sha256").distinct().count()
+            _refuse_many_failures(results, n_pictures, config.max_failed_share)
         written = [
             tables.insert_missing(EMBEDDINGS, results.where("reason IS NULL")),
             tables.overwrite(QUARANTINE, _failures(results, keys), where="stage = 'embed'"),
@@ -92,13 +94,13 @@ def _partitions(context: StageContext, n_missing: int) -> int:
     return max(min(4 * cores, n_missing), -(-n_missing // _IMAGES_PER_PARTITION), 1)
 
 
-def _refuse_many_failures(results: DataFrame, n_missing: int, allowed: float) -> None:
+def _refuse_many_failures(results: DataFrame, n_pictures: int, allowed: float) -> None:
     failed = results.where("reason IS NOT NULL").groupBy("reason").count().collect()
     n_failed = sum(row["count"] for row in failed)
-    if n_failed > allowed * n_missing:
+    if n_failed > allowed * n_pictures:
         told = ", ".join(f"{row.reason} {row['count']:,}" for row in failed)
         raise EncoderError(
-            f"{n_failed:,} of {n_missing:,} pictures could not be encoded ({told}), more than "
+            f"{n_failed:,} of {n_pictures:,} pictures could not be encoded ({told}), more than "
             f"embed.max_failed_share ({allowed:g}) allows. Nothing was published. Check the encoder and the pictures."
         )
 

@@ -31,6 +31,9 @@ def run(context: StageContext) -> StageResult:
     encoder_id = current_encoder(tables, context.config.embed)
     neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
     quality = tables.read_or_empty(SIMILARITY_QUALITY).where(F.col("encoder_id") == F.lit(encoder_id)).first()
+    if quality is None:
+        # Stage `similar` has not ended: without the mean cosine nothing tells a strong look-alike from a weak one.
+        neighbors = neighbors.limit(0)
     people = interactions.groupBy("item_id").agg(F.count_distinct("user_id").alias("people"))
     side = build_item_side(
         tables.read(ITEMS).select("item_id", "title").toArrow(),

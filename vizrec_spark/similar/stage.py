@@ -36,7 +36,11 @@ def run(context: StageContext) -> StageResult:
     try:
         n_items = vectors.count()
         if n_items == 0:
-            return StageResult(notes=["no item has an embedding, so there is nothing to compare"])
+            gone = [
+                tables.overwrite(table, context.spark.createDataFrame([], table.schema), _slice(encoder_id))
+                for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+            ]
+            return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
         method = choose_method(config.method, n_items, config.exact_below)
         log.info("similar: %s join of %s items (similar.method: %s)", method, f"{n_items:,}", config.method)
         centre = collect_centre(vectors)
