@@ -53,6 +53,9 @@ def test_centre_is_the_mean_of_unit_vectors(vectors: DataFrame, centre: Centre) 
     np.testing.assert_allclose(centre.mean, units.mean(axis=0), atol=1e-6)
     assert centre.n_items == ITEMS
     assert centre.mean_cosine == pytest.approx(float((units @ units.T).mean()), abs=1e-5)
+    others = (units @ units.T)[~np.eye(ITEMS, dtype=bool)]
+    assert centre.random_pair_cosine == pytest.approx(max(0.0, float(others.mean())), abs=1e-5)
+    assert Centre(np.array([0.8, 0.0], dtype=np.float32), 2).random_pair_cosine == 0.0
     with pytest.raises(InputError, match="got none"):
         collect_centre(vectors.where("false"))
 

@@ -157,7 +157,7 @@ class EmbedConfig(Section):
     options: dict[str, int | float | str | bool] = {}
     cache: Name = "work/encoders"
     batch_size: Annotated[int, Field(ge=1)] = 32
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] | None = None
     partitions: Annotated[int, Field(ge=1)] | None = None
     max_failed_share: Share = 0.05
 

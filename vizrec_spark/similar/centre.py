@@ -40,6 +40,16 @@ class Centre:
         """|mean|²: the expected cosine of two items drawn with replacement, so 0 to 1."""
         return float(np.square(self.mean, dtype=np.float64).sum())
 
+    @property
+    def random_pair_cosine(self) -> float:
+        """The mean cosine of two different items, at least 0; 0 for fewer than three, where it says nothing.
+
+        (n · |mean|² − 1) / (n − 1): of the n² pairs in |mean|², n are an item with itself, of cosine 1.
+        """
+        if self.n_items < 3:
+            return 0.0
+        return max(0.0, (self.n_items * self.mean_cosine - 1.0) / (self.n_items - 1))
+
 
 def unit_sums(vectors: DataFrame) -> DataFrame:
     """The sum of the unit vectors of each partition: n_items, total (array<double>)."""

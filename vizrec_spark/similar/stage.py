@@ -132,7 +132,7 @@ def _row(
         "candidates_per_item": float(candidates_per_item),
         "max_bucket_share": float(max_bucket_share),
         "n_split_buckets": int(n_split_buckets),
-        "mean_cosine": centre.mean_cosine,
+        "mean_cosine": centre.random_pair_cosine,
     }
 
 

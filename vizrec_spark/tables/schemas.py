@@ -205,7 +205,7 @@ SIMILARITY_QUALITY = Table(
             column(
                 "mean_cosine",
                 DOUBLE,
-                "Expected cosine of two random items: |mean of the unit vectors| squared.",
+                "Mean cosine of two different items, at least 0; 0 for fewer than three items.",
             ),
         ]
     ),
