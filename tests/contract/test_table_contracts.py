@@ -110,7 +110,7 @@ VALID: dict[str, Values] = {
 BROKEN: dict[str, dict[str, list[Values]]] = {
     "items": {
         "item_id_not_empty": [{"item_id": ""}],
-        "price_not_negative": [{"price": -0.01}],
+        "price_not_negative": [{"price": -0.01}, {"price": NAN}, {"price": float("inf")}],
     },
     "users": {"user_id_not_empty": [{"user_id": ""}]},
     "images": {
@@ -119,7 +119,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "has_bytes": [{"bytes": 0}],
     },
     "interactions": {
-        "weight_positive": [{"weight": 0.0}],
+        "weight_not_negative": [{"weight": -1.0}, {"weight": NAN}],
         "rating_finite": [{"rating": NAN}, {"rating": float("inf")}],
     },
     "quarantine": {"reason_is_code": [{"reason": "Not an image"}, {"reason": ""}]},
@@ -129,10 +129,15 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "rank_from_one": [{"rank": 0}],
         "not_itself": [{"neighbor_id": "a"}],
         "cosine_range": [{"cosine": 1.01}, {"cosine": NAN}],
-        "distance_range": [{"distance": -0.5}],
+        "distance_range": [{"distance": -0.5}, {"distance": NAN}],
     },
     "similarity_quality": {
-        "recall_share": [{"recall": 1.5, "recall_hi": 2.0}, {"recall_lo": 1.1}, {"recall_hi": 0.9}]
+        "recall_share": [
+            {"recall": 1.5, "recall_hi": 2.0},
+            {"recall_lo": 1.1},
+            {"recall_hi": 0.9},
+            {"recall_hi": NAN},
+        ]
     },
     "id_map": {"index_from_zero": [{"index": -1}], "kind_known": [{"kind": "shop"}]},
     "user_factors": {"factors_not_empty": [{"factors": []}]},

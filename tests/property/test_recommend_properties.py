@@ -104,7 +104,9 @@ def _random_shop(n: int, n_users: int, rank: int, modelled: float, looked: float
 
     def history() -> tuple[Entry, ...]:
         touched = random.sample(range(n), random.randint(0, n))
-        return tuple(Entry(i, random.choice([1.0, 2.0, 4.0]), DAY * random.randint(0, 3)) for i in touched)
+        return tuple(
+            Entry(i, random.choice([0.0, 1.0, 2.0, 4.0]), DAY * random.randint(0, 3)) for i in touched
+        )
 
     def near(item: int) -> dict[int, float]:
         others = [other for other in range(n) if other != item and random.random() < looked]
@@ -149,7 +151,9 @@ configs = st.builds(
 
 def slow_recent(user: User, config: RecommendConfig) -> list[tuple[int, float]]:
     """(item, influence) of the latest entries, latest first."""
-    kept = sorted(user.history, key=lambda e: (-e.time, e.item))[: config.history]
+    kept = sorted((e for e in user.history if e.weight > 0), key=lambda e: (-e.time, e.item))[
+        : config.history
+    ]
     if not kept:
         return []
     latest = max(e.time for e in kept)

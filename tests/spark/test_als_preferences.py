@@ -40,6 +40,22 @@ def test_implicit_is_the_sum_of_the_weights_up_to_the_cap(spark: SparkSession) -
     assert got == {("u", "a"): 7.0, ("u", "b"): 1.0, ("v", "a"): 8.0}
 
 
+def test_what_was_rated_low_is_no_preference_unless_it_was_rated_anew(spark: SparkSession) -> None:
+    events: list[Event] = [
+        ("u", "bad", "buy", None, 5.0, 1),
+        ("u", "bad", "rating", 1.0, 0.0, 2),
+        ("u", "bad", "view", None, 1.0, 9),
+        ("u", "better", "rating", 1.0, 0.0, 1),
+        ("u", "better", "rating", 4.0, 2.0, 2),
+        ("u", "worse", "rating", 4.0, 2.0, 1),
+        ("u", "worse", "rating", 1.0, 0.0, 2),
+        ("v", "bad", "buy", None, 5.0, 1),
+    ]
+    got = found(preferences(interactions(spark, events), "implicit", 20.0))
+    assert got == {("u", "better"): 2.0, ("v", "bad"): 5.0}
+    assert found(preferences(interactions(spark, events), "explicit", 20.0))["u", "bad"] == 1.0
+
+
 def test_explicit_is_the_latest_rating_and_knows_no_cap(spark: SparkSession) -> None:
     events: list[Event] = [
         ("u", "a", "rating", 5.0, 1.0, 3),

@@ -170,3 +170,12 @@ def test_explicit_learns_from_ratings(shop: Shop) -> None:
 def test_without_interactions_it_names_the_stage_to_run(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(TableError, match="run stage `ingest` first"):
         Shop(spark, tmp_path).run()
+
+
+def test_a_shop_where_nobody_did_anything_has_an_empty_model(shop: Shop) -> None:
+    shop.run()
+    shop.interact([])
+    result = shop.run()
+    assert [(w.table, w.rows) for w in result.written] == [("user_factors", 0), ("item_factors", 0)]
+    assert "no interactions yet" in result.notes[0]
+    assert shop.rows(USER_FACTORS) == shop.rows(ITEM_FACTORS) == []

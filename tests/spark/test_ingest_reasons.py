@@ -176,7 +176,7 @@ def test_everything_else_is_accepted(run: Ingested) -> None:
     assert sorted(row.user_id for row in run.tables.read(USERS).collect()) == ["anna", "bert", "newcomer"]
     log = run.tables.read(INTERACTIONS).orderBy("user_id", "timestamp", "event").collect()
     assert [(r.user_id, r.item_id, r.event, r.rating, r.weight) for r in log] == [
-        ("anna", "good", "rating", 0.5, 1.0),
+        ("anna", "good", "rating", 0.5, 0.0),
         ("anna", "good", "view", None, 1.0),
         ("anna", "good", "view", None, 1.0),
         ("bert", "free", "buy", 5.0, 5.0),

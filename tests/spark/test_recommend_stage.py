@@ -238,7 +238,7 @@ def test_a_cold_user_gets_what_is_popular(recommended: Ran) -> None:
     assert rows["reason"].tolist() == [
         "Popular: 3 people chose it",
         *["Popular: 1 person chose it"] * 3,
-        *["New in the catalogue"] * 2,
+        *["Nobody has chosen it yet"] * 2,
     ]
 
 
@@ -328,6 +328,39 @@ def test_without_a_model_it_names_the_stage_to_run(shop: Shop, spark: SparkSessi
         bare.store.overwrite(table, shop.store.read(table))
     with pytest.raises(TableError, match="run stage `als` first"):
         bare.run()
+
+
+def test_a_shop_where_nobody_did_anything_serves_every_user(shop: Shop) -> None:
+    for table in (INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
+        shop.write(table, [])
+    result = shop.run()
+    assert "recommended without collaborative filtering" in result.notes[1]
+    table = shop.table()
+    assert table.groupby("user_id").size().to_dict() == dict.fromkeys(("ann", "bob", "cid", "dot"), 6)
+    assert set(table["source"]) == {"popularity"}
+    assert set(table["model_id"]) == {None}
+
+
+def test_what_a_user_rated_low_is_left_out_and_causes_nothing(shop: Shop) -> None:
+    """bob bought mug-1 and rated it badly: no look-alike of it on its account, and one person fewer likes it."""
+    day = [MONDAY + timedelta(days=d) for d in range(3)]
+    shop.write(
+        INTERACTIONS,
+        [
+            ("ann", "mug-1", "buy", None, 5.0, day[0]),
+            ("bob", "mug-1", "buy", None, 5.0, day[0]),
+            ("bob", "mug-1", "rating", 1.0, 0.0, day[1]),
+            ("bob", "lamp-1", "view", None, 1.0, day[2]),
+        ],
+    )
+    shop.run()
+    table = shop.table()
+    bobs = table[table["user_id"] == "bob"]
+    assert "mug-1" not in set(bobs["item_id"])
+    assert "visual" not in set(bobs["source"])
+    assert "mug-1" not in set(bobs["because_item_id"])
+    assert shop.row("dot", "mug-1").reason == "Popular: 1 person chose it"
+    assert shop.row("ann", "mug-new").because_item_id == "mug-1"
 
 
 def test_ids_of_every_kind_pass_through(shop: Shop) -> None:

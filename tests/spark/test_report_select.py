@@ -262,7 +262,9 @@ def context(spark: SparkSession, tables: TablesInMemory, tmp_path: Path) -> Stag
 def test_the_gallery_joins_names_pictures_and_causes(
     context: StageContext, shop: dict[str, DataFrame]
 ) -> None:
-    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), **shop, config=context.config.report)
+    gallery = build_gallery(
+        Facts("run-1", 15, 5, 4, 24), **shop, config=context.config.report, max_pixels=10_000
+    )
     people = {s.user_id: s for s in gallery.shoppers}
     heavy = people["heavy"]
     assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]

@@ -250,6 +250,7 @@ def test_an_impossible_value_is_refused_under_its_own_key(pair: str) -> None:
             ("ingest.interactions.rating_min=5", "ingest.interactions.rating_max=1"),
             "`rating_min` must be below",
         ),
+        (("ingest.interactions.liked_from=9",), "`liked_from` must lie within"),
         (("ingest.interactions.columns.event=null",), "name the column of the `event`"),
         (
             ("recommend.weights={cf: 0, visual: 0, popularity: 0}",),

@@ -20,7 +20,7 @@ from vizrec_spark.recommend.reasons import VERBS, reason
         ("popularity", 1, None, "Popular: 1 person chose it"),
         ("popularity", 2, None, "Popular: 2 people chose it"),
         ("popularity", 12345, None, "Popular: 12,345 people chose it"),
-        ("popularity", 0, None, "New in the catalogue"),
+        ("popularity", 0, None, "Nobody has chosen it yet"),
     ],
 )  # fmt: skip
 def test_sentence(source: str, people: int, cause: tuple[str, str] | None, sentence: str) -> None:

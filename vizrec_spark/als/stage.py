@@ -24,11 +24,13 @@ def run(context: StageContext) -> StageResult:
     wanted = preferences(tables.read(INTERACTIONS), config.preference, config.max_weight).persist()
     try:
         model_id, n = _model_id(wanted, config)
-        if n == 0:
+        if n == 0 and not tables.read(INTERACTIONS).isEmpty():
             raise TableError(
                 f"Table interactions has nothing to learn from ({config.preference} preferences): check "
                 "`ingest.interactions`, or set als.preference."
             )
+        if n == 0:
+            return _no_model(context)
         if _holds(tables, USER_FACTORS, model_id) and _holds(tables, ITEM_FACTORS, model_id):
             return StageResult(
                 notes=[f"model {model_id} is up to date: the same {n:,} preferences and settings"]
@@ -51,6 +53,17 @@ def run(context: StageContext) -> StageResult:
         return StageResult(written, [f"model {model_id} learned from {n:,} {config.preference} preferences"])
     finally:
         wanted.unpersist()
+
+
+def _no_model(context: StageContext) -> StageResult:
+    """Nobody has done anything yet: a new shop is served without a model."""
+    tables = context.tables
+    tables.ensure(ID_MAP)
+    written = [
+        tables.overwrite(table, context.spark.createDataFrame([], table.schema))
+        for table in (USER_FACTORS, ITEM_FACTORS)
+    ]
+    return StageResult(written, ["no interactions yet, so there is nothing to learn from and no model"])
 
 
 STAGE = Stage("als", "train MLlib's ALS on the interactions", run)

@@ -112,13 +112,21 @@ class InteractionsConfig(SourceConfig):
     }
     rating_min: float = 0.5
     rating_max: float = 5.0
+    liked_from: float | None = None
     timestamp: Literal["epoch_s", "epoch_ms", "iso"] = "epoch_s"
 
     @model_validator(mode="after")
     def _range(self) -> InteractionsConfig:
         if self.rating_min >= self.rating_max:
             raise ValueError("`rating_min` must be below `rating_max`")
+        if not self.rating_min <= self.likes_from <= self.rating_max:
+            raise ValueError("`liked_from` must lie within `rating_min` to `rating_max`")
         return self
+
+    @property
+    def likes_from(self) -> float:
+        """The lowest rating that says that somebody likes an item: `liked_from`, or the middle of the scale."""
+        return self.liked_from if self.liked_from is not None else (self.rating_min + self.rating_max) / 2
 
 
 class ImagesConfig(Section):

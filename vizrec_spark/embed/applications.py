@@ -54,16 +54,22 @@ def _construct(constructor: Callable[..., Any], spec: EncoderSpec, **arguments: 
     try:
         return constructor(**arguments)
     except (TypeError, ValueError) as error:
+        if arguments["weights"] == "imagenet" and "corrupted file" in str(error):
+            raise _unavailable(spec, error) from None
         raise EncoderError(f"{spec.source} refuses {_shown(arguments)}: {first_line(error)}") from None
     except Exception as error:
         if arguments["weights"] != "imagenet":
             raise
-        raise WeightsUnavailable(
-            f"the ImageNet weights of {spec.application} cannot be downloaded ({first_line(error)}). Use a "
-            "weights file with --set embed.weights=/path/to/weights.h5, another model with "
-            "--set embed.encoder=/path/to/model.keras, or the one that is installed as a package with "
-            "--set embed.encoder=efficientnet_lite0"
-        ) from None
+        raise _unavailable(spec, error) from None
+
+
+def _unavailable(spec: EncoderSpec, error: Exception) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"the ImageNet weights of {spec.application} cannot be downloaded ({first_line(error)}). Use a "
+        "weights file with --set embed.weights=/path/to/weights.h5, another model with "
+        "--set embed.encoder=/path/to/model.keras, or the one that is installed as a package with "
+        "--set embed.encoder=efficientnet_lite0"
+    )
 
 
 def _own_size(constructor: Callable[..., Any], spec: EncoderSpec) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def run(context: StageContext) -> StageResult:
             _refuse_many_failures(results, n_pictures, config.max_failed_share)
         written = [
             tables.insert_missing(EMBEDDINGS, results.where("reason IS NULL")),
-            tables.overwrite(QUARANTINE, _failures(results, keys), where="stage = 'embed'"),
+            tables.overwrite(QUARANTINE, _failures(results, images), where="stage = 'embed'"),
             tables.upsert(ENCODERS, _encoder_row(context, encoder)),
         ]
         return StageResult(written, [f"{written[0].changed:,} pictures encoded by {encoder.encoder_id}"])
@@ -105,10 +105,12 @@ def _refuse_many_failures(results: DataFrame, n_pictures: int, allowed: float) -
         )
 
 
-def _failures(results: DataFrame, keys: DataFrame) -> DataFrame:
+def _failures(results: DataFrame, images: DataFrame) -> DataFrame:
+    """A row for each picture of an item that has no vector, also where several show the same bytes."""
+    shown = images.select("sha256", "item_id", "path")
     return (
         results.where("reason IS NOT NULL")
-        .join(keys, "sha256")
+        .join(shown, "sha256")
         .select(
             F.lit("embed").alias("stage"),
             F.lit("images").alias("source"),

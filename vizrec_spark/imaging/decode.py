@@ -14,7 +14,7 @@ from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import formats
 from vizrec_spark.imaging.colour import to_rgb
 
-DEFAULT_MAX_PIXELS = 64_000_000
+DEFAULT_MAX_PIXELS = 50_000_000
 """Largest width × height that is decoded: above any product photo, about 256 MB of pixel memory."""
 
 _ORIENTATION_TAG = 0x0112

@@ -22,7 +22,8 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
     """Raw log records (see `read_source`) judged one by one against the accepted `items`.
 
     Gives the columns of table `interactions`, `_record`, `reason` and `message`. Without an event column the
-    event is ``rating``. Refused: malformed_record, missing_key, bad_timestamp, unknown_event, bad_rating,
+    event is ``rating``. A rating below `config.likes_from` has weight 0.
+    Refused: malformed_record, missing_key, bad_timestamp, unknown_event, bad_rating,
     rating_out_of_range, unknown_item, duplicate_key.
     """
     names = config.columns
@@ -89,6 +90,10 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
             F.concat(F.lit("The item is not in the accepted catalogue: "), "item_id"),
         ),
     ]
+    disliked = F.coalesce(F.col("rating") < config.likes_from, F.lit(False))
+    read = read.withColumn(
+        "weight", F.when(disliked & F.col("weight").isNotNull(), 0.0).otherwise(F.col("weight"))
+    )
     key = ["user_id", "item_id", "event", "timestamp"]
     return refuse_repeated(judge(read, rules), key, "interaction").drop(
         "_rating", "_timestamp", "_known", MALFORMED

@@ -37,9 +37,10 @@ def cf_candidates(users: Users, items: ItemSide, k: int) -> Pairs:
     row_of = np.full(len(users), -1, dtype=np.int64)
     row_of[known] = np.arange(len(known))
     seen_row, seen_item = row_of[users.user], users.item
+    factors = users.factors[known]
     for first in range(0, len(items), _ITEM_BLOCK):
         block = slice(first, min(first + _ITEM_BLOCK, len(items)))
-        scores = users.factors[known] @ items.factors[block].T
+        scores = factors @ items.factors[block].T
         scores[:, ~items.has_factors[block]] = -np.inf
         inside = (seen_row >= 0) & (seen_item >= block.start) & (seen_item < block.stop)
         scores[seen_row[inside], seen_item[inside] - first] = -np.inf

@@ -8,18 +8,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.recommend.pairs import Floats, Users, place_in_group
+from vizrec_spark.tables.liking import liking
 
 
 def user_rows(users: DataFrame, interactions: DataFrame, user_factors: DataFrame) -> DataFrame:
     """One row a user: `user_id`, `factors` (array<float>, null without a model row), `history`.
 
     `history` is an array of structs, one for each item: `item_id`, `event` (the one of largest weight),
-    `weight` (sum), `time` (seconds since 1970 of the last event); empty or null for a user who did nothing.
+    `weight` (see `liking`; 0 for what they do not like),
+    `time` (seconds since 1970 of the last event); empty or null for a user who did nothing.
     """
     touched = interactions.groupBy("user_id", "item_id").agg(
         F.max_by("event", F.struct("weight", "event")).alias("event"),
-        # Decimals add up the same in any order; a repeated run must not differ in the last bit.
-        F.sum(F.col("weight").cast("decimal(28,12)")).cast("double").alias("weight"),
+        liking().alias("weight"),
         F.max(F.col("timestamp").cast("double")).alias("time"),
     )
     histories = touched.groupBy("user_id").agg(
@@ -30,12 +31,13 @@ def user_rows(users: DataFrame, interactions: DataFrame, user_factors: DataFrame
 
 
 def recent(users: Users, keep: int, half_life_days: float) -> tuple[NDArray[np.int64], Floats]:
-    """The `keep` latest history entries of each user and their influence.
+    """The `keep` latest history entries that each user likes (weight above 0), and their influence.
 
     Returns positions in the history arrays and w = weight · 2^(−age / half-life), the age counted from the
     user's own latest event, scaled so that the largest of a user is 1.
     """
     order = np.lexsort((users.item, -users.time, users.user))
+    order = order[users.weight[order] > 0]
     order = order[place_in_group(users.user[order]) < keep]
     who, time = users.user[order], users.time[order]
     latest = np.full(len(users), -np.inf)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 class ItemSide:
     """n items, in ascending order of `ids`; an item is known below by its position (0 to n − 1).
 
-    `titles` (n,) str; `people` (n,) int64: distinct users who chose it; `factors` (n, rank) float32 and
+    `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
     `has_factors` (n,) bool; look-alikes of item i: `neighbors[start[i]:start[i + 1]]` (positions) with
     `strength` (float32 in 0 to 1) beside them. Its size is about n · (4 · rank + 8 · k + 100) bytes.
     """

@@ -24,7 +24,8 @@ class Users(NamedTuple):
     """A block of u users with their history as flat arrays.
 
     `factors` (u, rank) float32, zero rows where `has_factors` (u,) is false. History entry j: user row
-    `user[j]`, item position `item[j]`, `weight[j]` (above 0), `event[j]` (name), `time[j]` (seconds).
+    `user[j]`, item position `item[j]`, `weight[j]` (0 for an item that they do not like),
+    `event[j]` (name), `time[j]` (seconds).
     """
 
     factors: NDArray[np.float32]

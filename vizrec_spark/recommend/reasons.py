@@ -31,5 +31,5 @@ def reason(source: str, people: int, cause: tuple[str, str] | None) -> str:
     if source == "als":
         return "Liked by people whose taste is like yours"
     if people == 0:
-        return "New in the catalogue"
+        return "Nobody has chosen it yet"
     return f"Popular: {people:,} {'person' if people == 1 else 'people'} chose it"

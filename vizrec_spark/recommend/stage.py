@@ -11,6 +11,7 @@ from vizrec_spark.recommend.score import score_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.liking import liking
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     ITEM_FACTORS,
@@ -34,7 +35,8 @@ def run(context: StageContext) -> StageResult:
     if quality is None:
         # Stage `similar` has not ended: without the mean cosine nothing tells a strong look-alike from a weak one.
         neighbors = neighbors.limit(0)
-    people = interactions.groupBy("item_id").agg(F.count_distinct("user_id").alias("people"))
+    liked = interactions.groupBy("user_id", "item_id").agg(liking().alias("weight")).where("weight > 0")
+    people = liked.groupBy("item_id").agg(F.count(F.lit(1)).alias("people"))
     side = build_item_side(
         tables.read(ITEMS).select("item_id", "title").toArrow(),
         people.toArrow(),
@@ -47,16 +49,22 @@ def run(context: StageContext) -> StageResult:
         rows = user_rows(tables.read(USERS), interactions, tables.read(USER_FACTORS))
         # Scoring is what costs: spread it over all cores, however small the users' rows are.
         spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
+        # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
+        spread = spread.sortWithinPartitions("user_id")
         scored = score_users(spread, shared, config)
         done = tables.overwrite(
             RECOMMENDATIONS,
-            scored.withColumns({"model_id": F.lit(model_id), "encoder_id": F.lit(encoder_id).cast("string")}),
+            scored.withColumns(
+                {"model_id": F.lit(model_id).cast("string"), "encoder_id": F.lit(encoder_id).cast("string")}
+            ),
         )
     finally:
         shared.destroy()
     sources = tables.read(RECOMMENDATIONS).groupBy("source").count().orderBy(F.desc("count")).collect()
     told = ", ".join(f"{row.source} {row['count']:,}" for row in sources)
     notes = [f"{len(side):,} items ranked; recommendations by source: {told}"]
+    if model_id is None:
+        notes.append("no interactions to learn from: recommended without collaborative filtering")
     if encoder_id is None or quality is None:
         notes.append(
             "no look-alikes for the configured encoder: recommended without looks (run embed and similar)"
@@ -67,12 +75,12 @@ def run(context: StageContext) -> StageResult:
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
 
 
-def _one_model(tables: TableStore) -> str:
-    """The model that both factor tables hold."""
+def _one_model(tables: TableStore) -> str | None:
+    """The model that both factor tables hold; None where there is nothing to learn from, and both are empty."""
     found = [tables.read(table).select("model_id").first() for table in (USER_FACTORS, ITEM_FACTORS)]
     users, items = (row.model_id if row is not None else None for row in found)
-    if users is None or users != items:
+    if users != items:
         raise TableError(
             f"user_factors holds model {users} and item_factors model {items}: run stage `als` again to its end."
         )
-    return str(users)
+    return None if users is None else str(users)

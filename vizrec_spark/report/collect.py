@@ -36,6 +36,7 @@ def build_gallery(
     neighbors: DataFrame,
     recommendations: DataFrame,
     config: ReportConfig,
+    max_pixels: int,
 ) -> Gallery:
     """The page's content, from frames of the tables' columns; `neighbors` of one encoder, any of them empty."""
     profiles = select.shopper_profiles(users, interactions, recommendations)
@@ -45,7 +46,7 @@ def build_gallery(
     offered = select.offers(recommendations, interactions, ids).collect()
     near = select.look_alikes(neighbors, select.showcase_items(neighbors, items, config.items)).collect()
     wanted = _item_ids(history, offered, near)
-    thumbnails, picture_of = _thumbnails(select.first_pictures(images, wanted), config.thumbnail)
+    thumbnails, picture_of = _thumbnails(select.first_pictures(images, wanted), config.thumbnail, max_pixels)
     known = _known(select.item_details(items, wanted).collect(), wanted, picture_of)
     return Gallery(
         facts,
@@ -61,9 +62,13 @@ def _item_ids(history: Iterable[Row], offered: Iterable[Row], near: Iterable[Row
     return sorted(ends | causes | {row.neighbor_id for row in near})
 
 
-def _thumbnails(pictures: DataFrame, size: int) -> tuple[dict[str, Thumbnail], dict[str, str]]:
+def _thumbnails(
+    pictures: DataFrame, size: int, max_pixels: int
+) -> tuple[dict[str, Thumbnail], dict[str, str]]:
     """Thumbnails by content hash, and the hash for each item."""
-    small = pictures.select("item_id", "sha256", thumbnail_of(F.col("content"), size).alias("made"))
+    small = pictures.select(
+        "item_id", "sha256", thumbnail_of(F.col("content"), size, max_pixels).alias("made")
+    )
     rows = [row for row in small.collect() if row.made is not None]
     made = {row.sha256: Thumbnail(bytes(row.made.jpeg), row.made.width, row.made.height) for row in rows}
     return made, {row.item_id: row.sha256 for row in rows}

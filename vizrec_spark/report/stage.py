@@ -36,6 +36,7 @@ def run(context: StageContext) -> StageResult:
         neighbors=neighbors,
         recommendations=tables.read_or_empty(RECOMMENDATIONS),
         config=config,
+        max_pixels=context.config.ingest.images.max_pixels,
     )
     path, page, pictures = Path(config.path), render(gallery), len(gallery.thumbnails)
     changed = not (

@@ -79,6 +79,8 @@ def choose_params(
     """
     if not 0 < target_recall < 1:
         raise ValueError(f"target_recall must lie between 0 and 1, got {target_recall}")
+    if not len(neighbor_cosines):  # a single item has no neighbour to measure
+        neighbor_cosines = (TYPICAL_COSINE,)
     options = []
     for b in range(1, MAX_BITS + 1) if bits is None else [bits]:
         bucket = max(n_items / 2**b, 1.0)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.similar.approximate import lsh_neighbors
+from vizrec_spark.similar.blocks import pack_blocks
 from vizrec_spark.similar.buckets import assign_buckets, bucket_statistics
 from vizrec_spark.similar.centre import Centre, collect_centre
-from vizrec_spark.similar.exact import exact_neighbors
+from vizrec_spark.similar.exact import exact_block_join
 from vizrec_spark.similar.lsh import LshParams, choose_params
 from vizrec_spark.similar.plan import choose_method
 from vizrec_spark.similar.quality import Recall, centred_cosines, recall_at_k, recall_interval, sample_queries
@@ -33,6 +35,8 @@ def run(context: StageContext) -> StageResult:
         )
     embeddings = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
     vectors = item_vectors(tables.read(IMAGES), embeddings).persist()
+    # Both sides of the self-join, or the base that tuning and measuring go through: packed once.
+    blocks = pack_blocks(vectors, block_rows=config.block_rows).persist(StorageLevel.DISK_ONLY)
     try:
         n_items = vectors.count()
         if n_items == 0:
@@ -45,8 +49,8 @@ def run(context: StageContext) -> StageResult:
         log.info("similar: %s join of %s items (similar.method: %s)", method, f"{n_items:,}", config.method)
         centre = collect_centre(vectors)
         if method == "exact":
-            neighbors = exact_neighbors(
-                vectors, vectors, k=config.k, metric=config.metric, block_rows=config.block_rows
+            neighbors = exact_block_join(
+                blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows
             )
             written = _publish(context, encoder_id, neighbors)
             quality = _row(
@@ -58,12 +62,12 @@ def run(context: StageContext) -> StageResult:
                 (float(n_items - 1), 1.0, 0),
             )
         else:
-            params = _params(vectors, centre, config)
+            params = _params(vectors, blocks, centre, config)
             log.info("similar: %d hash tables of %d bits", params.tables, params.bits)
             neighbors = lsh_neighbors(vectors, params, centre, k=config.k, metric=config.metric)
             written = _publish(context, encoder_id, neighbors)
             found = tables.read(ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
-            recall = _recall(vectors, found, config)
+            recall = _recall(vectors, blocks, found, config)
             stats = bucket_statistics(assign_buckets(vectors, params, centre), params).collect()[0]
             buckets = (stats.candidates_per_item, stats.max_bucket_share, stats.n_split_buckets)
             quality = _row(encoder_id, "lsh", centre, config.k, recall, buckets)
@@ -71,6 +75,7 @@ def run(context: StageContext) -> StageResult:
         measured = tables.overwrite(SIMILARITY_QUALITY, row, where=_slice(encoder_id))
         return StageResult([written, measured], _notes(quality, config))
     finally:
+        blocks.unpersist()
         vectors.unpersist()
 
 
@@ -86,15 +91,13 @@ def _publish(context: StageContext, encoder_id: str, neighbors: DataFrame) -> Wr
     return context.tables.overwrite(ITEM_NEIGHBORS, rows, where=_slice(encoder_id))
 
 
-def _params(vectors: DataFrame, centre: Centre, config: SimilarConfig) -> LshParams:
+def _params(vectors: DataFrame, blocks: DataFrame, centre: Centre, config: SimilarConfig) -> LshParams:
     """Tables and bits for these vectors: how near true neighbours are is taken from a small exact join.
 
     Its queries are other ones than those that the recall is measured on.
     """
     queries = sample_queries(vectors, _TUNING_QUERIES, seed=config.seed + 1)
-    nearest = exact_neighbors(
-        queries, vectors, k=config.k, metric=config.metric, block_rows=config.block_rows
-    )
+    nearest = _nearest(queries, blocks, config)
     sample = [row.centred_cosine for row in centred_cosines(nearest, vectors, centre).collect()]
     return choose_params(
         centre.n_items,
@@ -107,13 +110,18 @@ def _params(vectors: DataFrame, centre: Centre, config: SimilarConfig) -> LshPar
     )
 
 
-def _recall(vectors: DataFrame, found: DataFrame, config: SimilarConfig) -> Recall:
+def _recall(vectors: DataFrame, blocks: DataFrame, found: DataFrame, config: SimilarConfig) -> Recall:
     queries = sample_queries(vectors, config.recall_queries, seed=config.seed)
-    exact = exact_neighbors(queries, vectors, k=config.k, metric=config.metric, block_rows=config.block_rows)
+    exact = _nearest(queries, blocks, config)
     per_query = recall_at_k(found, exact, metric=config.metric).collect()
     if not per_query:  # a single item has no neighbours to find
         return Recall(1.0, 1.0, 1.0, 0)
     return recall_interval([row.recall for row in per_query], seed=config.seed)
+
+
+def _nearest(queries: DataFrame, blocks: DataFrame, config: SimilarConfig) -> DataFrame:
+    asked = pack_blocks(queries, block_rows=config.block_rows)
+    return exact_block_join(asked, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows)
 
 
 def _row(

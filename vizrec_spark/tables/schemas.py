@@ -19,6 +19,8 @@ from vizrec_spark.tables.contract import Table, column
 
 STRING, INT, LONG, FLOAT, DOUBLE = StringType(), IntegerType(), LongType(), FloatType(), DoubleType()
 VECTOR = ArrayType(FLOAT)
+# Spark orders NaN above infinity, so the upper bound refuses both.
+_AMOUNT = "{0} >= 0 AND {0} < double('infinity')"
 
 ITEMS = Table(
     "items",
@@ -39,7 +41,10 @@ ITEMS = Table(
         ]
     ),
     ("item_id",),
-    {"item_id_not_empty": "length(item_id) > 0", "price_not_negative": "price IS NULL OR price >= 0"},
+    {
+        "item_id_not_empty": "length(item_id) > 0",
+        "price_not_negative": "price IS NULL OR " + _AMOUNT.format("price"),
+    },
 )
 
 USERS = Table(
@@ -91,14 +96,14 @@ INTERACTIONS = Table(
             column(
                 "weight",
                 DOUBLE,
-                "How much the event says about preference: the configured weight of its type.",
+                "How much it says that the user likes the item: the weight of its type, 0 for a low rating.",
             ),
             column("timestamp", TimestampType(), "When it happened (UTC)."),
         ]
     ),
     ("user_id", "item_id", "event", "timestamp"),
     {
-        "weight_positive": "weight > 0",
+        "weight_not_negative": _AMOUNT.format("weight"),
         "rating_finite": "rating IS NULL OR (NOT isnan(rating) AND abs(rating) < 1e9)",
     },
 )
@@ -176,7 +181,7 @@ ITEM_NEIGHBORS = Table(
         "rank_from_one": "rank >= 1",
         "not_itself": "item_id <> neighbor_id",
         "cosine_range": "cosine BETWEEN -1.0001 AND 1.0001",
-        "distance_range": "distance >= 0",
+        "distance_range": _AMOUNT.format("distance"),
     },
     partition_by=("encoder_id",),
 )
@@ -210,7 +215,9 @@ SIMILARITY_QUALITY = Table(
         ]
     ),
     ("encoder_id",),
-    {"recall_share": "recall BETWEEN 0 AND 1 AND recall_lo <= recall AND recall <= recall_hi"},
+    {
+        "recall_share": "0 <= recall_lo AND recall_lo <= recall AND recall <= recall_hi AND recall_hi <= 1"
+    },
     partition_by=("encoder_id",),
 )
 
