@@ -87,3 +87,15 @@ def test_impossible_sizes_are_refused() -> None:
         VectorSpace(dim=0)
     with pytest.raises(InputError, match="rows"):
         next(SPACE.blocks(10, rows=0))
+
+
+def test_vectors_of_given_labels_lie_where_the_space_puts_them() -> None:
+    """The nearest of the space's own vectors shares kind and colour; another chunk has other individuals."""
+    (own,) = SPACE.blocks(1000, rows=1000)
+    made = SPACE.of_labels(own.labels, chunk=0)
+    assert (made.shape, made.dtype) == ((1000, 256), np.float32)
+    mean = own.vectors.mean(axis=0)
+    nearest = (unit(made - mean) @ unit(own.vectors - mean).T).argmax(axis=1)
+    assert (own.labels[nearest, 0] == own.labels[:, 0]).mean() > 0.9
+    assert np.array_equal(made, SPACE.of_labels(own.labels, chunk=0))
+    assert not np.array_equal(made, SPACE.of_labels(own.labels, chunk=1))

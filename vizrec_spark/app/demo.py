@@ -14,10 +14,11 @@ from vizrec_spark.app.runner import add_arguments, guarded, run_with
 from vizrec_spark.app.stages import PIPELINE
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.demo import write_shop
+from vizrec_spark.demo.embeddings import ENCODER, drawn_embeddings
 from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.encoder import LITE0
 from vizrec_spark.embed.stage import encoder_spec
-from vizrec_spark.errors import WeightsUnavailable
+from vizrec_spark.errors import InputError, WeightsUnavailable
 from vizrec_spark.stage import log
 
 # For small tables on one machine: few partitions, small snapshots.
@@ -46,6 +47,11 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
     parser.add_argument(
         "--events", type=int, default=12_000, metavar="N", help="events (default: %(default)s)"
     )
+    parser.add_argument(
+        "--vectors",
+        action="store_true",
+        help="draw no pictures but their embeddings: for shops of 100,000 products and more",
+    )
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="another seed, another shop")
     return add_arguments(parser)
 
@@ -54,19 +60,30 @@ def run_demo(args: argparse.Namespace) -> int:
     """Generates or takes the data, runs every stage, says where the gallery is; the exit code."""
 
     def body(console: Console) -> None:
-        folder = Path(args.folder)
+        folder, stages = Path(args.folder), list(PIPELINE)
+        if args.data is not None and args.vectors:
+            raise InputError("--vectors draws a shop of its own: leave out --data, or leave out --vectors.")
         if args.data is not None:
             pairs = folder_overrides(Path(args.data), guess_columns=args.config is None)
         else:
             landing = folder / "landing"
             shop = write_shop(
-                landing, n_items=args.items, n_users=args.users, n_events=args.events, seed=args.seed
+                landing,
+                n_items=args.items,
+                n_users=args.users,
+                n_events=args.events,
+                seed=args.seed,
+                pictures=not args.vectors,
             )
             log.info("shop: %s", shop)
             pairs = folder_overrides(landing)
+            if args.vectors:
+                pairs.append(f"embed.encoder={ENCODER}")
+                drawn = drawn_embeddings(args.items, seed=args.seed)
+                stages = [drawn if stage.name == drawn.name else stage for stage in PIPELINE]
         config = load_config(args.config, [*_places(folder), *pairs, *args.overrides])
         config = _with_encoder(config, args, [*_places(folder), *pairs])
-        run_with(PIPELINE, config, args.run_id, console)
+        run_with(stages, config, args.run_id, console)
         Console().print(f"Open {Path(config.report.path).resolve().as_uri()} in a browser.", soft_wrap=True)
 
     return guarded(body, args)

@@ -65,6 +65,7 @@ def write_shop(
     image_size: int = 256,
     seed: int = 7,
     broken: bool = True,
+    pictures: bool = True,
     workers: int | None = None,
 ) -> ShopSummary:
     """Generates a shop in ``folder``: catalogue, shoppers, events and pictures, the same for the same parameters.
@@ -72,7 +73,8 @@ def write_shop(
     Files: ``items.csv`` (item_id, title, kind, colour, pattern, price, added_at ISO 8601, image as a path below
     the folder or empty), ``users.csv`` (user_id), ``events.csv`` (user_id, item_id, event, timestamp in epoch
     seconds), ``images/*.jpg`` and, for tests alone, ``truth/items.csv`` and ``truth/shoppers.csv``. With
-    ``broken`` some faults that real files have are planted.
+    ``broken`` some faults that real files have are planted. Without ``pictures`` no product has one;
+    `drawn_embeddings` then makes vectors of the same products.
 
     A finished shop of the same parameters is left as it is; any other one, finished or not, is replaced.
     ``workers`` is the number of processes that draw, by default one a usable core.
@@ -89,12 +91,13 @@ def write_shop(
         "image_size": image_size,
         "seed": seed,
         "broken": broken,
+        "pictures": pictures,
     }
     fingerprint = _fingerprint(parameters)
     found = _finished(folder, fingerprint)
     if found is not None:
         return found
-    catalogue = generate_catalogue(n_items, seed=seed)
+    catalogue = generate_catalogue(n_items, seed=seed, **({} if pictures else {"pictureless_share": 1.0}))
     shoppers = generate_shoppers(n_users, catalogue, seed=seed)
     events = generate_events(n_events, shoppers, catalogue, seed=seed)
     _clear(folder)
@@ -105,7 +108,7 @@ def write_shop(
     faults: list[Fault] = []
     if broken:
         rng = np.random.default_rng([seed, 6])
-        faults += break_pictures(folder, catalogue, rng)
+        faults += break_pictures(folder, catalogue, rng) if pictures else []
         n_pictures -= sum(f.count for f in faults if f.reason != "unknown_item")
         items, of_items = break_items(items, rng)
         users, of_users = break_users(users, rng)

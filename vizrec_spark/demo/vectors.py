@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from vizrec_spark.errors import InputError
 
 Vectors = NDArray[np.float32]
 
-_CHUNK: Final = 1024  # rows that one seed makes: blocks of any size hold the same vectors
+CHUNK: Final = 1024  # rows that one seed makes: blocks of any size hold the same vectors
 _LATENT: Final = 192  # directions that carry structure
 _DECAY: Final = 0.55  # standard deviation of direction k is (k + 1) ** -_DECAY
 _LEVELS: Final = {"kind": 1.0, "colour": 0.62, "pattern": 0.48, "individual": 0.42}
@@ -55,25 +56,38 @@ class VectorSpace:
         """
         if n < 1 or rows < 1:
             raise InputError(f"n and rows must be at least 1; got {n} and {rows}.")
-        maker = _Maker(self)
+        maker = _maker(self)
         for start in range(0, n, rows):
             stop = min(n, start + rows)
             vectors = np.empty((stop - start, self.dim), dtype=np.float32)
             labels = np.empty((stop - start, 3), dtype=np.int16)
-            for chunk in range(start // _CHUNK, (stop - 1) // _CHUNK + 1):
+            for chunk in range(start // CHUNK, (stop - 1) // CHUNK + 1):
                 made, marks = maker.chunk(chunk)
-                low, high = max(start, chunk * _CHUNK), min(stop, (chunk + 1) * _CHUNK)
-                here = slice(low - chunk * _CHUNK, high - chunk * _CHUNK)
+                low, high = max(start, chunk * CHUNK), min(stop, (chunk + 1) * CHUNK)
+                here = slice(low - chunk * CHUNK, high - chunk * CHUNK)
                 vectors[low - start : high - start] = made[here]
                 labels[low - start : high - start] = marks[here]
             yield VectorBlock(start, vectors, labels)
 
+    def of_labels(self, labels: NDArray[np.integer], *, chunk: int) -> Vectors:
+        """Vectors (rows, dim) float32 of things whose labels (rows, 3) are known, at most `CHUNK` rows.
+
+        ``labels`` are codes of kind, colour and pattern, each below the space's number of them; the same labels
+        in the same ``chunk`` (any number from 0) give the same vectors.
+        """
+        return _maker(self).shaped(labels, np.random.default_rng([self.seed, 8, chunk]))
+
     def draw(self, n: int) -> Vectors:
         """All of the first n vectors, shape (n, dim) float32, filled in place."""
         vectors = np.empty((n, self.dim), dtype=np.float32)
-        for block in self.blocks(n, rows=4 * _CHUNK):
+        for block in self.blocks(n, rows=4 * CHUNK):
             vectors[block.start : block.start + len(block.vectors)] = block.vectors
         return vectors
+
+
+@lru_cache(maxsize=1)
+def _maker(space: VectorSpace) -> _Maker:
+    return _Maker(space)
 
 
 class _Maker:
@@ -117,9 +131,13 @@ class _Maker:
 
     def _make(self, number: int) -> tuple[Vectors, NDArray[np.int16]]:
         rng = np.random.default_rng([self._space.seed, 5, number])
-        labels = np.stack([rng.choice(len(p), size=_CHUNK, p=p) for p in self._shares], axis=1)
+        labels = np.stack([rng.choice(len(p), size=CHUNK, p=p) for p in self._shares], axis=1)
+        return self.shaped(labels, rng), labels.astype(np.int16)
+
+    def shaped(self, labels: NDArray[np.integer], rng: np.random.Generator) -> Vectors:
+        """Vectors of individuals with these labels (rows, 3), their differences drawn from ``rng``."""
         kind, colour, pattern = labels.T
-        latent = rng.standard_normal((_CHUNK, len(self._spread)), dtype=np.float32)
+        latent = rng.standard_normal((len(labels), len(self._spread)), dtype=np.float32)
         latent *= self._looseness[kind, colour, pattern][:, None]
         latent += self._kind[kind] + self._colour[kind, colour] + self._pattern[kind, colour, pattern]
         vectors = latent @ self._directions
@@ -130,4 +148,4 @@ class _Maker:
         softened = np.sqrt(vectors * vectors + np.float32(0.09))
         vectors += softened
         vectors *= np.float32(0.5)
-        return vectors, labels.astype(np.int16)
+        return vectors

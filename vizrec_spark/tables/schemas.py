@@ -215,9 +215,7 @@ SIMILARITY_QUALITY = Table(
         ]
     ),
     ("encoder_id",),
-    {
-        "recall_share": "0 <= recall_lo AND recall_lo <= recall AND recall <= recall_hi AND recall_hi <= 1"
-    },
+    {"recall_share": "0 <= recall_lo AND recall_lo <= recall AND recall <= recall_hi AND recall_hi <= 1"},
     partition_by=("encoder_id",),
 )
 
