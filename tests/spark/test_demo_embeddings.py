@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
@@ -26,16 +24,24 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> St
     config = load_config(None, [f"tables.root={folder}", f"embed.encoder={ENCODER}"])
     made = StageContext(spark, config, TableStore(spark, config.tables, Stamp("r", "embed", "0" * 16)), "r")
     ids = generate_catalogue(N, seed=3).item_id[:-1].tolist()  # the last one did not pass stage `ingest`
-    made.tables.overwrite(ITEMS, spark.createDataFrame([(i, None, [], None, None, {}) for i in ids], ITEMS.schema))
+    made.tables.overwrite(
+        ITEMS, spark.createDataFrame([(i, None, [], None, None, {}) for i in ids], ITEMS.schema)
+    )
     return made
 
 
 def test_vectors_of_one_kind_lie_near_one_another(context: StageContext) -> None:
     result = drawn_embeddings(N, seed=3, dim=DIM).run(context)
-    assert [(w.table, w.rows) for w in result.written] == [("images", N - 1), ("embeddings", N - 1), ("encoders", 1)]
+    assert [(w.table, w.rows) for w in result.written] == [
+        ("images", N - 1),
+        ("embeddings", N - 1),
+        ("encoders", 1),
+    ]
     encoder = current_encoder(context.tables, context.config.embed)
     images = context.tables.read(IMAGES).select("item_id", "sha256")
-    found = context.tables.read(EMBEDDINGS).where(f"encoder_id = '{encoder}'").join(images, "sha256").toPandas()
+    found = (
+        context.tables.read(EMBEDDINGS).where(f"encoder_id = '{encoder}'").join(images, "sha256").toPandas()
+    )
     found = found.sort_values("item_id")
     vectors = np.stack(found["vector"].to_numpy())
     assert vectors.shape == (N - 1, DIM)

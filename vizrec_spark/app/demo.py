@@ -21,13 +21,8 @@ from vizrec_spark.embed.stage import encoder_spec
 from vizrec_spark.errors import InputError, WeightsUnavailable
 from vizrec_spark.stage import log
 
-# For small tables on one machine: few partitions, small snapshots.
-_LOCAL_SPARK = {
-    "spark.driver.memory": "2g",
-    "spark.sql.shuffle.partitions": "4",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.ui.enabled": "false",
-}
+_DRAWN_DIM = 512
+_ITEMS_PER_PARTITION = 5_000
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -79,24 +74,34 @@ def run_demo(args: argparse.Namespace) -> int:
             pairs = folder_overrides(landing)
             if args.vectors:
                 pairs.append(f"embed.encoder={ENCODER}")
-                drawn = drawn_embeddings(args.items, seed=args.seed)
+                drawn = drawn_embeddings(args.items, seed=args.seed, dim=_DRAWN_DIM)
                 stages = [drawn if stage.name == drawn.name else stage for stage in PIPELINE]
-        config = load_config(args.config, [*_places(folder), *pairs, *args.overrides])
-        config = _with_encoder(config, args, [*_places(folder), *pairs])
+        config = load_config(args.config, [*_places(folder, args.items), *pairs, *args.overrides])
+        config = _with_encoder(config, args, [*_places(folder, args.items), *pairs])
         run_with(stages, config, args.run_id, console)
         Console().print(f"Open {Path(config.report.path).resolve().as_uri()} in a browser.", soft_wrap=True)
 
     return guarded(body, args)
 
 
-def _places(folder: Path) -> list[str]:
+def _local_spark(n_items: int) -> dict[str, str]:
+    """Spark on one machine: as many partitions and as much memory as the shop needs, small snapshots."""
+    return {
+        "spark.driver.memory": "2g" if n_items <= 20_000 else "4g",
+        "spark.sql.shuffle.partitions": str(max(4, -(-n_items // _ITEMS_PER_PARTITION))),
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.ui.enabled": "false",
+    }
+
+
+def _places(folder: Path, n_items: int) -> list[str]:
     return [
         f"tables.root={json.dumps(str(folder / 'tables'))}",
         f"embed.cache={json.dumps(str(folder / 'encoders'))}",
         f"als.checkpoint_dir={json.dumps(str(folder / 'checkpoints'))}",
         f"report.path={json.dumps(str(folder / 'report.html'))}",
         "spark.master=local[*]",
-        f"spark.conf={json.dumps(_LOCAL_SPARK)}",
+        f"spark.conf={json.dumps(_local_spark(n_items))}",
     ]
 
 
