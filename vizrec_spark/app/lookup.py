@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from vizrec_spark.app.runner import add_arguments, guarded, read_only_tables
+from vizrec_spark.app.runner import add_arguments, guarded, read_only_tables, wide
 from vizrec_spark.config import load_config
 from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.tables import Table, TableStore
@@ -114,5 +114,4 @@ def _table(title: str, *names: str) -> RichTable:
 
 
 def _print(table: RichTable, if_empty: str) -> None:
-    console = Console(file=sys.stdout)
-    console.print(table if table.row_count else if_empty, markup=False)
+    wide(sys.stdout).print(table if table.row_count else if_empty, markup=False)

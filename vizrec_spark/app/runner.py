@@ -86,9 +86,18 @@ def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
 def set_up_logging(console: Console) -> None:
     """Our log on stderr, once; other packages only when they warn."""
     if not log.handlers:
-        log.addHandler(RichHandler(console=console, show_path=False, markup=False, log_time_format="[%X]"))
+        log.addHandler(_handler(console))
         log.propagate = False
     log.setLevel(logging.WARNING if console.quiet else logging.INFO)
+
+
+def _handler(console: Console) -> logging.Handler:
+    """On a terminal in colour and wrapped to its width; in a file or a pipe one line a message."""
+    if console.is_terminal:
+        return RichHandler(console=console, show_path=False, markup=False, log_time_format="[%X]")
+    plain = logging.StreamHandler(console.file)
+    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    return plain
 
 
 def context_for(config: Config, stage: Stage, run_id: str) -> StageContext:
@@ -128,10 +137,10 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
         for note in result.notes:
             log.info("%s: %s", stage.name, note)
         log.info("%s: done in %.1f s", stage.name, finished[-1].seconds)
-    print_summary(finished, run_id, _wide(sys.stdout))
+    print_summary(finished, run_id, wide(sys.stdout))
 
 
-def _wide(stream: TextIO) -> Console:
+def wide(stream: TextIO) -> Console:
     """The terminal as it is; a file or a pipe wide enough that no path is broken."""
     console = Console(file=stream)
     return console if console.is_terminal else Console(file=stream, width=max(console.width, 160))

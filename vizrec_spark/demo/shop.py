@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +97,9 @@ def write_shop(
     found = _finished(folder, fingerprint)
     if found is not None:
         return found
-    catalogue = generate_catalogue(n_items, seed=seed, **({} if pictures else {"pictureless_share": 1.0}))
+    catalogue = generate_catalogue(n_items, seed=seed)
+    if not pictures:
+        catalogue = replace(catalogue, has_picture=np.zeros(n_items, dtype=bool))
     shoppers = generate_shoppers(n_users, catalogue, seed=seed)
     events = generate_events(n_events, shoppers, catalogue, seed=seed)
     _clear(folder)
