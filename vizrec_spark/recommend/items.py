@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -66,13 +67,13 @@ def build_item_side(
     ids = ordered["item_id"].to_numpy(zero_copy_only=False).astype(object)
     titles = ordered["title"].to_numpy(zero_copy_only=False).astype(object)
     titles = np.where(pd.isna(titles), ids, titles)
-    index = pd.Index(ids)
     n = len(ids)
+    known = ordered["item_id"].combine_chunks()
 
     def positions(table: pa.Table, name: str) -> NDArray[np.int64]:
-        return np.asarray(
-            index.get_indexer(pd.Index(table[name].to_numpy(zero_copy_only=False), dtype=object))
-        )
+        # In Arrow, so that millions of neighbour rows never become Python strings.
+        found = pc.fill_null(pc.index_in(table[name], value_set=known), -1)
+        return np.asarray(found.to_numpy(), dtype=np.int64)
 
     counts = np.zeros(n, dtype=np.int64)
     at = positions(people, "item_id")

@@ -99,7 +99,10 @@ class TableStore:
         return self._written(table, changed=0 if unchanged else None)
 
     def insert_missing(self, table: Table, df: DataFrame) -> Written:
-        """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone."""
+        """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
+
+        `df` must hold each key once.
+        """
         merge = self._merge(table, df).whenNotMatchedInsertAll()
         return self._execute(table, merge)
 
