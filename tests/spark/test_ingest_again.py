@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -119,3 +120,35 @@ def test_the_changes_are_one_commit(story: Story) -> None:
         {w.table: w.version for w in run.result.written}["images"] for run in (story.second, story.third)
     ]
     assert versions[1] == versions[0] + 1
+
+
+def test_a_picture_refused_long_ago_does_not_make_the_others_be_read_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Spark refuses to read a file longer than `maxLength`: the second run shows that it opens the small ones alone."""
+    landing = tmp_path / "landing"
+    contents = {f"large{n}.png": picture(n, side=60, kind="PNG") for n in range(3)}
+    contents |= {f"broken{n}.jpg": b"no picture" for n in range(3)}
+    put(landing, "events.csv", "user_id,item_id,event,timestamp\nanna,large0,view,1700000000\n")
+    overrides = ["ingest.catalogue.columns.title=null"]
+
+    def write_items() -> None:
+        rows = [f"{name.partition('.')[0]},{name}" for name in contents]
+        put(landing, "items.csv", "item_id,image\n" + "\n".join(rows) + "\n")
+
+    write_items()
+    for age, (name, content) in enumerate(contents.items()):
+        moment = 1_700_000_000 - 1000 * age
+        os.utime(put(landing, name, content), (moment, moment))
+    assert ingest(spark, tmp_path, overrides).decoded == 6
+    contents["new.jpg"] = picture(9, side=16)
+    write_items()
+    put(landing, "new.jpg", contents["new.jpg"])
+    spark.conf.set("spark.sql.sources.binaryFile.maxLength", 5000)
+    try:
+        assert len(contents["large0.png"]) > 5000 > len(contents["new.jpg"])
+        again = ingest(spark, tmp_path, overrides)
+    finally:
+        spark.conf.unset("spark.sql.sources.binaryFile.maxLength")
+    assert again.decoded == 4
+    assert [row.path for row in again.images] == ["large0.png", "large1.png", "large2.png", "new.jpg"]

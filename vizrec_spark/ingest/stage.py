@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import IngestConfig
@@ -17,6 +20,8 @@ from vizrec_spark.ingest.users import validate_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written
 from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
+
+_OLDER_TIMES = 200
 
 
 @readable_input()
@@ -58,7 +63,6 @@ def run(context: StageContext) -> StageResult:
         references = image_references(accepted(items))
         matched = keep(match_files(references, files, tables.read_or_empty(IMAGES), config.images))
         checked = keep(_decoded(matched, files, config), StorageLevel.DISK_ONLY)
-        written.append(_write_images(tables, matched, checked))
         refused = [
             quarantined(items, "catalogue", F.col("item_id")),
             quarantined(events, "interactions", F.concat_ws(" ", "user_id", "item_id")),
@@ -70,8 +74,10 @@ def run(context: StageContext) -> StageResult:
         quarantine = refused[0]
         for more in refused[1:]:
             quarantine = quarantine.unionByName(more)
-        written.append(tables.overwrite(QUARANTINE, quarantine, where="stage = 'ingest'"))
         inputs = {"catalogue": items.count(), "interactions": events.count(), "images": matched.count()}
+        quarantine_written = tables.overwrite(QUARANTINE, quarantine, where="stage = 'ingest'")
+        # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
+        written += [_write_images(tables, matched, checked), quarantine_written]
         outputs = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
         if users is not None:
             inputs["users"], outputs["users"] = users.count(), accepted(users).count()
@@ -99,13 +105,31 @@ def _known_users(events: DataFrame, users: DataFrame | None) -> DataFrame:
 def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig) -> DataFrame:
     """The matched files that are new or changed; each is read and decoded once, however many items show it."""
     fresh = matched.where("NOT known AND reason IS NULL").select("item_id", "path", "modified")
-    # The oldest of the new files bounds what has to be opened: Spark prunes files by this predicate. As a count of
-    # microseconds, which unlike a Python datetime means the same in every time zone.
-    since = fresh.agg(F.min(F.unix_micros("modified"))).first()
-    is_recent = F.col("modified") >= F.timestamp_micros(F.lit(since[0]).cast("bigint"))  # type: ignore[index]
-    recent = files.where((F.col("bytes") <= config.images.max_bytes) & is_recent)
+    recent = files.where((F.col("bytes") <= config.images.max_bytes) & _may_be_fresh(matched, fresh))
     pictures = recent.join(fresh.select("path"), "path", "left_semi")
     return decode_check(pictures, config.images.max_pixels).join(fresh.select("item_id", "path"), "path")
+
+
+def _may_be_fresh(matched: DataFrame, fresh: DataFrame) -> Column:
+    """A predicate on `modified` by which Spark decides what to open, before it reads a byte.
+
+    It holds for all that came after the newest picture in the table, and for the very times of older files that are
+    `fresh` all the same: those refused in earlier runs, as a rule, and few.
+    """
+    # Counts of microseconds, which unlike a Python datetime mean the same in every time zone.
+    time = F.unix_micros("modified")
+
+    def moment(micros: int) -> Column:
+        return F.timestamp_micros(F.lit(micros).cast("bigint"))
+
+    newest = matched.where("known").agg(F.max(time)).collect()[0][0]
+    if newest is None:
+        return F.lit(True)
+    older = fresh.where(time <= newest).select(time.alias("time")).distinct().orderBy("time")
+    times = [row.time for row in older.limit(_OLDER_TIMES + 1).collect()]
+    if len(times) > _OLDER_TIMES:
+        return F.col("modified") >= moment(times[0])
+    return reduce(or_, (F.col("modified") == moment(t) for t in times), F.col("modified") > moment(newest))
 
 
 def _write_images(tables: TableStore, matched: DataFrame, checked: DataFrame) -> Written:
