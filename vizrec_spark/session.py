@@ -23,6 +23,8 @@ _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # Timestamps as pandas writes them to Parquet, which Spark would refuse; stage `ingest` knows them as counts.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # Pictures travel to Python in Arrow batches: bound them by bytes, not by rows alone.
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",

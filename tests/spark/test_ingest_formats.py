@@ -14,7 +14,7 @@ from vizrec_spark.config.models import CatalogueConfig, InteractionsConfig, Sour
 from vizrec_spark.errors import InputError
 from vizrec_spark.ingest.catalogue import catalogue_columns, validate_catalogue
 from vizrec_spark.ingest.interactions import interaction_columns, validate_interactions
-from vizrec_spark.ingest.judge import accepted
+from vizrec_spark.ingest.judge import accepted, instant
 from vizrec_spark.ingest.sources import read_source
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS
 
@@ -151,3 +151,27 @@ def test_ids_that_pandas_made_floating_point_are_whole_again(spark: SparkSession
     frame.to_parquet(tmp_path / "items.parquet")
     source = SourceConfig(path=str(tmp_path / "items.parquet"), format="parquet")
     assert ids(spark, source) == ["1", None, "12345678", "2.5"]
+
+
+def test_timestamps_that_pandas_writes_to_parquet_are_read(spark: SparkSession) -> None:
+    """Parquet's nanoseconds come as plain counts of 18 or 19 digits; a few digits fewer are seconds or nothing."""
+    texts = [
+        "1735689600123456789",
+        "99999999999999999",
+        "999999999999999999",
+        "9999999999999999999",
+        "1735689600",
+    ]
+    frame = spark.createDataFrame([(n, t) for n, t in enumerate(texts)], "n int, at string")
+    for unit, last in (("iso", None), ("epoch_s", 1735689600.0)):
+        found = frame.select("n", instant("at", unit).cast("double").alias("s")).orderBy("n").collect()
+        assert [row.s for row in found] == [1735689600.123456, None, 999999999.999999, None, last]
+
+
+def test_a_log_written_by_pandas_is_read_with_its_times(spark: SparkSession, tmp_path: Path) -> None:
+    moment = pd.Timestamp("2025-01-01T12:00:00.5", tz="UTC").as_unit("ns")
+    pd.DataFrame({"at": [moment, pd.NaT]}).to_parquet(tmp_path / "log.parquet")
+    source = SourceConfig(path=str(tmp_path / "log.parquet"), format="parquet")
+    raw = read_source(spark, source, ["at"], "ingest.interactions")
+    found = [row.s for row in raw.select(instant("at", "iso").cast("double").alias("s")).collect()]
+    assert sorted(found, key=str) == [moment.timestamp(), None]

@@ -85,14 +85,18 @@ def number(name: str) -> Column:
 def instant(name: str, unit: str) -> Column:
     """The text column `name` as a timestamp: plain numbers count `unit`, anything else is ISO 8601.
 
-    `unit` is `epoch_s`, `epoch_ms` or `iso` (numbers refused). Null where it cannot be read or lies outside
-    1970-01-02 to 2100-01-01, which catches milliseconds given as seconds and zeros given for unknown.
+    `unit` is `epoch_s`, `epoch_ms` or `iso` (numbers refused). A whole number of 18 or 19 digits counts nanoseconds
+    whatever the unit: so Spark reads the timestamps that pandas writes to Parquet. Null where it cannot be read or
+    lies outside 1970-01-02 to 2100-01-01, which catches milliseconds given as seconds and zeros given for unknown.
     """
     digits = F.col(name).rlike(r"^[+-]?\d+(\.\d+)?$")
     factor = F.lit({"epoch_s": 1_000_000, "epoch_ms": 1_000, "iso": 0}[unit])
     # Each step may overflow on garbage, which must give null and not end the job.
     micros = F.try_multiply(F.col(name).try_cast("decimal(38,6)"), factor).try_cast("bigint")
+    nanos = F.col(name).rlike(r"^\d{18,19}$")
+    micros = F.when(nanos, F.expr(f"try_cast(`{name}` AS bigint) div 1000")).otherwise(micros)
     since_epoch = F.timestamp_micros(F.when(micros.between(86_400_000_000, 4_102_444_800_000_000), micros))
     iso = F.when(F.col(name).rlike(r"^\d{4}-\d{2}-\d{2}"), F.col(name)).try_cast("timestamp")
     in_range = iso.between(F.lit("1970-01-02").cast("timestamp"), F.lit("2100-01-01").cast("timestamp"))
-    return F.when(digits, since_epoch if unit != "iso" else F.lit(None)).otherwise(F.when(in_range, iso))
+    counted = nanos if unit == "iso" else F.lit(True)
+    return F.when(digits, F.when(counted, since_epoch)).otherwise(F.when(in_range, iso))
