@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from tests.landing import put
-from vizrec_spark.config.models import CatalogueConfig, InteractionsConfig, SourceConfig
+from vizrec_spark.config.models import CatalogueColumns, CatalogueConfig, InteractionsConfig, SourceConfig
 from vizrec_spark.errors import InputError
 from vizrec_spark.ingest.catalogue import catalogue_columns, validate_catalogue
 from vizrec_spark.ingest.interactions import interaction_columns, validate_interactions
@@ -175,3 +175,12 @@ def test_a_log_written_by_pandas_is_read_with_its_times(spark: SparkSession, tmp
     raw = read_source(spark, source, ["at"], "ingest.interactions")
     found = [row.s for row in raw.select(instant("at", "iso").cast("double").alias("s")).collect()]
     assert sorted(found, key=str) == [moment.timestamp(), None]
+
+
+def test_column_names_are_taken_literally(spark: SparkSession, tmp_path: Path) -> None:
+    file = put(tmp_path, "items.csv", "a`b,the.title,x y`\n1,Mug,red\n")
+    columns = CatalogueColumns(item_id="a`b", title="the.title", image=None, attributes=("x y`",))
+    config = CatalogueConfig(path=str(file), columns=columns)
+    raw = read_source(spark, config, catalogue_columns(columns), "ingest.catalogue")
+    (row,) = validate_catalogue(raw, config).collect()
+    assert (row.item_id, row.title, row.attributes, row.reason) == ("1", "Mug", {"x y`": "red"}, None)

@@ -235,6 +235,8 @@ def test_a_wrong_type_says_what_was_expected_and_what_came(pair: str, expected: 
         "ingest.images.max_pixels=0",
         "recommend.half_life_days=0",
         "report.thumbnail=8",
+        "ingest.images.suffixes=[.jpg]",
+        "ingest.images.suffixes=[JPG]",
     ],
 )
 def test_an_impossible_value_is_refused_under_its_own_key(pair: str) -> None:

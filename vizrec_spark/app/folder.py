@@ -62,7 +62,7 @@ def folder_overrides(folder: Path, *, guess_columns: bool = True) -> list[str]:
 def _catalogue_columns(file: Path) -> dict[str, object]:
     columns: dict[str, object] = dict(_match(file, _CATALOGUE, ("item_id",)))
     taken = set(columns.values())
-    columns["attributes"] = [name for name in _header(file) if name not in taken]
+    columns["attributes"] = [name for name in _header(file) if name and name not in taken]
     return columns
 
 
@@ -79,5 +79,11 @@ def _match(file: Path, usual: dict[str, tuple[str, ...]], required: tuple[str, .
 
 
 def _header(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        return [name.strip() for name in next(csv.reader(stream), [])]
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return [name.strip() for name in next(csv.reader(stream), [])]
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{file} is not UTF-8 text: save it as UTF-8, or name its encoding (`options: {{encoding: ISO-8859-1}}`) "
+            "in a configuration for `vizrec pipeline`."
+        ) from None

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(min_length=1)]
+Suffix = Annotated[str, Field(pattern=r"^[a-z0-9]+$", description="in small letters, without the dot")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Format = Literal["csv", "json", "parquet", "delta"]
 
@@ -135,7 +136,7 @@ class ImagesConfig(Section):
     path: Name = "work/landing"
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
     max_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
-    suffixes: tuple[Name, ...] = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+    suffixes: tuple[Suffix, ...] = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 
 
 class IngestConfig(Section):

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import CatalogueColumns, CatalogueConfig
 from vizrec_spark.ingest.judge import Rule, instant, judge, malformed, number, refuse_repeated
-from vizrec_spark.ingest.sources import MALFORMED, RAW
+from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
 
 
 def catalogue_columns(columns: CatalogueColumns) -> list[str]:
@@ -34,7 +34,7 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
     names = config.columns
 
     def text(name: str | None) -> F.Column:
-        return F.col(f"`{name}`") if name is not None else F.lit(None).cast("string")
+        return F.col(quoted(name)) if name is not None else F.lit(None).cast("string")
 
     def parts(name: str | None) -> F.Column:
         pieces = F.transform(F.split(text(name), re.escape(config.separator)), F.trim)

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import InteractionColumns, InteractionsConfig
 from vizrec_spark.ingest.judge import Rule, instant, judge, malformed, number, refuse_repeated
-from vizrec_spark.ingest.sources import MALFORMED, RAW
+from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
 
 RATING_EVENT = "rating"
 
@@ -27,17 +27,17 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
     rating_out_of_range, unknown_item, duplicate_key.
     """
     names = config.columns
-    event = F.col(f"`{names.event}`") if names.event is not None else F.lit(RATING_EVENT)
-    rating = F.col(f"`{names.rating}`") if names.rating is not None else F.lit(None).cast("string")
+    event = F.col(quoted(names.event)) if names.event is not None else F.lit(RATING_EVENT)
+    rating = F.col(quoted(names.rating)) if names.rating is not None else F.lit(None).cast("string")
     weights = F.create_map(*(F.lit(x) for pair in config.events.items() for x in pair))
     known = items.select("item_id", F.lit(True).alias("_known"))
     read = (
         raw.select(
-            F.col(f"`{names.user_id}`").alias("user_id"),
-            F.col(f"`{names.item_id}`").alias("item_id"),
+            F.col(quoted(names.user_id)).alias("user_id"),
+            F.col(quoted(names.item_id)).alias("item_id"),
             event.alias("event"),
             rating.alias("_rating"),
-            F.col(f"`{names.timestamp}`").alias("_timestamp"),
+            F.col(quoted(names.timestamp)).alias("_timestamp"),
             RAW,
             MALFORMED,
         )

@@ -46,7 +46,7 @@ def read_source(
             + (f"it has {', '.join(map(repr, found))}. " if found else "it is empty. ")
             + f"Set {section}.columns to the names in the file (null for what it does not have)."
         )
-    record = F.to_json(F.struct(*(F.col(_quoted(name)) for name in found)), {"ignoreNullFields": "false"})
+    record = F.to_json(F.struct(*(F.col(quoted(name)) for name in found)), {"ignoreNullFields": "false"})
     malformed = F.col(MALFORMED).isNotNull() if MALFORMED in raw.columns else F.lit(False)
     original = F.col(MALFORMED) if MALFORMED in raw.columns else F.lit(None).cast("string")
     return raw.select(
@@ -104,7 +104,7 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
 
 
 def _as_text(name: str, kind: DataType, separator: str) -> F.Column:
-    value = F.col(_quoted(name))
+    value = F.col(quoted(name))
     text = value.cast("string")
     if isinstance(kind, ArrayType):
         text = F.array_join(value.cast("array<string>"), separator)
@@ -115,5 +115,6 @@ def _as_text(name: str, kind: DataType, separator: str) -> F.Column:
     return F.nullif(F.trim(text), F.lit(""))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A column's name as Spark takes it literally, dots and backticks and all."""
     return f"`{name.replace('`', '``')}`"

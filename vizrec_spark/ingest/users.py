@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.ingest.judge import judge, malformed, refuse_repeated
-from vizrec_spark.ingest.sources import MALFORMED, RAW
+from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
 
 
 def validate_users(raw: DataFrame, column: str) -> DataFrame:
@@ -14,6 +14,6 @@ def validate_users(raw: DataFrame, column: str) -> DataFrame:
 
     Refused: malformed_record, missing_key, duplicate_key.
     """
-    read = raw.select(F.col(f"`{column}`").alias("user_id"), RAW, MALFORMED)
+    read = raw.select(F.col(quoted(column)).alias("user_id"), RAW, MALFORMED)
     missing = ("missing_key", F.col("user_id").isNull(), f"The user id (column {column!r}) is empty.")
     return refuse_repeated(judge(read, [malformed(), missing]), ["user_id"], "user").drop(MALFORMED)
