@@ -1,0 +1,60 @@
+"""What can be configured: a module a section, a frozen model with default, range and meaning.
+
+conf/base.yml shows the same defaults with comments (a test keeps the two equal).
+"""
+
+from __future__ import annotations
+
+from vizrec_spark.config.models.als import AlsConfig
+from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
+from vizrec_spark.config.models.ingest import (
+    CatalogueColumns,
+    CatalogueConfig,
+    ImagesConfig,
+    IngestConfig,
+    InteractionColumns,
+    InteractionsConfig,
+    SourceConfig,
+    UsersConfig,
+)
+from vizrec_spark.config.models.places import SparkConfig, TablesConfig
+from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig, RecommendConfig
+from vizrec_spark.config.models.report import ReportConfig
+from vizrec_spark.config.models.section import Section
+from vizrec_spark.config.models.similar import SimilarConfig
+
+__all__ = [
+    "AffinePreprocessing",
+    "AlsConfig",
+    "BlendWeights",
+    "CandidatesConfig",
+    "CatalogueColumns",
+    "CatalogueConfig",
+    "Config",
+    "EmbedConfig",
+    "ImagesConfig",
+    "IngestConfig",
+    "InteractionColumns",
+    "InteractionsConfig",
+    "RecommendConfig",
+    "ReportConfig",
+    "Section",
+    "SimilarConfig",
+    "SourceConfig",
+    "SparkConfig",
+    "TablesConfig",
+    "UsersConfig",
+]
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    tables: TablesConfig = TablesConfig()
+    spark: SparkConfig = SparkConfig()
+    ingest: IngestConfig = IngestConfig()
+    embed: EmbedConfig = EmbedConfig()
+    similar: SimilarConfig = SimilarConfig()
+    als: AlsConfig = AlsConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    report: ReportConfig = ReportConfig()

@@ -1,0 +1,32 @@
+"""Section `embed`: the encoder and how it is run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vizrec_spark.config.models.section import Name, Section, Share
+
+
+class AffinePreprocessing(Section):
+    """Pixels x in [0, 255] become (x - mean) / scale."""
+
+    mean: float
+    scale: Annotated[float, Field(gt=0)]
+
+
+class EmbedConfig(Section):
+    """Stage `embed`: the encoder and how it is run."""
+
+    encoder: Name = "keras.applications:ResNet50"
+    weights: Name | None = None
+    layer: Name | None = None
+    input_size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
+    preprocessing: Literal["auto", "caffe", "tf", "torch", "identity"] | AffinePreprocessing = "auto"
+    options: dict[str, int | float | str | bool] = {}
+    cache: Name = "work/encoders"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    threads: Annotated[int, Field(ge=1)] | None = None
+    partitions: Annotated[int, Field(ge=1)] | None = None
+    max_failed_share: Share = 0.05

@@ -1,0 +1,10 @@
+"""Column types and predicates that several contracts share."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, LongType, StringType
+
+STRING, INT, LONG, FLOAT, DOUBLE = StringType(), IntegerType(), LongType(), FloatType(), DoubleType()
+VECTOR = ArrayType(FLOAT)
+# Spark orders NaN above infinity, so the upper bound refuses both.
+AMOUNT = "{0} >= 0 AND {0} < double('infinity')"
