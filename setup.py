@@ -58,6 +58,7 @@ setup(
         "numpy>=2.1,<3",
         "pandas>=2.2,<3",
         "pyarrow>=18",
+        "numba>=0.63",
         "pydantic>=2.10,<3",
         "PyYAML>=6",
         "rich>=14",

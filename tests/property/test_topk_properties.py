@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from vizrec_spark.kernels.compiled import compiled
+from vizrec_spark.kernels.selection import Selection
 from vizrec_spark.kernels.topk import PAD_KEY, distinct_topk, merge_topk, topk_rows
 
 # Few distinct values, so that ties are the rule; NaN and -inf on purpose.
@@ -83,9 +86,41 @@ def test_a_repeated_key_counts_once_with_its_best_score(scores: np.ndarray, k: i
 
 
 def test_topk_refuses_what_it_cannot_rank() -> None:
-    with pytest.raises(ValueError, match="2-d floating"):
+    with pytest.raises(ValueError, match="2-d array of float32 or float64"):
         topk_rows(np.zeros(3, dtype=np.float32), 1)
-    with pytest.raises(ValueError, match="2-d floating"):
+    with pytest.raises(ValueError, match="2-d array of float32 or float64"):
         topk_rows(np.zeros((2, 3), dtype=np.int64), 1)
     with pytest.raises(ValueError, match="at least 1"):
         topk_rows(np.zeros((2, 3), dtype=np.float32), 0)
+
+
+@given(scores=_blocks, k=st.integers(1, 15), data=st.data())
+def test_a_selection_agrees_whatever_the_order_of_its_blocks(
+    scores: np.ndarray, k: int, data: st.DataObject
+) -> None:
+    rows, columns = scores.shape
+    cuts = sorted(data.draw(st.lists(st.integers(0, columns), max_size=3)))
+    pieces = list(zip([0, *cuts], [*cuts, columns], strict=True))
+    selection = Selection(rows, k, scores.dtype.type)
+    for first, end in data.draw(st.permutations(pieces)):
+        for row in data.draw(st.permutations(range(rows))):
+            selection.scan(scores[row : row + 1, first:end], first, first_row=row)
+    values, keys = selection.best()
+    whole, whole_keys = topk_rows(scores, k)
+    np.testing.assert_array_equal(values, whole)
+    np.testing.assert_array_equal(keys, whole_keys)
+
+
+def test_code_compiles_where_no_folder_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **options: object) -> object:
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba_njit(**options)
+
+    numba_njit = numba.njit
+    monkeypatch.setattr(numba, "njit", nowhere)
+
+    def added(a, b):  # type: ignore[no-untyped-def]
+        return a + b
+
+    assert compiled(added)(2, 3) == 5

@@ -8,62 +8,25 @@ is padded at its end with score ``-inf`` and key ``-1``.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-PAD_KEY = -1
-"""The key that stands where a row has no further candidate."""
+from vizrec_spark.kernels.selection import PAD_KEY, Keys, Scores, Selection
 
-Scores = NDArray[np.floating]
-Keys = NDArray[np.int64]
+__all__ = ["PAD_KEY", "Keys", "Scores", "distinct_topk", "merge_topk", "topk_rows"]
 
 
 def topk_rows(scores: Scores, k: int) -> tuple[Scores, Keys]:
     """The k best columns of each row of a score block (q × n), best first, ties by ascending column.
 
     Returns the scores (q × k, the dtype of the input) and the column numbers (q × k int64). `scores` is
-    left as it is. The k-th value comes from a partition of the values alone, which numpy does several
-    times faster than a partition of indices; the columns are then those that reach it.
+    left as it is.
 
-    Raises: ValueError when `scores` is not a floating two-dimensional array or k < 1.
+    Raises: ValueError when `scores` is not a two-dimensional array of float32 or float64, or k < 1.
     """
-    if scores.ndim != 2 or not np.issubdtype(scores.dtype, np.floating):
-        raise ValueError(f"expected a 2-d floating array, got {scores.ndim}-d {scores.dtype}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    rows, columns = scores.shape
-    kept = min(k, columns)
-    values = np.full((rows, k), -np.inf, dtype=scores.dtype)
-    keys = np.full((rows, k), PAD_KEY, dtype=np.int64)
-    if rows == 0 or kept == 0:
-        return values, keys
-    if np.isnan(scores.max()):
-        scores = np.where(np.isnan(scores), -np.inf, scores).astype(scores.dtype, copy=False)
-    chosen = _reach_kth(scores, kept)
-    found = np.nonzero(chosen)[1].reshape(rows, kept)
-    best = np.take_along_axis(scores, found, axis=1)
-    # The columns stand in ascending order, so a stable sort leaves equal scores in column order.
-    order = np.argsort(-best, axis=1, kind="stable")
-    values[:, :kept] = np.take_along_axis(best, order, axis=1)
-    keys[:, :kept] = np.take_along_axis(found, order, axis=1)
-    keys[np.isneginf(values)] = PAD_KEY
-    return values, keys
-
-
-def _reach_kth(scores: Scores, k: int) -> NDArray[np.bool_]:
-    """A mask with exactly k true columns a row: the best, and of those equal to the k-th the leftmost."""
-    columns = scores.shape[1]
-    if k == columns:
-        return np.ones(scores.shape, dtype=bool)
-    kth = np.partition(scores, columns - k, axis=1)[:, columns - k, None]
-    chosen = scores >= kth
-    crowded = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
-    if crowded.size:
-        block, bar = scores[crowded], kth[crowded]
-        above, level = block > bar, block == bar
-        room = k - np.count_nonzero(above, axis=1)
-        level &= np.cumsum(level, axis=1) <= room[:, None]
-        chosen[crowded] = above | level
-    return chosen
+    if scores.ndim != 2 or scores.dtype not in (np.float32, np.float64):
+        raise ValueError(f"expected a 2-d array of float32 or float64, got {scores.ndim}-d {scores.dtype}")
+    selection = Selection(len(scores), k, scores.dtype.type)
+    selection.scan(scores)
+    return selection.best()
 
 
 def merge_topk(
