@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vizrec_spark.app.folder import folder_overrides
-from vizrec_spark.app.runner import add_arguments, guarded, run_with
+from vizrec_spark.app.runner import add_arguments, guarded, positive, run_with
 from vizrec_spark.app.stages import PIPELINE
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.demo import write_shop
@@ -36,11 +36,13 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
         help="take this folder (items.csv, events.csv or ratings.csv, pictures) instead of generating a shop",
     )
     parser.add_argument(
-        "--items", type=int, default=600, metavar="N", help="products to draw (default: %(default)s)"
+        "--items", type=positive, default=600, metavar="N", help="products to draw (default: %(default)s)"
     )
-    parser.add_argument("--users", type=int, default=400, metavar="N", help="shoppers (default: %(default)s)")
     parser.add_argument(
-        "--events", type=int, default=12_000, metavar="N", help="events (default: %(default)s)"
+        "--users", type=positive, default=400, metavar="N", help="shoppers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--events", type=positive, default=12_000, metavar="N", help="events (default: %(default)s)"
     )
     parser.add_argument(
         "--vectors",

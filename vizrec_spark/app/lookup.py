@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from vizrec_spark.app.runner import add_arguments, guarded, read_only_tables, wide
+from vizrec_spark.app.runner import add_arguments, guarded, positive, read_only_tables, wide
 from vizrec_spark.config import load_config
 from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.tables import Table, TableStore
@@ -21,7 +21,9 @@ from vizrec_spark.tables.schemas import ITEM_NEIGHBORS, ITEMS, RECOMMENDATIONS, 
 def add_lookup_arguments(parser: argparse.ArgumentParser, name: str, summary: str) -> argparse.ArgumentParser:
     """The id to look up, ``--k``, and what every job takes."""
     parser.add_argument(name, help=summary)
-    parser.add_argument("--k", type=int, default=10, metavar="N", help="rows to show (default: %(default)s)")
+    parser.add_argument(
+        "--k", type=positive, default=10, metavar="N", help="rows to show, at least 1 (default: %(default)s)"
+    )
     return add_arguments(parser)
 
 

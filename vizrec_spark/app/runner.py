@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """A command-line argument that must be a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
     """Runs `stages` in order with the arguments of `add_arguments`; the exit code."""
     return guarded(
