@@ -27,7 +27,7 @@ $(STAMP): constraints.txt setup.py
 	@touch $@
 
 demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder>; ARGS="..." goes to `vizrec demo`
-	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
+	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
 test: lint ## lint, types, import direction, then every test
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
@@ -45,5 +45,5 @@ format: $(STAMP) ## rewrite the code in the project's style
 docs: $(STAMP) ## write docs/tables.md anew from the contracts
 	@$(BIN)/python -m vizrec_spark.app.document > docs/tables.md.new && mv docs/tables.md.new docs/tables.md
 
-clean: ## remove what runs left behind (not .venv)
-	@rm -rf work build dist *.egg-info spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove caches and built packages (not .venv, not work/, which may hold tables)
+	@rm -rf build dist *.egg-info spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -28,10 +28,10 @@ def picture(seed: int = 0, side: int = 24, kind: str = "JPEG") -> bytes:
 
 
 def put(folder: Path, name: str, content: bytes | str) -> Path:
-    """Writes a file below `folder`, with the folders on its way."""
+    """Writes a file below `folder`, with the folders on its way; text as UTF-8, a lone surrogate as its byte."""
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    file.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
     return file
 
 

@@ -71,7 +71,13 @@ def test_spark_submit_runs_a_job(
         *("--conf", "spark.sql.shuffle.partitions=2"),
         *(str(repository / "jobs" / "similar.py"), "--config", str(override), "--run-id", "by-spark-submit"),
     ]
-    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "COLUMNS": "160"}
+    # As after `source .venv/bin/activate`, and no more.
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "160",
+    }
+    environment.pop("PYSPARK_PYTHON", None)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert "item_neighbors" in done.stdout
@@ -82,7 +88,8 @@ def test_spark_submit_runs_a_job(
 
 
 def test_look_ups_print_the_tables(demo: DemoRun, spark: SparkSession) -> None:
-    where = ["--set", f"tables.root={demo.folder / 'tables'}", "--set", "embed.encoder=efficientnet_lite0"]
+    where = ["--config", str(demo.folder / "demo.yml")]
+    assert f"--config {demo.folder / 'demo.yml'}" in demo.stdout
     best = demo.table(spark, "item_neighbors").where("rank = 1").orderBy("item_id").first()
     shown = vizrec("neighbors", best.item_id, "--k", "3", *where)
     assert shown.returncode == 0, shown.stderr

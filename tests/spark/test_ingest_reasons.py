@@ -22,7 +22,8 @@ CATALOGUE: dict[str | None, list[str]] = {
         "cheap,Pin,,.5,2024-05-31T12:00:00+02:00,",
         "sick,Sick,,,,gone.jpg|empty.jpg|huge.png|page.jpg|half.jpg|bomb.png|broken.png",
     ],
-    "malformed_record": ["short,row", "long,row,,1,,x.jpg,surplus", 'open,"never closed,,1,,'],
+    "malformed_record": ["short,row", "long,row,,1,,x.jpg,surplus", "open,only,,1,"],
+    "bad_encoding": ["e1,Caf\udce9,,1,,"],
     "missing_key": [",Nameless,,1,,", "   ,Blank,,1,,"],
     "duplicate_key": ["good,Bag2,,5,,"],
     "bad_price": [
@@ -47,6 +48,7 @@ CATALOGUE: dict[str | None, list[str]] = {
 USER_LIST: dict[str | None, list[str]] = {
     None: ["anna,1", "newcomer,2"],
     "malformed_record": ["one", "one,2,three"],
+    "bad_encoding": ["Ren\udce9,3"],
     "missing_key": [",4", '"",5'],
     "duplicate_key": ["anna,6", "anna,7"],
 }
@@ -59,6 +61,7 @@ LOG: dict[str | None, list[str]] = {
         f"bert,free,buy,5,{NOW}",
     ],
     "malformed_record": ["anna,good", f"anna,good,view,,{NOW},surplus"],
+    "bad_encoding": [f"ann\udce4,good,view,,{NOW}"],
     "missing_key": [f",good,view,,{NOW}", f"anna,,view,,{NOW}", f"  ,good,view,,{NOW}"],
     "duplicate_key": [f"anna,good,rating,4.5,{NOW}", f" anna ,good,view,,{NOW}"],
     "bad_timestamp": [
@@ -66,6 +69,7 @@ LOG: dict[str | None, list[str]] = {
         "anna,good,view,,soon",
         "anna,good,view,,0",
         "anna,good,view,,-1",
+        "anna,good,view,,20240531",
         "anna,good,view,,1700000000000",
         f"anna,good,view,,{'9' * 32}",
         "anna,good,view,,NaN",
@@ -78,6 +82,7 @@ LOG: dict[str | None, list[str]] = {
         f"anna,good,rating,-Infinity,{NOW}",
         f"anna,good,rating,five,{NOW}",
         f"anna,good,rating,5f,{NOW}",
+        f"anna,good,rating,,{NOW}",
     ],
     "rating_out_of_range": [f"anna,good,rating,0.49,{NOW}", f"anna,good,rating,5.01,{NOW}"],
     "unknown_item": [f"anna,nothing,view,,{NOW}", f"anna,p1,view,,{NOW}"],
@@ -126,6 +131,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingest
             f"ingest.users.path={folder / 'landing' / 'users.csv'}",
             f"ingest.images.max_bytes={MAX_BYTES}",
             f"ingest.images.max_pixels={MAX_PIXELS}",
+            "ingest.max_refused_share=1",
         ],
     )
 

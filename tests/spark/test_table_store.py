@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,58 @@ def test_a_relative_root(spark: SparkSession, tmp_path: Path, rows: Rows) -> Non
     finally:
         hadoop = spark._jvm.org.apache.hadoop.fs.Path(relative)
         hadoop.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).delete(hadoop, True)
+
+
+@pytest.mark.parametrize("format_", ["delta", "parquet"])
+def test_a_table_that_is_not_ours_is_left_alone(
+    spark: SparkSession, store: TableStore, rows: Rows, format_: str
+) -> None:
+    theirs = rows(("a", "1", 1), ("b", "2", 2))
+    location = store.location(PARCELS)
+    if location.startswith("spark_catalog."):
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {location.rpartition('.')[0]}")
+        theirs.write.format(format_).saveAsTable(location)
+    elif format_ == "delta":
+        theirs.write.format(format_).save(location)
+    else:
+        pytest.skip("a folder of Parquet files is no table: Delta itself refuses to write there")
+    for write in (store.overwrite, store.upsert, store.insert_missing):
+        with pytest.raises(TableError, match="was not made by vizrec-spark and is left alone"):
+            write(PARCELS, rows(("c", "3", 3)))
+    kept = (
+        spark.table(location)
+        if location.startswith("spark_catalog.")
+        else spark.read.format(format_).load(location)
+    )
+    assert kept.count() == 2
+    with pytest.raises(TableError, match="was not made by vizrec-spark"):
+        store.read(PARCELS)
+
+
+def test_an_emptied_slice_tells_how_many_rows_it_removed(store: TableStore, rows: Rows) -> None:
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2), ("b", "1", 3)))
+    written = store.overwrite(PARCELS, rows(), where="depot = 'a'")
+    assert (written.rows, written.changed) == (1, 2)
+    again = store.overwrite(PARCELS, rows(), where="depot = 'a'")
+    assert (again.rows, again.changed, again.version) == (1, 0, written.version)
+
+
+def test_of_writers_at_the_same_time_each_wins_or_says_so(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    stores = [TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP) for _ in range(4)]
+    stores[0].overwrite(PARCELS, rows(("a", "1", 1)))
+
+    def write(number: int) -> str:
+        try:
+            stores[number].upsert(PARCELS, rows(("a", "1", 10 + number)))
+        except TableError as error:
+            return str(error)
+        return "won"
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(write, range(4)))
+    assert "won" in told
+    assert all(t == "won" or "was written by another run at the same time" in t for t in told), told
+    [(_, _, grams)] = content(stores[0])
+    assert told[grams - 10] == "won"

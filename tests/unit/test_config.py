@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from vizrec_spark.config import Config, load_config
+from vizrec_spark.config import Config, load_config, save_config, setting
 from vizrec_spark.config.load import known_keys
 from vizrec_spark.errors import ConfigError
 
@@ -356,3 +356,41 @@ def test_committed_overrides_are_valid_and_only_differences(repository: Path, na
         k for k, v in flat(yaml.safe_load(file.read_text(encoding="utf-8"))).items() if defaults.get(k) == v
     ]
     assert not same, "these keys repeat the default"
+
+
+def test_a_file_means_the_same_with_and_without_the_defaults_beside_it(
+    tmp_path: Path, repository: Path
+) -> None:
+    text = (
+        "ingest: {interactions: {events: {click: 1, order: 5}}}\nspark: {conf: {spark.ui.enabled: 'false'}}\n"
+    )
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "base.yml").write_text((repository / "conf" / "base.yml").read_text())
+    configs = []
+    for folder in ("alone", "beside"):
+        (tmp_path / folder / "shop.yml").write_text(text)
+        configs.append(load_config(tmp_path / folder / "shop.yml"))
+    assert configs[0] == configs[1]
+    assert configs[0].ingest.interactions.events == {"click": 1, "order": 5}
+
+
+def test_a_log_of_ratings_needs_the_weight_of_a_rating() -> None:
+    pairs = [
+        "ingest.interactions.columns={event: null, rating: stars}",
+        "ingest.interactions.events={click: 1}",
+    ]
+    with pytest.raises(ConfigError, match="every row is a `rating`: give `events` its weight"):
+        load_config(None, pairs)
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    config = load_config(
+        None, ["tables.root=wörk/📷", "similar.k=20", "embed.preprocessing={mean: 1.0, scale: 2.0}"]
+    )
+    assert load_config(save_config(config, tmp_path / "new" / "used.yml")) == config
+
+
+def test_settings_hold_any_text() -> None:
+    for text in ("📷 'quoted' \"twice\"", "a: b # c", "\\x", "ümläut", "no", "1e3"):
+        assert load_config(None, [setting("tables.root", text)]).tables.root == text

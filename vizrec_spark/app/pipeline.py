@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vizrec_spark.app.runner import add_arguments, run_stages
+from vizrec_spark.app.runner import add_arguments, guarded, run_stages
 from vizrec_spark.app.stages import BY_NAME, PIPELINE
+from vizrec_spark.errors import ConfigError
 
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -20,4 +21,13 @@ def run_pipeline(args: argparse.Namespace) -> int:
     """Runs the chosen stages; the exit code."""
     names = list(BY_NAME)
     first, last = names.index(args.first), names.index(args.last)
+    if first > last:
+        return guarded(lambda _: refuse_order(args.first, args.last), args)
     return run_stages(PIPELINE[first : last + 1], args)
+
+
+def refuse_order(first: str, last: str) -> None:
+    """Raises: ConfigError, for `last` comes before `first`."""
+    raise ConfigError(
+        f"--from {first} --to {last}: stage {last} comes before {first}; name them the other way round."
+    )

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from vizrec_spark.app.progress import progress
@@ -24,6 +25,9 @@ from vizrec_spark.errors import ConfigError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
+
+OS_ERROR = 74
+"""Exit code for a file or folder that cannot be used (EX_IOERR of sysexits.h)."""
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
@@ -74,16 +78,27 @@ def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
 
 
 def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
-    """Runs `body(console)`; an error that we raise on purpose becomes one message and its exit code."""
+    """Runs `body(console)`; the exit code. Our own errors and files that cannot be used become one message."""
     console = Console(stderr=True, quiet=bool(getattr(args, "quiet", False)))
     set_up_logging(console)
     try:
         body(console)
     except VizrecError as error:
         Console(stderr=True).print(
-            f"[bold red]Error:[/] {_plain(str(error))}", highlight=False, soft_wrap=True
+            f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
         )
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(f'{error.filename}: {error.strerror}')}. Check that the path is right and "
+            "may be written; tables hold their last whole version.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        log.debug("where it happened", exc_info=error)
+        return OS_ERROR
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted. Tables hold their last whole version; run again to go on.")
         return 130
@@ -169,14 +184,10 @@ def print_summary(finished: Sequence[Finished], run_id: str, console: Console) -
                 f"{written.rows:,}",
                 f"{written.changed:,}",
                 seconds if i == 0 else "",
-                written.location,
+                escape(written.location),
             )
         if not done.result.written:
             table.add_row(done.stage.name, "(nothing to write)", "", "", seconds, "")
     console.print(table)
     total = sum(done.seconds for done in finished)
     console.print(f"{len(finished)} {'stage' if len(finished) == 1 else 'stages'} in {total:.0f} s.")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

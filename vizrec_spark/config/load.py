@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from vizrec_spark.config.models import Config
 from vizrec_spark.errors import ConfigError
@@ -84,6 +88,21 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         raise ConfigError(_explain(error)) from None
 
 
+def save_config(config: Config, file: Path) -> Path:
+    """Writes what differs from the defaults to `file`, which `load_config` reads; the folder is made if need be."""
+    differences = config.model_dump(mode="json", exclude_defaults=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    scratch.write_text(yaml.safe_dump(differences, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    scratch.replace(file)
+    return file
+
+
+def setting(key: str, value: object) -> str:
+    """A pair for `overrides`; `value` is anything that JSON can hold."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open(encoding="utf-8") as stream:
@@ -115,13 +134,20 @@ def _parse_pair(pair: str) -> dict[str, Any]:
     return value
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`; mappings merge key by key, anything else replaces."""
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """`above` over `below`: sections merge key by key; anything else replaces, mappings such as `events` too."""
     result = dict(below)
     for key, value in above.items():
-        old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        old, name = result.get(key), f"{at}{key}"
+        merges = isinstance(old, dict) and isinstance(value, dict) and name in _sections()
+        result[key] = _merged(old, value, f"{name}.") if merges else value  # type: ignore[arg-type]
     return result
+
+
+@cache
+def _sections() -> frozenset[str]:
+    """Dotted keys of all sections."""
+    return frozenset(name for name, field in known_fields() if any(_models_in(field.annotation)))
 
 
 def _tuples(value: Any) -> Any:
@@ -131,12 +157,17 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+def known_keys() -> Iterator[str]:
     """Every key that can be set, dotted, sections included."""
+    return (name for name, _ in known_fields())
+
+
+def known_fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key that can be set, dotted, sections included, with its declaration."""
     for name, field in model.model_fields.items():
-        yield prefix + name
+        yield prefix + name, field
         for nested in _models_in(field.annotation):
-            yield from known_keys(nested, f"{prefix}{name}.")
+            yield from known_fields(nested, f"{prefix}{name}.")
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import CatalogueColumns, CatalogueConfig
-from vizrec_spark.ingest.judge import Rule, instant, judge, malformed, number, refuse_repeated
+from vizrec_spark.ingest.judge import Rule, badly_encoded, instant, judge, malformed, number, refuse_repeated
 from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
 
 
@@ -29,7 +29,8 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
     """Raw catalogue records (see `read_source`) judged one by one.
 
     Gives the columns of table `items`, `image` (array<string>, paths below the image folder), `_record`,
-    `reason` and `message`. Refused: malformed_record, missing_key, bad_price, bad_added_at, duplicate_key.
+    `reason` and `message`. Refused: malformed_record, bad_encoding, missing_key, bad_price, bad_added_at,
+    duplicate_key (of several records of an item, the one that says most stays).
     """
     names = config.columns
 
@@ -56,10 +57,13 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
         parts(names.image).alias("image"),
         RAW,
         MALFORMED,
-    ).withColumns({"price": number("_price"), "added_at": instant("_added_at", "epoch_s")})
+    ).withColumns(
+        {"price": number("_price"), "added_at": instant("_added_at", "epoch_s", earliest="1900-01-01")}
+    )
     bad_price = F.col("_price").isNotNull() & (F.col("price").isNull() | (F.col("price") < 0))
     rules: list[Rule] = [
         malformed(),
+        badly_encoded(),
         ("missing_key", F.col("item_id").isNull(), f"The item id (column {names.item_id!r}) is empty."),
         ("bad_price", bad_price, F.concat(F.lit("The price is not a number of at least 0: "), "_price")),
         (
@@ -68,6 +72,10 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
             F.concat(F.lit("Not a date (ISO 8601 or epoch seconds): "), "_added_at"),
         ),
     ]
-    return refuse_repeated(judge(read, rules), ["item_id"], "catalogue record").drop(
+    fullness = sum(
+        (F.col(name).isNotNull().cast("int") for name in ("title", "price", "added_at")),
+        F.size("image") + F.size("categories") + F.size("attributes"),
+    )
+    return refuse_repeated(judge(read, rules), ["item_id"], "catalogue record", fullness).drop(
         "_price", "_added_at", MALFORMED
     )

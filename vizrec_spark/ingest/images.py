@@ -30,12 +30,14 @@ _VERDICT = StructType(
 def list_files(spark: SparkSession, root: str) -> DataFrame:
     """Every file below `root`: `path` (relative), `bytes` (long), `modified` (timestamp), lazily `content`.
 
-    The bytes of a file are only read when `content` is used. `modified` is null for a file without bytes.
+    The bytes of a file are only read when `content` is used. `modified` is null for a file without bytes. Runs a job
+    over the names, which also stand on the driver, as in any listing by Spark: some 200 bytes a file.
 
-    Raises: InputError when the folder is missing.
+    Raises: InputError when the folder is missing or is none.
     """
     folder = _qualified(spark, root)
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)
+    literal = re.sub(r"([\\\[\]{}*?])", r"\\\1", folder)  # Spark would read these as a pattern
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
 
     scanned = files.select(
         F.substring(F.col("path"), len(folder) + 2, 1 << 20).alias("path"),
@@ -45,15 +47,9 @@ def list_files(spark: SparkSession, root: str) -> DataFrame:
     )
     # Spark lists files without bytes but leaves them out of the scan; here they must be found and refused.
     names = pd.DataFrame({"path": [name[len(folder) + 1 :] for name in _listed(files)]}, dtype=object)
-    empty = spark.createDataFrame(names, "path string").join(scanned, "path", "left_anti")
-    return scanned.unionByName(
-        empty.select(
-            "path",
-            F.lit(0).cast("long").alias("bytes"),
-            F.lit(None).cast("timestamp").alias("modified"),
-            F.lit(b"").alias("content"),
-        )
-    )
+    listed = spark.createDataFrame(names, "path string")
+    empty = [(row.path, 0, None, b"") for row in listed.join(scanned, "path", "left_anti").collect()]
+    return scanned.unionByName(spark.createDataFrame(empty, scanned.schema)) if empty else scanned
 
 
 def _listed(files: DataFrame) -> list[str]:
@@ -170,4 +166,6 @@ def _qualified(spark: SparkSession, root: str) -> str:
         raise InputError(f"ingest.images.path: cannot look into {root}: {reason}") from error
     if not found:
         raise InputError(f"ingest.images.path: there is no folder {root}.")
+    if not system.getFileStatus(path).isDirectory():
+        raise InputError(f"ingest.images.path: {root} is a file; name the folder that holds the pictures.")
     return str(system.makeQualified(path).toString()).rstrip("/")

@@ -6,10 +6,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import InteractionColumns, InteractionsConfig
-from vizrec_spark.ingest.judge import Rule, instant, judge, malformed, number, refuse_repeated
+from vizrec_spark.config.models.ingest import RATING_EVENT
+from vizrec_spark.ingest.judge import Rule, badly_encoded, instant, judge, malformed, number, refuse_repeated
 from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
-
-RATING_EVENT = "rating"
 
 
 def interaction_columns(columns: InteractionColumns) -> list[str]:
@@ -23,7 +22,7 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
 
     Gives the columns of table `interactions`, `_record`, `reason` and `message`. Without an event column the
     event is ``rating``. A rating below `config.likes_from` has weight 0.
-    Refused: malformed_record, missing_key, bad_timestamp, unknown_event, bad_rating,
+    Refused: malformed_record, bad_encoding, missing_key, bad_timestamp, unknown_event, bad_rating,
     rating_out_of_range, unknown_item, duplicate_key.
     """
     names = config.columns
@@ -50,11 +49,12 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
         )
         .join(known, "item_id", "left")
     )
-    must_rate = names.rating is not None and names.event is None
-    bad_rating = F.col("rating").isNull() & (F.lit(must_rate) | F.col("_rating").isNotNull())
+    must_rate = F.lit(names.rating is not None) & (F.col("event") == RATING_EVENT)
+    bad_rating = F.col("rating").isNull() & (must_rate | F.col("_rating").isNotNull())
     shown = F.coalesce(F.col("_rating"), F.lit("(empty)"))
     rules: list[Rule] = [
         malformed(),
+        badly_encoded(),
         (
             "missing_key",
             F.col("user_id").isNull() | F.col("item_id").isNull(),
@@ -64,7 +64,7 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
             "bad_timestamp",
             F.col("timestamp").isNull(),
             F.concat(
-                F.lit(f"Not a time between 1970 and 2100 in the configured form ({config.timestamp}): "),
+                F.lit(f"Not a time between 1971 and 2100 in the configured form ({config.timestamp}): "),
                 F.coalesce(F.col("_timestamp"), F.lit("(empty)")),
             ),
         ),

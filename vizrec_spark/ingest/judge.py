@@ -33,17 +33,45 @@ def judge(df: DataFrame, rules: Sequence[Rule]) -> DataFrame:
 def malformed() -> Rule:
     """The rule for a record that could not be parsed."""
     text = (
-        "The record does not have the file's columns or is not valid in its format: repair it at the source."
+        "The record does not have the file's columns or is not valid in its format: repair it at the source "
+        "(for CSV look at quotes, and at the reader's `options`)."
     )
-    return "malformed_record", F.col(MALFORMED), text
+    spans = F.concat(
+        F.lit("The record spans "),
+        line_breaks() + 1,
+        F.lit(
+            " lines and is not valid: a quote that is never closed takes in the lines after it. Repair it there."
+        ),
+    )
+    return "malformed_record", F.col(MALFORMED), F.when(line_breaks() > 0, spans).otherwise(F.lit(text))
 
 
-def refuse_repeated(judged: DataFrame, key: Sequence[str], what: str) -> DataFrame:
-    """Refuses all but one of the accepted records that share `key`; the smallest raw record stays.
+def line_breaks() -> Column:
+    """How many line breaks the raw record holds: int."""
+    return F.size(F.split(F.col(RAW), r"\n")) - 1
 
-    The choice does not depend on the order of the input, so that a repeated run makes the same one.
+
+def badly_encoded() -> Rule:
+    """The rule for a record with bytes that are no text in the file's encoding (Spark reads them as U+FFFD)."""
+    text = (
+        "The record has bytes that are no text in the file's encoding: save the file as UTF-8, or name its encoding "
+        "in `options`."
+    )
+    return "bad_encoding", F.contains(F.col(RAW), F.lit("\ufffd")), text
+
+
+def refuse_repeated(
+    judged: DataFrame, key: Sequence[str], what: str, fullness: Column | None = None
+) -> DataFrame:
+    """Refuses all but one of the accepted records that share `key`.
+
+    The one of the largest `fullness` (a number) stays, of equal ones that whose raw record sorts first. The choice
+    does not depend on the order of the input, so that a repeated run makes the same one.
     """
-    accepted_first = Window.partitionBy(*key, F.col("reason").isNull()).orderBy(RAW)
+    order = [F.col(RAW)] if fullness is None else [fullness.desc(), F.col(RAW)]
+    # Refused records may have no key at all: without a share of their own they would all meet in one task.
+    refused = F.when(F.col("reason").isNotNull(), F.xxhash64(RAW))
+    accepted_first = Window.partitionBy(*key, refused).orderBy(*order)
     repeated = F.col("reason").isNull() & (F.row_number().over(accepted_first) > 1)
     text = F.concat(
         F.lit(f"Another {what} with the same key ("), F.concat_ws(", ", *key), F.lit(") was accepted.")
@@ -82,12 +110,13 @@ def number(name: str) -> Column:
     return F.when(F.abs(value) < float("inf"), value)
 
 
-def instant(name: str, unit: str) -> Column:
+def instant(name: str, unit: str, earliest: str = "1971-01-01") -> Column:
     """The text column `name` as a timestamp: plain numbers count `unit`, anything else is ISO 8601.
 
     `unit` is `epoch_s`, `epoch_ms` or `iso` (numbers refused). A whole number of 18 or 19 digits counts nanoseconds
-    whatever the unit: so Spark reads the timestamps that pandas writes to Parquet. Null where it cannot be read or
-    lies outside 1970-01-02 to 2100-01-01, which catches milliseconds given as seconds and zeros given for unknown.
+    whatever the unit: so Spark reads the timestamps that pandas writes to Parquet. Null where it cannot be read, or
+    lies outside `earliest` (numbers: 1971-01-01) to 2100-01-01: that catches milliseconds given as seconds, seconds
+    given as milliseconds, dates such as 20240531 given as seconds, and zeros given for unknown.
     """
     digits = F.col(name).rlike(r"^[+-]?\d+(\.\d+)?$")
     factor = F.lit({"epoch_s": 1_000_000, "epoch_ms": 1_000, "iso": 0}[unit])
@@ -95,8 +124,10 @@ def instant(name: str, unit: str) -> Column:
     micros = F.try_multiply(F.col(name).try_cast("decimal(38,6)"), factor).try_cast("bigint")
     nanos = F.col(name).rlike(r"^\d{18,19}$")
     micros = F.when(nanos, F.expr(f"try_cast(`{name}` AS bigint) div 1000")).otherwise(micros)
-    since_epoch = F.timestamp_micros(F.when(micros.between(86_400_000_000, 4_102_444_800_000_000), micros))
+    since_epoch = F.timestamp_micros(
+        F.when(micros.between(31_536_000_000_000, 4_102_444_800_000_000), micros)
+    )
     iso = F.when(F.col(name).rlike(r"^\d{4}-\d{2}-\d{2}"), F.col(name)).try_cast("timestamp")
-    in_range = iso.between(F.lit("1970-01-02").cast("timestamp"), F.lit("2100-01-01").cast("timestamp"))
+    in_range = iso.between(F.lit(earliest).cast("timestamp"), F.lit("2100-01-01").cast("timestamp"))
     counted = nanos if unit == "iso" else F.lit(True)
     return F.when(digits, F.when(counted, since_epoch)).otherwise(F.when(in_range, iso))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from py4j.protocol import Py4JJavaError
@@ -16,6 +16,9 @@ from vizrec_spark.errors import InputError
 
 RAW = "_record"
 MALFORMED = "_malformed"
+
+# Tabs, line ends and the blanks of all scripts, and a byte order mark.
+_OUTER_BLANKS = r"(?U)^[\s\ufeff]+|[\s\ufeff]+$"
 
 
 def read_source(
@@ -37,6 +40,11 @@ def read_source(
         raise InputError(
             f"{section}.path: cannot read {source.path} as {source.format}: {str(error).splitlines()[0]}"
         ) from None
+    except Py4JJavaError as error:
+        # Nothing but the input has been touched yet: no connector for its file system, no access, no such host.
+        raise InputError(
+            f"{section}.path: cannot read {source.path} as {source.format}: {_last_cause(error)}"
+        ) from error
     found = [name for name in raw.columns if name != MALFORMED]
     wanted = list(dict.fromkeys(columns))
     missing = [name for name in wanted if name not in found]
@@ -44,7 +52,7 @@ def read_source(
         raise InputError(
             f"{section}: {source.path} has no column {', '.join(map(repr, missing))}; "
             + (f"it has {', '.join(map(repr, found))}. " if found else "it is empty. ")
-            + f"Set {section}.columns to the names in the file (null for what it does not have)."
+            + _advice(source, found, section)
         )
     record = F.to_json(F.struct(*(F.col(quoted(name)) for name in found)), {"ignoreNullFields": "false"})
     malformed = F.col(MALFORMED).isNotNull() if MALFORMED in raw.columns else F.lit(False)
@@ -54,6 +62,25 @@ def read_source(
         F.when(malformed, original).otherwise(record).alias(RAW),
         malformed.alias(MALFORMED),
     )
+
+
+def _advice(source: SourceConfig, found: Sequence[str], section: str) -> str:
+    if source.format == "csv" and any("\ufffd" in name or "\0" in name for name in found):
+        return f'It is not UTF-8 text: name its encoding, as {section}.options: {{encoding: "UTF-16"}}.'
+    separator = (
+        next((sign for sign in (";", "\t", "|", ",") if sign in found[0]), None) if len(found) == 1 else None
+    )
+    if source.format == "csv" and separator is not None:
+        shown = separator.replace("\t", "\\t")
+        return f'Its columns seem to be separated by {shown!r}: set {section}.options: {{sep: "{shown}"}}.'
+    return f"Set {section}.columns to the names in the file (null for what it does not have)."
+
+
+def _last_cause(error: Py4JJavaError) -> str:
+    cause = error.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return f"{cause.getClass().getSimpleName()}: {' '.join((cause.getMessage() or '').split())[:400]}"
 
 
 @contextmanager
@@ -83,6 +110,8 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
             "escape": '"',
             "mode": "PERMISSIVE",
             "columnPruning": "false",
+            # A quoted title may hold line breaks. It costs the splitting of large files: see conf/base.yml.
+            "multiLine": "true",
             **source.options,
         }
         first = spark.read.options(**options).csv(source.path)
@@ -112,7 +141,7 @@ def _as_text(name: str, kind: DataType, separator: str) -> F.Column:
         # By way of the shortest text, so that a 32-bit 4.1 does not become 4.099999905.
         plain = F.regexp_replace(text.try_cast("decimal(38,9)").cast("string"), r"\.?0+$", "")
         text = F.coalesce(plain, text)  # NaN and infinities have no decimal
-    return F.nullif(F.trim(text), F.lit(""))
+    return F.nullif(F.regexp_replace(text, _OUTER_BLANKS, ""), F.lit(""))
 
 
 def quoted(name: str) -> str:

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import IngestConfig
-from vizrec_spark.errors import TableError
+from vizrec_spark.ingest.accounts import check_written, image_account, record_account, refuse_unusable
 from vizrec_spark.ingest.catalogue import catalogue_columns, validate_catalogue
 from vizrec_spark.ingest.images import decode_check, image_references, list_files, match_files, refused_images
 from vizrec_spark.ingest.interactions import interaction_columns, validate_interactions
@@ -28,7 +28,8 @@ _OLDER_TIMES = 200
 def run(context: StageContext) -> StageResult:
     """Landing files to items, users, interactions, images and quarantine; counts add up and are told.
 
-    Raises: InputError when a landing file, a folder or a column is missing or cannot be read.
+    Raises: InputError when a landing file, a folder or a column is missing or cannot be read, or when so much of a
+    source is refused that publishing it would do harm (`refuse_unusable`).
     """
     spark, config, tables = context.spark, context.config.ingest, context.tables
     raw_items = read_source(
@@ -51,18 +52,17 @@ def run(context: StageContext) -> StageResult:
 
     try:
         items = keep(validate_catalogue(raw_items, config.catalogue))
-        users = _validated_users(context, config)
-        if users is not None:
-            users = keep(users)
         events = keep(validate_interactions(raw_events, accepted(items), config.interactions))
-        written = [
-            tables.overwrite(ITEMS, accepted(items)),
-            tables.overwrite(INTERACTIONS, accepted(events)),
-            tables.overwrite(USERS, _known_users(accepted(events), users)),
-        ]
+        listed = _validated_users(context, config)
+        users = None if listed is None else keep(listed)
         references = image_references(accepted(items))
         matched = keep(match_files(references, files, tables.read_or_empty(IMAGES), config.images))
-        checked = keep(_decoded(matched, files, config), StorageLevel.DISK_ONLY)
+        checked = keep(_decoded(matched, files, config, not tables.exists(IMAGES)), StorageLevel.DISK_ONLY)
+        accounts = {
+            "catalogue": record_account("catalogue", items),
+            "interactions": record_account("interactions", events),
+            "images": image_account(matched, checked),
+        }
         refused = [
             quarantined(items, "catalogue", F.col("item_id")),
             quarantined(events, "interactions", F.concat_ws(" ", "user_id", "item_id")),
@@ -70,18 +70,24 @@ def run(context: StageContext) -> StageResult:
             quarantined(refused_images(checked), "images", F.col("item_id")),
         ]
         if users is not None:
+            accounts["users"] = record_account("users", users)
             refused.append(quarantined(users, "users", F.col("user_id")))
-        quarantine = refused[0]
-        for more in refused[1:]:
-            quarantine = quarantine.unionByName(more)
-        inputs = {"catalogue": items.count(), "interactions": events.count(), "images": matched.count()}
-        quarantine_written = tables.overwrite(QUARANTINE, quarantine, where="stage = 'ingest'")
-        # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
-        written += [_write_images(tables, matched, checked), quarantine_written]
-        outputs = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
-        if users is not None:
-            inputs["users"], outputs["users"] = users.count(), accepted(users).count()
-        return StageResult(written, _accounts(tables, inputs, outputs))
+        # First of all, so that it tells what is wrong even if nothing else is published.
+        quarantine = tables.overwrite(
+            QUARANTINE, reduce(DataFrame.unionByName, refused), where="stage = 'ingest'"
+        )
+        vanished = [name for name, one in accounts.items() if one.total == 0 and _holds_rows(tables, name)]
+        refuse_unusable(list(accounts.values()), vanished, config.max_refused_share)
+        written = [
+            tables.overwrite(ITEMS, accepted(items)),
+            tables.overwrite(INTERACTIONS, accepted(events)),
+            tables.overwrite(USERS, _known_users(accepted(events), users)),
+            # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
+            _write_images(tables, matched, checked),
+        ]
+        found = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
+        check_written(accounts, found, tables.read(QUARANTINE).where("stage = 'ingest'").count())
+        return StageResult([*written, quarantine], [str(one) for one in accounts.values()])
     finally:
         for df in kept:
             df.unpersist()
@@ -97,20 +103,27 @@ def _validated_users(context: StageContext, config: IngestConfig) -> DataFrame |
     return validate_users(raw, config.users.column)
 
 
+def _holds_rows(tables: TableStore, source: str) -> bool:
+    table = {"catalogue": ITEMS, "interactions": INTERACTIONS, "images": IMAGES, "users": USERS}[source]
+    return not tables.read_or_empty(table).isEmpty()
+
+
 def _known_users(events: DataFrame, users: DataFrame | None) -> DataFrame:
     known = events.select("user_id")
     return (known if users is None else known.union(accepted(users).select("user_id"))).distinct()
 
 
-def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig) -> DataFrame:
+def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig, first_run: bool) -> DataFrame:
     """The matched files that are new or changed; each is read and decoded once, however many items show it."""
     fresh = matched.where("NOT known AND reason IS NULL").select("item_id", "path", "modified")
-    recent = files.where((F.col("bytes") <= config.images.max_bytes) & _may_be_fresh(matched, fresh))
+    recent = files.where(
+        (F.col("bytes") <= config.images.max_bytes) & _may_be_fresh(matched, fresh, first_run)
+    )
     pictures = recent.join(fresh.select("path"), "path", "left_semi")
     return decode_check(pictures, config.images.max_pixels).join(fresh.select("item_id", "path"), "path")
 
 
-def _may_be_fresh(matched: DataFrame, fresh: DataFrame) -> Column:
+def _may_be_fresh(matched: DataFrame, fresh: DataFrame, first_run: bool) -> Column:
     """A predicate on `modified` by which Spark decides what to open, before it reads a byte.
 
     It holds for all that came after the newest picture in the table, and for the very times of older files that are
@@ -122,7 +135,7 @@ def _may_be_fresh(matched: DataFrame, fresh: DataFrame) -> Column:
     def moment(micros: int) -> Column:
         return F.timestamp_micros(F.lit(micros).cast("bigint"))
 
-    newest = matched.where("known").agg(F.max(time)).collect()[0][0]
+    newest = None if first_run else matched.where("known").agg(F.max(time)).collect()[0][0]
     if newest is None:
         return F.lit(True)
     older = fresh.where(time <= newest).select(time.alias("time")).distinct().orderBy("time")
@@ -142,26 +155,3 @@ def _write_images(tables: TableStore, matched: DataFrame, checked: DataFrame) ->
         )
     )
     return tables.sync(IMAGES, new.unionByName(known), unchanged="new.content IS NULL")
-
-
-def _accounts(tables: TableStore, inputs: dict[str, int], outputs: dict[str, int]) -> list[str]:
-    """`source: n in = n accepted + n quarantined (reasons)`, one line a source.
-
-    Raises: TableError when a source's counts do not add up, which no input should be able to bring about.
-    """
-    counted = tables.read(QUARANTINE).where("stage = 'ingest'").groupBy("source", "reason").count().collect()
-    lines = []
-    for source, n_in in inputs.items():
-        reasons = {r.reason: r["count"] for r in counted if r.source == source}
-        refused = sum(reasons.values())
-        detail = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
-        if n_in != outputs[source] + refused:
-            raise TableError(
-                f"{source}: {n_in:,} records came in, but {outputs[source]:,} were accepted and {refused:,} "
-                "quarantined. The input may have changed while it was read: run stage `ingest` again."
-            )
-        lines.append(
-            f"{source}: {n_in:,} in = {outputs[source]:,} accepted + {refused:,} quarantined"
-            + (f" ({detail})" if detail else "")
-        )
-    return lines

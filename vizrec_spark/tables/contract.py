@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructField, StructType
 
 from vizrec_spark.errors import TableError
@@ -51,10 +50,6 @@ class Table:
         if faults:
             raise TableError(f"Table {self.name}: {'; '.join(faults)}.")
         return df.select(*self.columns)
-
-    def duplicates(self, df: DataFrame) -> DataFrame:
-        """Keys that stand in more than one row of `df`: the key columns and `count`."""
-        return df.groupBy(*self.key).count().where(F.col("count") > 1)
 
 
 def column(name: str, kind: DataType, meaning: str, *, nullable: bool = False) -> StructField:

@@ -12,10 +12,10 @@ _HEAD = """\
 
 <!-- Written by `make docs` from vizrec_spark/tables; edit the contracts there, not this page. -->
 
-All tables are Delta tables below `tables.root`, or in the schema `tables.catalog`. Each has one writer; in
-`quarantine` each stage replaces its own rows. Columns are never null unless the table says so, and Delta refuses a
-row that breaks a constraint. The user metadata of each commit is JSON with `run_id`, `stage` and `config_hash`:
-`DESCRIBE HISTORY` shows who wrote what.
+All tables are Delta tables below `tables.root`, or in the schema `tables.catalog`. Each has one writer, but for
+`quarantine`, in which stages `ingest` and `embed` each replace their own rows. Columns are never null unless the
+table says so, and Delta refuses a row that breaks a constraint. The user metadata of each commit is JSON with
+`run_id`, `stage` and `config_hash`: `DESCRIBE HISTORY` shows who wrote what.
 """
 
 
@@ -37,7 +37,7 @@ def table_section(table: Table) -> str:
     """One table: what it holds, writer, key, partitioning, constraints and columns."""
     facts = [
         f"- Written by: stage `{table.writer}`",
-        f"- Key: {_names(table.key)}",
+        f"- Key: {_names(table.key) or 'none'}",
         f"- Partitioned by: {_names(table.partition_by) or 'nothing'}",
         *(f"- Constraint `{name}`: `{predicate}`" for name, predicate in table.checks.items()),
         f"- Contract version: {table.version}",

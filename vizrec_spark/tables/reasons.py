@@ -25,6 +25,12 @@ REASONS = (
         "Repair the file at its source; for CSV look at quotes and separators (`options`).",
     ),
     Reason(
+        "bad_encoding",
+        RECORDS,
+        "The record has bytes that are no text in the file's encoding.",
+        "Save the file as UTF-8, or name its encoding: `options: {encoding: ISO-8859-1}`.",
+    ),
+    Reason(
         "missing_key",
         RECORDS,
         "An id that identifies the record is empty.",
@@ -33,7 +39,8 @@ REASONS = (
     Reason(
         "duplicate_key",
         RECORDS,
-        "Another record with the same key was accepted: of several, the one whose raw text sorts first.",
+        "Another record with the same key was accepted: the one that says most, of equal ones the one whose raw text "
+        "sorts first.",
         "Remove the repetition at the source if the other record is the right one.",
     ),
     Reason(
@@ -45,13 +52,13 @@ REASONS = (
     Reason(
         "bad_added_at",
         ("catalogue",),
-        "The date is neither ISO 8601 nor epoch seconds between 1970-01-02 and 2100-01-01.",
+        "The date is neither ISO 8601 (1900 to 2100) nor epoch seconds (1971 to 2100).",
         "Write dates as 2024-05-31 or 2024-05-31T12:00:00Z.",
     ),
     Reason(
         "bad_timestamp",
         ("interactions",),
-        "The time cannot be read in the configured form or lies outside 1970-01-02 to 2100-01-01.",
+        "The time cannot be read in the configured form or lies outside 1971-01-01 to 2100-01-01.",
         "Set `ingest.interactions.timestamp` to the form of the log (epoch_s, epoch_ms or iso).",
     ),
     Reason(
@@ -63,7 +70,7 @@ REASONS = (
     Reason(
         "bad_rating",
         ("interactions",),
-        "The rating is not a finite number, or is empty in a log of nothing but ratings.",
+        "The rating is not a finite number, or is empty where the event is a `rating`.",
         "Repair the rating at its source.",
     ),
     Reason(

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from delta import DeltaTable
+from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaMergeBuilder
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
@@ -32,7 +34,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Written:
-    """One finished write: rows now in the table, and rows that this write added, changed or deleted."""
+    """One finished write: rows now in the table, and rows that this write wrote or removed."""
 
     table: str
     location: str
@@ -52,7 +54,7 @@ class TableStore:
         self._spark = spark
         self._config = config
         self._stamp = stamp
-        self._known: set[str] = set()  # tables whose contract version has been looked at
+        self._known: set[str] = set()  # tables whose contract has been looked at
 
     def location(self, table: Table) -> str:
         """Path or catalog name of the table, for people and for SQL."""
@@ -69,13 +71,13 @@ class TableStore:
     def read(self, table: Table) -> DataFrame:
         """The table's latest whole version, with exactly the contract's columns.
 
-        Raises: TableError when it is missing or was written to a newer contract.
+        Raises: TableError when it is missing, is not ours, or follows another version of the contract.
         """
         if not self.exists(table):
             raise TableError(
                 f"Table {table.name} does not exist at {self.location(table)}: run stage `{table.writer}` first."
             )
-        self._refuse_newer(table)
+        self._require_contract(table)
         return table.conform(self._delta(table).toDF())
 
     def read_or_empty(self, table: Table) -> DataFrame:
@@ -85,7 +87,7 @@ class TableStore:
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
         self.ensure(table)
-        before = self._version(table) if where is not None else None
+        before = self._snapshot(table).version()
         writer = table.conform(df).write.format("delta").mode("overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
@@ -94,9 +96,14 @@ class TableStore:
                 writer.saveAsTable(self.location(table))
             else:
                 writer.save(self.location(table))
-        # An empty slice in place of an empty slice makes no commit.
-        unchanged = before is not None and self._version(table) == before
-        return self._written(table, changed=0 if unchanged else None)
+        snapshot = self._snapshot(table)
+        if snapshot.version() == before:  # an empty slice in place of an empty slice makes no commit
+            return self._written(table, changed=0)
+        metrics = self._delta(table).history(1).select("operationMetrics").collect()[0].operationMetrics
+        wrote = int(metrics.get("numOutputRows", 0))
+        if where is None:
+            return Written(table.name, self.location(table), snapshot.version(), wrote, wrote)
+        return self._written(table, changed=max(wrote, int(metrics.get("numDeletedRows", 0))))
 
     def insert_missing(self, table: Table, df: DataFrame) -> Written:
         """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
@@ -127,12 +134,13 @@ class TableStore:
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""
         if self.exists(table):
-            self._refuse_newer(table)
+            self._require_contract(table)
             return
         if self._config.catalog is not None:
             self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
         with self._stamped(table):
             self._spark.sql(_create_statement(table, self._sql_name(table)))
+        self._known.add(table.name)
 
     def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
         """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
@@ -165,26 +173,42 @@ class TableStore:
         # Not from the history: a merge that finds nothing to change makes no commit.
         return self._written(table, changed=counts.num_affected_rows)
 
-    def _version(self, table: Table) -> int:
-        return int(self._delta(table).history(1).select("version").collect()[0].version)
-
-    def _written(self, table: Table, changed: int | None = None) -> Written:
-        delta = self._delta(table)
-        last = delta.history(1).select("version", "operationMetrics").collect()[0]
-        if changed is None:
-            changed = int(last.operationMetrics.get("numOutputRows", 0))
+    def _written(self, table: Table, changed: int) -> Written:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
-        return Written(table.name, self.location(table), last.version, delta.toDF().count(), changed)
+        rows = self._delta(table).toDF().count()
+        return Written(table.name, self.location(table), self._snapshot(table).version(), rows, changed)
 
-    def _refuse_newer(self, table: Table) -> None:
+    def _snapshot(self, table: Table) -> JavaObject:
+        """Delta's own view of the latest version. Unlike `history` and `detail` it costs no Spark job."""
+        jvm = self._spark._jvm
+        assert jvm is not None  # for mypy: a classic session has one
+        nothing = jvm.scala.Option.empty()
+        return self._delta(table)._jdt.deltaLog().update(False, nothing, nothing)
+
+    def _require_contract(self, table: Table) -> None:
+        """Raises: TableError for a table that this package has not made, or made to another version."""
         if table.name in self._known:
             return
-        properties = self._delta(table).detail().select("properties").collect()[0].properties
-        found = int(properties.get(_VERSION_PROPERTY, "0"))
-        if found > table.version:
+        place = f"Table {table.name} at {self.location(table)}"
+        try:
+            found = self._snapshot(table).metadata().configuration().get(_VERSION_PROPERTY)
+        except AnalysisException:
+            found = None
+        if found is None or found.isEmpty():
             raise TableError(
-                f"Table {table.name} at {self.location(table)} follows contract version {found}, this program knows "
-                f"{table.version}: upgrade vizrec-spark, or point `tables` at another place."
+                f"{place} was not made by vizrec-spark and is left alone: point `tables.root` or `tables.catalog` at a "
+                "place of its own."
+            )
+        version = int(found.get())
+        if version > table.version:
+            raise TableError(
+                f"{place} follows contract version {version}, this program knows {table.version}: "
+                "upgrade vizrec-spark, or point `tables` at another place."
+            )
+        if version < table.version:
+            raise TableError(
+                f"{place} follows contract version {version}, this program writes {table.version}: "
+                f"move it away and run stage `{table.writer}`, which writes it anew."
             )
         self._known.add(table.name)
 
@@ -204,6 +228,11 @@ class TableStore:
         conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
         try:
             yield
+        except DeltaConcurrentModificationException as error:
+            raise TableError(
+                f"Table {table.name} at {self.location(table)} was written by another run at the same time, and that "
+                "one won: let it end, then run this stage again."
+            ) from error
         except (AnalysisException, Py4JJavaError) as error:
             fault = _delta_fault(error)
             if fault is None:

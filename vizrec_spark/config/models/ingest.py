@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vizrec_spark.config.models.section import Name, Section
+from vizrec_spark.config.models.section import Name, Section, Share
 
 Suffix = Annotated[str, Field(pattern=r"^[a-z0-9]+$", description="in small letters, without the dot")]
+RATING_EVENT = "rating"
+"""The event of a log that holds nothing but ratings."""
+
 Format = Literal["csv", "json", "parquet", "delta"]
 
 
@@ -90,6 +93,10 @@ class InteractionsConfig(SourceConfig):
     def _range(self) -> InteractionsConfig:
         if self.rating_min >= self.rating_max:
             raise ValueError("`rating_min` must be below `rating_max`")
+        if self.columns.event is None and RATING_EVENT not in self.events:
+            raise ValueError(
+                f"without a column of events every row is a `{RATING_EVENT}`: give `events` its weight"
+            )
         if not self.rating_min <= self.likes_from <= self.rating_max:
             raise ValueError("`liked_from` must lie within `rating_min` to `rating_max`")
         return self
@@ -116,3 +123,4 @@ class IngestConfig(Section):
     users: UsersConfig = UsersConfig()
     interactions: InteractionsConfig = InteractionsConfig()
     images: ImagesConfig = ImagesConfig()
+    max_refused_share: Share = 0.5

@@ -107,7 +107,7 @@ QUARANTINE = Table(
             column("record", STRING, "The raw record as JSON, or the path of the file."),
         ]
     ),
-    ("stage", "source", "reason", "record"),
+    (),  # the same record may be refused more than once
     {"reason_is_code": "reason rlike '^[a-z][a-z0-9_]*$'"},
     partition_by=("stage",),
 )
