@@ -51,7 +51,7 @@ def test_a_page_tells_everything_about_a_table() -> None:
 @pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)
 def test_contracts_are_well_formed(table: Table) -> None:
     assert len(set(table.columns)) == len(table.columns)
-    assert table.key
+    assert table.key or table.name == "quarantine"  # the same record may be refused twice
     assert set(table.key) <= set(table.columns)
     assert set(table.partition_by) <= set(table.columns)
     for field in table.schema.fields:
