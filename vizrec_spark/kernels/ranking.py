@@ -44,7 +44,8 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 def _check(hits: Hits, relevant: Ints) -> None:
     if hits.ndim != 2 or hits.dtype != np.bool_ or relevant.shape != (len(hits),) or hits.shape[1] < 1:
         raise ValueError(
-            f"expected hits (users, k) of bool and relevant (users,), got {hits.shape} {hits.dtype} and {relevant.shape}"
+            f"expected hits (users, k) of bool and relevant (users,), got {hits.shape} {hits.dtype} and "
+            f"{relevant.shape}"
         )
     if (hits.sum(axis=1) > relevant).any():
         raise ValueError("a list has more hits than there are relevant items: is an item in it twice?")
