@@ -102,6 +102,13 @@ VALID: dict[str, Values] = {
         "loss": 1.0,
         "path": "models/m1",
     },
+    "tuning_trials": {
+        "study_id": "s1",
+        "trial": 0,
+        "parameters": {"rank": 32.0},
+        "metric": "ndcg@20",
+        "value": 0.5,
+    },
     "recommendations": {
         "user_id": "anna",
         "rank": 1,
@@ -155,6 +162,10 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     "user_factors": {"factors_not_empty": [{"factors": []}]},
     "item_factors": {"factors_not_empty": [{"factors": []}]},
     "als_models": {"sizes_positive": [{"preferences": 0}, {"rank": 0}, {"iterations": 0}, {"blocks": 0}]},
+    "tuning_trials": {
+        "trial_from_zero": [{"trial": -1}],
+        "value_share": [{"value": -0.1}, {"value": 1.1}, {"value": NAN}],
+    },
     "recommendations": {
         "rank_from_one": [{"rank": 0}],
         "parts_add_up": [{"score": 0.76}, {"score_cf": NAN}],

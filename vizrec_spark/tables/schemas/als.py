@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import ArrayType, StructType
+from pyspark.sql.types import ArrayType, MapType, StructType
 
 from vizrec_spark.tables.contract import Table, column
 from vizrec_spark.tables.schemas.types import DOUBLE, INT, LONG, STRING, VECTOR
@@ -75,4 +75,25 @@ ALS_MODELS = Table(
     ),
     ("model_id",),
     {"sizes_positive": "preferences > 0 AND rank > 0 AND iterations > 0 AND blocks > 0"},
+)
+
+TUNING_TRIALS = Table(
+    "tuning_trials",
+    "tune",
+    "What was tried for ALS, and how well it foretold the interactions that were held out.",
+    StructType(
+        [
+            column("study_id", STRING, "Fingerprint of the data, the space and what is not searched."),
+            column("trial", INT, "0, 1, 2, ... within the study."),
+            column(
+                "parameters",
+                MapType(STRING, DOUBLE),
+                "Settings of section `als` by name; without `half_life_days`, all events count alike.",
+            ),
+            column("metric", STRING, "What was measured, for example ndcg@20."),
+            column("value", DOUBLE, "Mean over the users with held-out items, 0 to 1; larger is better."),
+        ]
+    ),
+    ("study_id", "trial"),
+    {"trial_from_zero": "trial >= 0", "value_share": "value BETWEEN 0 AND 1"},
 )
