@@ -65,7 +65,7 @@ def run(context: StageContext) -> StageResult:
         Path(tune.output), with_settings(als, tried[chosen].settings), study_id, metric, tried[chosen].value
     )
     told = [
-        f"study {study_id}: {len(tried)} trials, {len(earlier)} of them from earlier runs; {n_wanted:,} items to foretell",
+        f"study {study_id}: {len(tried)} trials, {len(earlier)} from earlier runs; {n_wanted:,} items to foretell",
         f"{metric} {tried[0].value:.4f} as configured; best, in trial {chosen}: {tried[chosen].value:.4f} with "
         f"{_words(tried[chosen].settings)}",
         f"written to {tune.output}: give it with --config, or copy its keys",
