@@ -40,6 +40,7 @@ class Shop:
             "rank": 2,
             "iterations": 3,
             "blocks": 2,
+            "loss_sample": 0,
             "checkpoint_dir": str(folder / "checkpoints"),
             **als,
         }
@@ -183,7 +184,7 @@ def test_a_shop_where_nobody_did_anything_has_an_empty_model(shop: Shop) -> None
 
 
 def test_the_model_is_described_and_kept_in_mllibs_format(shop: Shop) -> None:
-    result = shop.run(model_dir=str(shop.folder / "models"), iterations=5)
+    result = shop.run(model_dir=str(shop.folder / "models"), iterations=5, loss_sample=1000)
     about = shop.store.read(ALS_MODELS).collect()[0]
     assert (about.model_id,) == tuple(shop.models())
     assert about.id_map_version == shop.store.commits(ID_MAP, 1)[0]["version"]
@@ -208,6 +209,6 @@ def test_a_model_that_is_to_be_kept_and_is_not_is_trained_again(shop: Shop) -> N
 
 
 def test_no_loss_where_none_is_asked_for(shop: Shop) -> None:
-    shop.run(loss_sample=0)
+    shop.run()
     about = shop.store.read(ALS_MODELS).collect()[0]
     assert (about.losses, about.loss) == ([], None)
