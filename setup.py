@@ -38,6 +38,7 @@ DEV = [
     "pre-commit>=4",
     "types-PyYAML",
     "pandas-stubs",
+    "pytrec_eval-terrier>=0.5.10",
 ]
 
 setup(
