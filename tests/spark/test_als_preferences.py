@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.als.preferences import preferences
+from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.tables.schemas import INTERACTIONS
 
 Event = tuple[str, str, str, float | None, float, int]
@@ -17,6 +18,10 @@ Event = tuple[str, str, str, float | None, float, int]
 def interactions(spark: SparkSession, events: list[Event]) -> DataFrame:
     rows = [(u, i, e, r, w, datetime(2024, 1, day, tzinfo=UTC)) for u, i, e, r, w, day in events]
     return spark.createDataFrame(rows, INTERACTIONS.schema)
+
+
+def config(kind: str, max_weight: float = 20.0, **changes: object) -> AlsConfig:
+    return AlsConfig.model_validate({"preference": kind, "max_weight": max_weight, **changes})
 
 
 def found(frame: DataFrame) -> dict[tuple[str, str], float]:
@@ -36,7 +41,7 @@ def test_implicit_is_the_sum_of_the_weights_up_to_the_cap(spark: SparkSession) -
         ("v", "a", "buy", None, 5.0, 1),
         ("v", "a", "buy", None, 5.0, 2),
     ]
-    got = found(preferences(interactions(spark, events), "implicit", 8.0))
+    got = found(preferences(interactions(spark, events), config("implicit", 8.0)))
     assert got == {("u", "a"): 7.0, ("u", "b"): 1.0, ("v", "a"): 8.0}
 
 
@@ -51,9 +56,9 @@ def test_what_was_rated_low_is_no_preference_unless_it_was_rated_anew(spark: Spa
         ("u", "worse", "rating", 1.0, 0.0, 2),
         ("v", "bad", "buy", None, 5.0, 1),
     ]
-    got = found(preferences(interactions(spark, events), "implicit", 20.0))
+    got = found(preferences(interactions(spark, events), config("implicit", 20.0)))
     assert got == {("u", "better"): 2.0, ("v", "bad"): 5.0}
-    assert found(preferences(interactions(spark, events), "explicit", 20.0))["u", "bad"] == 1.0
+    assert found(preferences(interactions(spark, events), config("explicit", 20.0)))["u", "bad"] == 1.0
 
 
 def test_explicit_is_the_latest_rating_and_knows_no_cap(spark: SparkSession) -> None:
@@ -65,19 +70,19 @@ def test_explicit_is_the_latest_rating_and_knows_no_cap(spark: SparkSession) -> 
         ("u", "b", "view", None, 1.0, 1),
         ("v", "b", "rating", 9.0, 1.0, 1),
     ]
-    got = found(preferences(interactions(spark, events), "explicit", 0.5))
+    got = found(preferences(interactions(spark, events), config("explicit", 0.5)))
     assert got == {("u", "a"): 2.0, ("v", "b"): 9.0}
 
 
 def test_of_two_ratings_at_the_same_moment_the_event_decides(spark: SparkSession) -> None:
     events: list[Event] = [("u", "a", "rating", 1.0, 1.0, 3), ("u", "a", "review", 4.0, 1.0, 3)]
     for order in (events, events[::-1]):
-        assert found(preferences(interactions(spark, order), "explicit", 20.0)) == {("u", "a"): 4.0}
+        assert found(preferences(interactions(spark, order), config("explicit", 20.0))) == {("u", "a"): 4.0}
 
 
 @pytest.mark.parametrize("kind", ["implicit", "explicit"])
 def test_nothing_gives_nothing(spark: SparkSession, kind: str) -> None:
-    assert found(preferences(interactions(spark, []), kind, 20.0)) == {}  # type: ignore[arg-type]
+    assert found(preferences(interactions(spark, []), kind, 20.0)) == {}
 
 
 def test_the_sum_is_the_same_to_the_last_bit_in_any_order(spark: SparkSession) -> None:
@@ -87,5 +92,5 @@ def test_the_sum_is_the_same_to_the_last_bit_in_any_order(spark: SparkSession) -
     for order in (weights, weights[::-1], sorted(weights)):
         events: list[Event] = [("u", "a", f"e{w}", None, w, 1) for w in order]
         frame = interactions(spark, events).coalesce(1)
-        sums.add(found(preferences(frame, "implicit", 20.0))["u", "a"])
+        sums.add(found(preferences(frame, config("implicit", 20.0)))["u", "a"])
     assert sums == {2.400001}

@@ -22,6 +22,7 @@ from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig,
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.similar import SimilarConfig
+from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
     "AffinePreprocessing",
@@ -41,8 +42,10 @@ __all__ = [
     "Section",
     "SimilarConfig",
     "SourceConfig",
+    "SpanConfig",
     "SparkConfig",
     "TablesConfig",
+    "TuneConfig",
     "UsersConfig",
 ]
 
@@ -56,5 +59,6 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
+    tune: TuneConfig = TuneConfig()
     recommend: RecommendConfig = RecommendConfig()
     report: ReportConfig = ReportConfig()
