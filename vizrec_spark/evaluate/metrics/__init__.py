@@ -21,7 +21,16 @@ from vizrec_spark.evaluate.metrics.recall import recall
 from vizrec_spark.evaluate.metrics.reciprocal_rank import reciprocal_rank
 from vizrec_spark.evaluate.metrics.serendipity import serendipity
 
-__all__ = ["AT_K", "BEYOND_ACCURACY", "LOWER_IS_BETTER", "RANKING", "coverage", "gini", "metric_names", "values_of"]
+__all__ = [
+    "AT_K",
+    "BEYOND_ACCURACY",
+    "LOWER_IS_BETTER",
+    "RANKING",
+    "coverage",
+    "gini",
+    "metric_names",
+    "values_of",
+]
 
 AtK = Callable[[Block, int], Values]
 

@@ -35,7 +35,7 @@ def _shares(block: Block, user: Values, item: Values) -> Values:
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     code = facts.category_codes[facts.category_start[item][owner] + within]
     key = user[owner] * facts.n_categories + code
-    weight = np.bincount(key, weights=1.0 / count[owner], minlength=len(block) * facts.n_categories)
-    weight = weight.reshape(len(block), facts.n_categories)
+    summed = np.bincount(key, weights=1.0 / count[owner], minlength=len(block) * facts.n_categories)
+    weight = summed.astype(np.float64).reshape(len(block), facts.n_categories)
     total = weight.sum(axis=1, keepdims=True)
     return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)

@@ -19,6 +19,8 @@ def serendipity(block: Block, k: int) -> Values:
     # The place of an item in the popularity list of a user: its rank without the known items before it.
     known_rank = np.sort(block.known_user * len(facts) + facts.popularity_rank[block.known_item])
     row = np.arange(len(block))[:, None]
-    before = np.searchsorted(known_rank, row * len(facts) + rank) - np.searchsorted(known_rank, row * len(facts))
+    before = np.searchsorted(known_rank, row * len(facts) + rank) - np.searchsorted(
+        known_rank, row * len(facts)
+    )
     surprising = hits & (rank - before >= k)
     return np.where(block.relevant > 0, surprising.sum(axis=1) / k, np.nan)
