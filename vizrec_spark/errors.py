@@ -73,3 +73,9 @@ class TooFewUsers(EvaluationError):
 
 class LeakFound(EvaluationError):
     """A model has seen what it is tested on."""
+
+
+class CandidateHeld(EvaluationError):
+    """The gate holds a candidate model back; not a failure of the run."""
+
+    exit_code = 10

@@ -231,7 +231,10 @@ def test_items_of_a_class_are_found_on_their_own(facts: ItemFacts, people: list[
     relevant = ragged([sorted(u.relevant) for u in people])
     for code in range(len(CLASSES)):
         inside = {n for n in range(N) if facts.klass[n] == code}
-        found = AT_K["recall"](block_of(facts, people).of_class(code, relevant), 4)
+        found = AT_K["recall"](
+            block_of(facts, people).among(facts.klass == code, facts.klass[relevant.item] == code, relevant),
+            4,
+        )
         wanted = [
             len(set(u.ranked[:4]) & u.relevant & inside) / len(u.relevant & inside)
             if u.relevant & inside

@@ -53,13 +53,13 @@ class Block:
     def __len__(self) -> int:
         return len(self.items)
 
-    def of_class(self, code: int, relevant: Ragged) -> Block:
-        """The same lists, when only items of a popularity class (`ItemFacts.klass`) are to be found."""
-        inside = self.facts.klass[relevant.item] == code
+    def among(self, items: Bools, inside: Bools, relevant: Ragged) -> Block:
+        """The same lists, when only some of the items are to be found.
+
+        items: which items of the catalogue those are; inside: which of the entries of `relevant` they are.
+        """
         left = np.bincount(relevant.owner[inside], minlength=len(self))
-        return replace(
-            self, hits=self.hits & (self.facts.klass[np.maximum(self.items, 0)] == code), relevant=left
-        )
+        return replace(self, hits=self.hits & items[np.maximum(self.items, 0)], relevant=left)
 
 
 def make_block(facts: ItemFacts, lists: Ragged, relevant: Ragged, known: Ragged) -> Block:

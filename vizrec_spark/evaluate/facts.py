@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ def build_facts(
 
     items: `item_id` and, optionally, `categories` (list of string), each id once; it must hold every item that a user
     met. people: `item_id`, `people`. candidates: `item_id`s that may be recommended (None: all). vectors: `item_id`,
-    `vector` (list of float).
+    `vector` (list of float), a row a picture; the looks of an item are their mean.
     """
     ordered = items.sort_by("item_id")
     ids = ordered["item_id"].combine_chunks()
@@ -118,17 +119,25 @@ def _categories(ordered: pa.Table, n: int) -> tuple[NDArray[np.int64], NDArray[n
     return start, codes, len(encoded.dictionary)
 
 
-def _looks(vectors, at, n):  # type: ignore[no-untyped-def]
+def _looks(
+    vectors: pa.Table | None, at: Callable[[pa.Table], NDArray[np.int64]], n: int
+) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
     has_looks = np.zeros(n, dtype=bool)
     if vectors is None or len(vectors) == 0:
         return None, has_looks
     place = at(vectors)
     flat = vectors["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix = flat.reshape(len(place), -1).astype(np.float32)
-    matrix = matrix - matrix.mean(axis=0, dtype=np.float64).astype(np.float32)
-    length = np.linalg.norm(matrix, axis=1, keepdims=True)
-    usable = (place >= 0) & (length[:, 0] > 0)
+    matrix = flat.reshape(len(place), -1).astype(np.float32)[place >= 0]
+    place = place[place >= 0]
+    pictures = np.bincount(place, minlength=n)
     looks = np.zeros((n, matrix.shape[1]), dtype=np.float32)
-    looks[place[usable]] = matrix[usable] / length[usable]
-    has_looks[place[usable]] = True
+    np.add.at(looks, place, matrix)
+    pictured = np.flatnonzero(pictures)
+    mean = looks[pictured] / pictures[pictured, None]
+    centred = mean - mean.mean(axis=0, dtype=np.float64).astype(np.float32)
+    length = np.linalg.norm(centred, axis=1)
+    looks[:] = 0
+    usable = pictured[length > 0]
+    looks[usable] = centred[length > 0] / length[length > 0, None]
+    has_looks[usable] = True
     return looks, has_looks
