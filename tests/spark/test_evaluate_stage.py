@@ -224,7 +224,7 @@ def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
         shop.run(min_users=41, run_id="none")
     with pytest.raises(TableError, match=r"needs the columns `rank` \(int\); it has"):
         shop.run(models={"log": str(shop.folder / "tables" / "interactions")}, run_id="none")
-    with pytest.raises(TableError, match="can be read at .*nowhere"):
+    with pytest.raises(TableError, match=r"can be read at .*nowhere"):
         shop.run(models={"log": str(shop.folder / "nowhere")}, run_id="none")
     with pytest.raises(ConfigError, match="must be another folder"):
         config = Config(

@@ -46,7 +46,7 @@ def run(context: StageContext) -> StageResult:
         facts = collect_facts(tables, context.config, split)
         log.info("evaluate: %d models on %s users (%s)", len(models), f"{n_users:,}", config.protocol)
         judged = Judged(relevant, known_before_test(split).select("user_id", "item_id"), lists, facts)
-        rows = measure(judged, config, reference)
+        rows = measure(spark, [judged], config, reference)
         named = rows.withColumns({"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)})
         mine = f"run_id = '{context.run_id}' AND protocol = '{config.protocol}'"
         written = tables.overwrite(METRICS, named, where=mine)
