@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -36,20 +37,23 @@ Row = tuple[str, str, str, datetime]
 # Few moments, so that ties are common; each key once, as in table `interactions`.
 rows = st.lists(
     st.tuples(
-        st.sampled_from(["u", "v", "w", "ü"]),
-        st.sampled_from([f"i{n}" for n in range(9)]),
+        st.sampled_from(["u", "v", "w", "ü", "1", "2", "3", "4"]),
+        st.sampled_from([f"i{n}" for n in range(12)]),
         st.sampled_from(["buy", "view"]),
         st.integers(0, 7).map(lambda hour: START + timedelta(hours=hour)),
     ),
     min_size=1,
-    max_size=60,
+    max_size=150,
     unique=True,
 )
-few = settings(max_examples=6)
+few = settings(max_examples=3)
 
 
 def frame(spark: SparkSession, log: list[Row]) -> DataFrame:
-    return spark.createDataFrame(log, SCHEMA)
+    """The rows in an order that says nothing of time, in several partitions."""
+    return spark.createDataFrame(
+        sorted(log, key=lambda row: zlib.crc32(repr(row).encode())), SCHEMA
+    ).repartition(3)
 
 
 def parts(split: DataFrame) -> dict[Row, str]:
@@ -84,8 +88,6 @@ def test_user_time(spark: SparkSession, log: list[Row], how: tuple[float, float,
             wanted[row] = TEST if left <= n_test else VALIDATION if left <= n_test + n_validation else TRAIN
     how_to = {"test_share": test_share, "validation_share": validation_share, "min_interactions": least}
     assert parts(user_time(frame(spark, log), **how_to)) == wanted
-    # However the rows are laid out, also where moments are the same.
-    assert parts(user_time(frame(spark, log[::-1]).repartition(3), **how_to)) == wanted
 
 
 @few
@@ -96,7 +98,6 @@ def test_leave_last_out(spark: SparkSession, log: list[Row]) -> None:
         if len(own) >= 3:
             wanted[own[-1]], wanted[own[-2]] = TEST, VALIDATION
     assert parts(leave_last_out(frame(spark, log))) == wanted
-    assert parts(leave_last_out(frame(spark, log[::-1]).repartition(3))) == wanted
 
 
 @few
@@ -136,7 +137,8 @@ def test_cold_items(spark: SparkSession, log: list[Row], share: float, seed: int
     assert all(len(p) == 1 for p in of_item.values()), "an item lies in two parts"
     cold = {item for item, p in of_item.items() if p == {TEST}}
     assert len(cold) == max(1, math.floor(share * len(of_item) + 0.5))
-    assert parts(cold_items(frame(spark, log[::-1]).repartition(3), share=share, seed=seed)) == found
+    again = cold_items(spark.createDataFrame(log, SCHEMA), share=share, seed=seed)
+    assert parts(again) == found, "the draw depends on the layout of the rows"
 
 
 def test_another_seed_makes_other_items_cold(spark: SparkSession) -> None:

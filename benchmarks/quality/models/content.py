@@ -73,7 +73,7 @@ def _by_ridge(window: Window, arrays: Arrays, content: Floats) -> DataFrame:
 def _penalty(
     arrays: Arrays, users: Floats, items: Floats, content: Floats, warm: NDArray[np.bool_], seed: int
 ) -> float:
-    """The penalty whose predictions rank warm items best that the regression has not seen, a fifth of them at a time."""
+    """The penalty whose predictions rank unseen warm items best, a fifth of them held out at a time."""
     fold = np.random.default_rng(seed).permutation(np.arange(len(warm)) % 5)
     value = []
     for penalty in _PENALTIES:
