@@ -57,21 +57,6 @@ def with_user_slices(values: DataFrame) -> DataFrame:
     return values.select("user_id", "slice", "values").unionByName(of_users)
 
 
-def by_name(values: DataFrame, models: Sequence[str], cutoffs: Sequence[int]) -> DataFrame:
-    """`user_id`, `slice`, `model`, `metric`, `value`: the same for people, a row a figure, without the NaN."""
-    names = metric_names(cutoffs)
-    labels = F.array(
-        *(F.struct(F.lit(m).alias("model"), F.lit(n).alias("metric")) for m in models for n in names)
-    )
-    pairs = values.select(
-        "user_id", "slice", F.explode(F.arrays_zip(labels.alias("label"), "values")).alias("_pair")
-    )
-    named = pairs.select(
-        "user_id", "slice", "_pair.label.model", "_pair.label.metric", F.col("_pair.values").alias("value")
-    )
-    return named.where(~F.isnan("value"))
-
-
 def _values(job: _Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     facts = job.facts.value
     for batch in batches:
