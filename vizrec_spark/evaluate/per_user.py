@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.evaluate.block import Ragged, Values, make_block
 from vizrec_spark.evaluate.facts import CLASSES, ItemFacts
-from vizrec_spark.evaluate.metrics import metric_names, values_of
+from vizrec_spark.evaluate.metrics import values_of
 
 ALL, LIGHT, HEAVY, NEW = "all", "light_users", "heavy_users", "new_users"
 ITEM_SLICES = ("warm_items", *(f"{name}_items" for name in CLASSES))
