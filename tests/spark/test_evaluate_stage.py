@@ -24,7 +24,8 @@ from vizrec_spark.errors import (
     TooFewUsers,
 )
 from vizrec_spark.evaluate import holdout
-from vizrec_spark.evaluate.stage import STAGE
+from vizrec_spark.evaluate.protocol import split_by
+from vizrec_spark.evaluate.stage import STAGE, ask_gate
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, METRICS
@@ -191,18 +192,19 @@ def test_a_repeated_run_gives_the_same_table_and_another_run_its_own_rows(shop: 
 
 
 def test_the_gate_promotes_and_holds(shop: Shop) -> None:
+    rows = shop.store.read(METRICS).where("run_id = 'day-1'")
+    promoted = ask_gate(rows, GateConfig(candidate="good", current="poor", metric="ndcg@5"), 10)
+    assert (promoted.verdict, promoted.reason) == ("promote", "better")
+    for not_measured in ({"metric": "ndcg@7"}, {"slice": "everywhere"}):
+        with pytest.raises(EvaluationError, match="did not measure"):
+            ask_gate(rows, GateConfig(candidate="good", **not_measured), 10)
     file = shop.folder / "gate.json"
-    gate = {"metric": "ndcg@5", "output": str(file)}
-    promoted = shop.run(run_id="gate", gate=GateConfig(candidate="good", current="poor", **gate))
-    assert "Promote: good" in promoted.notes[-1]
-    assert json.loads(file.read_text())["verdict"] == "promote"
+    gate = GateConfig(candidate="poor", current="good", metric="ndcg@5", output=str(file))
     with pytest.raises(CandidateHeld, match="Hold: poor has ndcg@5") as held:
-        shop.run(run_id="gate", gate=GateConfig(candidate="poor", current="good", **gate))
+        shop.run(run_id="gate", gate=gate)
     assert held.value.exit_code == 10
     assert json.loads(file.read_text())["reason"] == "may_be_worse"
     assert shop.metrics("gate"), "what was measured is kept, also of a candidate that is held"
-    with pytest.raises(EvaluationError, match="did not measure"):
-        shop.run(run_id="gate", gate=GateConfig(candidate="good", metric="ndcg@7", output=str(file)))
 
 
 def test_a_model_that_saw_the_test_is_caught(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
@@ -235,9 +237,31 @@ def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
         holdout.STAGE.run(StageContext(shop.spark, config, shop.store, "none"))
 
 
-@pytest.mark.parametrize("protocol", ["leave_last_out", "global_time", "cold_items"])
-def test_every_protocol_runs(shop: Shop, protocol: str) -> None:
-    how = {"protocol": protocol, "training": str(shop.folder / protocol), "run_id": protocol, "min_users": 3}
+def test_cold_items_are_candidates_alone(shop: Shop) -> None:
+    how = {
+        "protocol": "cold_items",
+        "training": str(shop.folder / "cold"),
+        "run_id": "cold",
+        "cold_share": 0.2,
+    }
     shop.run(holdout.STAGE, **how)
     shop.run(**how)
-    assert ("all", "good", "ndcg@5") in shop.metrics(protocol)
+    found = shop.metrics("cold")
+    assert {part for part, _, _ in found} >= {"all", "cold_items"} and (
+        "warm_items",
+        "good",
+        "ndcg@5",
+    ) not in found
+    # Of 5 cold items a list of 5 that has them all covers all.
+    assert found["all", "good", "coverage@5"].value <= 1.0
+
+
+def test_the_configured_split_is_the_one_that_is_made(shop: Shop) -> None:
+    log = shop.store.read(INTERACTIONS)
+    last = split_by(log, EvaluateConfig(protocol="leave_last_out", min_interactions=3))
+    assert last.where("part = 'test'").count() == len(shop.parts[0])
+    days = ("2024-01-01T06:00:00", "2024-01-01T09:00:00+00:00")
+    fixed = split_by(log, EvaluateConfig(protocol="global_time", validation_from=days[0], test_from=days[1]))
+    assert fixed.where("part = 'test'").count() == sum(t >= START + timedelta(hours=9) for *_, t in shop.log)
+    shares = split_by(log, EvaluateConfig(protocol="global_time"))
+    assert 0 < shares.where("part = 'test'").count() <= 0.3 * len(shop.log)
