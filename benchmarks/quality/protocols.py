@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from benchmarks.quality.data import looks, positives
 from benchmarks.quality.models.factors import tuned
@@ -90,6 +89,5 @@ def cold_items_windows(data: Data, seeds: int) -> Iterator[Window]:
     log = positives(data.tables).persist()
     settings = data.config.als.model_copy(update={"rank": 16})
     for seed in range(seeds):
-        split = cold_items(log, share=0.1, seed=seed)
-        split = split.withColumn("timestamp", F.col("timestamp")).persist()
+        split = cold_items(log, share=0.1, seed=seed).persist()
         yield data.window(f"cold_items_{seed}", split, settings, seed)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from benchmarks.quality.arrays import Arrays, Floats, arrays_of, attributes_of, ranked, vectors_of
+from benchmarks.quality.models.factors import learned
 from benchmarks.quality.window import Window
-from vizrec_spark.als.recommender import AlsRecommender
 from vizrec_spark.kernels.ranking import ndcg_at_k
 from vizrec_spark.kernels.topk import topk_rows
 
@@ -59,12 +59,9 @@ def _by_profile(window: Window, arrays: Arrays, looks: Floats, pictured: NDArray
 
 
 def _by_ridge(window: Window, arrays: Arrays, content: Floats) -> DataFrame:
-    model = AlsRecommender(window.als).fit(window.known)
-    try:
-        users, _ = _matrix(model.users, "user_id", arrays.users)
-        items, warm = _matrix(model.items, "item_id", arrays.items)
-    finally:
-        model.unpersist()
+    model = learned(window)
+    users, _ = _matrix(model.users, "user_id", arrays.users)
+    items, warm = _matrix(model.items, "item_id", arrays.items)
     penalty = _penalty(arrays, users, items, content, warm, window.seed)
     predicted = _ridge(content[warm], items[warm], penalty)(content[arrays.candidates])
     return ranked(window, arrays, lambda rows: users[rows] @ predicted.T)

@@ -13,7 +13,17 @@ from vizrec_spark.config.models import AlsConfig, TuneConfig
 
 def als(window: Window) -> DataFrame:
     """Learned from training and validation, with the settings that were best on validation."""
-    return AlsRecommender(window.als).fit(window.known).recommend(window.users, window.depth)
+    return learned(window).recommend(window.users, window.depth)
+
+
+def learned(window: Window) -> AlsRecommender:
+    """ALS on all that is known; learned once a window and kept as a file."""
+    place = window.folder / "als"
+    if not place.exists():
+        model = AlsRecommender(window.als).fit(window.known)
+        model.save(str(place))
+        model.unpersist()
+    return AlsRecommender.load(window.spark, str(place))
 
 
 def tuned(
