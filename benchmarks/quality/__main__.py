@@ -121,7 +121,8 @@ def protocol(
     spark = rounds[0].relevant.sparkSession
     evaluate = EvaluateConfig(cutoffs=(10, 20), depth=args.depth, seed=42)
     reference = "hybrid" if "hybrid" in chosen else next(iter(chosen))
-    figures = Figures(measure(spark, rounds, evaluate, reference), list(chosen), reference)
+    rows = measure(spark, rounds, evaluate, reference).collect()
+    figures = Figures(rows, list(chosen), reference)
     figures.print(f"{name}: {len(rounds)} split(s), intervals over users", Console(width=240))
     return figures.result()
 

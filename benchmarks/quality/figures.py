@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Row
 from rich.console import Console
 from rich.table import Table
 
@@ -15,8 +16,8 @@ _ABLATION = "hybrid_without_"
 class Figures:
     """The rows of `measure` by slice, model and metric, with `reference` the model that others are compared with."""
 
-    def __init__(self, rows: DataFrame, models: list[str], reference: str) -> None:
-        self._rows = {(r.slice, r.model, r.metric): r for r in rows.collect()}
+    def __init__(self, rows: Iterable[Row], models: list[str], reference: str) -> None:
+        self._rows = {(r.slice, r.model, r.metric): r for r in rows}
         self.models, self.reference = models, reference
 
     def row(self, model: str, metric: str, part: str = "all") -> Row | None:
