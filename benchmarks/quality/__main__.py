@@ -51,7 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--protocol", choices=PROTOCOLS, help="default: both")
     parser.add_argument("--seeds", type=int, default=10, help="draws of cold items")
-    parser.add_argument("--trials", type=int, default=15, help="settings of ALS that are tried")
     parser.add_argument("--models", nargs="*", help="only these")
     parser.add_argument("--depth", type=int, default=1_000, help="ranks that are judged")
     parser.add_argument(
@@ -92,7 +91,7 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="windows-", dir=folder) as scratch:
             data = Data(config, tables, Path(scratch), args.depth)
             if args.protocol in (None, "user_time"):
-                result["user_time"] = protocol(args, "user_time", [user_time_window(data, args.trials)], WARM)
+                result["user_time"] = protocol(args, "user_time", [user_time_window(data)], WARM)
             if args.protocol in (None, "cold_items"):
                 result["cold_items"] = protocol(
                     args, "cold_items", cold_items_windows(data, args.seeds), COLD

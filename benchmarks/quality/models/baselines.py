@@ -10,7 +10,7 @@ from benchmarks.quality.window import Window
 from vizrec_spark.als.validation import mean_ndcg
 from vizrec_spark.baselines import ItemCosine, Popularity
 
-_NEIGHBORS = (10, 20, 50, 100)
+_NEIGHBORS = (10, 20, 50)
 
 
 def popularity(window: Window) -> DataFrame:
