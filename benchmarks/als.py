@@ -161,8 +161,8 @@ def _run(args: argparse.Namespace, spark: SparkSession, folder: Path) -> None:
     train_als(
         numbered, config.model_copy(update={"iterations": 1})
     ).model.userFactors.count()  # warms the JVM
-    default_seconds, default_model = _best(default_fit, args.repeat)
-    own_seconds, model = _best(own_fit, args.repeat)
+    default_seconds, default_model = _best("fit, MLlib", default_fit, args.repeat)
+    own_seconds, model = _best("fit, ours", own_fit, args.repeat)
     losses = {
         name: _loss(made, shop.arrays, config) for name, made in (("mllib", default_model), ("own", model))
     }
@@ -180,14 +180,15 @@ def _run(args: argparse.Namespace, spark: SparkSession, folder: Path) -> None:
     _print(args, spark, config, n, (default_seconds, own_seconds), losses, small, large)
 
 
-def _best(body: Callable[[], Any], repeat: int) -> tuple[float, Any]:
-    """Seconds of the fastest of `repeat` runs, and what the last gave."""
+def _best(name: str, body: Callable[[], Any], repeat: int) -> tuple[float, Any]:
+    """Seconds of the fastest of `repeat` runs, and what the last gave; told as they come."""
     seconds = []
     made = None
     for _ in range(repeat):
         began = time.perf_counter()
         made = body()
         seconds.append(time.perf_counter() - began)
+        print(f"{name}: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
     return min(seconds), made
 
 
@@ -222,12 +223,12 @@ def _large(
     """As `_lists`, on a model whose users are folded in; with their number a second."""
     shared = share_factors(items)
     place = str(folder / "folded")
-    seconds, _ = _best(lambda: fold_in(shop.frame, shared, config).write.mode("overwrite").parquet(place), 1)
+    seconds, _ = _best(
+        "fold-in", lambda: fold_in(shop.frame, shared, config).write.mode("overwrite").parquet(place), 1
+    )
     folded = spark.read.parquet(place)
     sample = shop.arrays
-    number = {name: i for i, name in enumerate(sample.items)}
-    kept = items.where(F.col("item_id").isin(list(number))) if len(number) < items.count() else items
-    both = {"user": (folded, "user_id", sample.users), "item": (kept, "item_id", sample.items)}
+    both = {"user": (folded, "user_id", sample.users), "item": (items, "item_id", sample.items)}
     # MLlib reads a model of its own format: its metadata, and factors by id.
     pattern = ALSModel.load(str(folder / "model"))
     saved = folder / "model-large"
@@ -261,15 +262,17 @@ def _lists(
         _drain(top_k(with_seen(users, met), share_factors(items), args.k))
 
     with _peak_of_workers() as peak:
-        own_seconds, _ = _best(own, repeat)
-    mllib_seconds, _ = _best(lambda: _drain(model.recommendForAllUsers(args.k)), repeat)
+        own_seconds, _ = _best("top-k, ours", own, repeat)
+    mllib_seconds, _ = _best("top-k, MLlib", lambda: _drain(model.recommendForAllUsers(args.k)), repeat)
     rows = scipy.sparse.csr_matrix(
         (sample.value.astype(np.float32), (sample.user, sample.item)), shape=(len(x), len(y))
     )
     peer = AlternatingLeastSquares(factors=args.rank)
     peer.user_factors, peer.item_factors = x, y
     implicit_seconds, _ = _best(
-        lambda: peer.recommend(np.arange(len(x)), rows, N=args.k, filter_already_liked_items=True), repeat
+        "top-k, implicit",
+        lambda: peer.recommend(np.arange(len(x)), rows, N=args.k, filter_already_liked_items=True),
+        repeat,
     )
     overlap = _overlap(
         top_k(with_seen(users.limit(400), met), share_factors(items), args.k), sample, x, y, args.k

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from vizrec_spark.als.train import train_als, under_own_ids
+from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.errors import SessionError, TableError
 from vizrec_spark.tables.schemas import ID_MAP
 
 N, GROUP = 16, 8
@@ -102,4 +104,32 @@ def test_factors_come_back_under_their_own_ids(spark: SparkSession, kind: str) -
     names = {"user": ["ü", "b"], "item": ["商", "x"]}[kind]
     assert sorted(map(tuple, got.collect())) == sorted(
         [("als-1", names[0], [0.5, 1.0]), ("als-1", names[1], [2.0, 3.0])]
+    )
+
+
+def test_without_a_checkpoint_directory_it_refuses(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(spark.sparkContext), "getCheckpointDir", lambda self: None)
+    with pytest.raises(SessionError, match="setCheckpointDir"):
+        train_als(checkerboard(spark, "implicit"), config("implicit"))
+
+
+def test_ids_that_are_not_ints_are_refused_before_mllib_casts_them(spark: SparkSession) -> None:
+    long = checkerboard(spark, "implicit").selectExpr("cast(user as long) user", "item", "preference")
+    with pytest.raises(TableError, match="`user` is bigint, expected int"):
+        train_als(long, config("implicit"))
+
+
+def test_blocks_follow_cores_and_grow_with_the_data() -> None:
+    assert chosen_blocks(1_000, 2) == 2
+    assert chosen_blocks(8_000_000, 2) == 2
+    assert chosen_blocks(8_000_001, 2) == 4
+    assert chosen_blocks(1_000_000_000, 64) == 256
+    assert chosen_blocks(0, 0) == 1
+
+
+def test_the_linear_algebra_is_named(spark: SparkSession) -> None:
+    assert re.match(
+        r"(a native BLAS|Java's vector instructions|plain Java, .*) \(.*BLAS.*\)$", linear_algebra(spark)
     )

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
-from vizrec_spark.als.id_map import indexed, new_ids, require_room
+from vizrec_spark.als.id_map import LARGEST_INDEX, indexed, new_ids, require_room
 from vizrec_spark.als.loss import Sample, convergence, model_loss, sampled
 from vizrec_spark.als.prepare import Prepared, prepared
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
@@ -62,7 +62,9 @@ def _trained(
     ]
     wanted = kinds[0].union(kinds[1])
     tables.ensure(ID_MAP)
-    require_room(wanted, tables.read(ID_MAP))
+    # The first count is Delta's own, without a pass over the data, and at least as large as any number given out.
+    if tables.read(ID_MAP).count() + 2 * ready.size > LARGEST_INDEX:
+        require_room(wanted, tables.read(ID_MAP))
     ids = tables.insert_missing(ID_MAP, new_ids(wanted, tables.read(ID_MAP)))
     id_map = tables.read(ID_MAP)
     # Without a checkpoint directory MLlib silently ignores the interval and the lineage grows.

@@ -90,8 +90,9 @@ def linear_algebra(spark: SparkSession) -> str:
 
     Spark takes a native BLAS where it finds one, else Java's vector instructions, else plain Java.
     """
-    names = spark._jvm.org.apache.spark.ml.linalg.BLAS  # type: ignore[union-attr]
-    found = [getattr(names, kind)().getClass().getSimpleName() for kind in ("nativeBLAS", "javaBLAS")]
+    linalg = spark._jvm.org.apache.spark.ml.linalg  # type: ignore[union-attr]
+    blas = getattr(getattr(linalg, "BLAS$"), "MODULE$")
+    found = [getattr(blas, kind)().getClass().getSimpleName() for kind in ("nativeBLAS", "javaBLAS")]
     words = {
         "JNIBLAS": "a native BLAS",
         "VectorBLAS": "Java's vector instructions",

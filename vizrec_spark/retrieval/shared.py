@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame
@@ -67,10 +70,18 @@ def share_factors(factors: DataFrame, eligible: DataFrame | None = None) -> Shar
         writer = _Writer(Path(scratch))
         for row in packed.toLocalIterator():
             writer.add(pa.ipc.open_stream(row.chunk).read_all())
-        name = writer.finish(Path(tempfile.gettempdir()))
-    # Not below the scratch folder: machines that join the cluster later fetch the file from here.
+        name = writer.finish(_kept())
+    # Machines that join the cluster later fetch the file from here.
     spark.sparkContext.addFile(str(name))
     return SharedFactors(name.name, writer.count, writer.rank)
+
+
+@lru_cache(maxsize=1)
+def _kept() -> Path:
+    """A folder of this process, removed when it ends."""
+    folder = tempfile.mkdtemp(prefix="vizrec-factors-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -92,6 +103,9 @@ class _Writer:
         self._put("ends", np.zeros(1, dtype=np.int64))
 
     def add(self, chunk: pa.Table) -> None:
+        """Takes in the rows that come next in the order of ids."""
+        if chunk.num_rows == 0:
+            return
         ids = chunk["id"].combine_chunks()
         self._refuse_repeated(ids)
         lists = chunk["factors"].combine_chunks()
@@ -100,7 +114,7 @@ class _Writer:
         if len(values) != rank * len(lists) or (lists.value_lengths().to_numpy() != rank).any():
             raise TableError(f"Factors are not equally long: expected {rank} numbers in each row.")
         encoded = ids.cast(pa.large_binary())
-        lengths = np.asarray(pa.compute.binary_length(encoded).to_numpy(), dtype=np.int64)
+        lengths = np.asarray(pc.binary_length(encoded).to_numpy(), dtype=np.int64)
         ends = self._length + np.cumsum(lengths)
         eligible = chunk["eligible"].to_numpy()
         self._put("ends", ends)
@@ -112,11 +126,7 @@ class _Writer:
         self.count += len(ids)
 
     def _refuse_repeated(self, ids: pa.Array) -> None:
-        again = (
-            pa.compute.equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False).any()
-            if len(ids) > 1
-            else False
-        )
+        again = pc.equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False).any() if len(ids) > 1 else False
         if ids.null_count or again or (self.count and ids[0].as_py() == self._last):
             raise TableError(
                 "Factors to share: expected each id once and none empty, found one null or repeated."

@@ -49,10 +49,10 @@ def top_k(
 
     def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         offered = candidates(shared.file)
-        for batch in batches:
+        for batch in batches if shared.count else ():
             known = batch.filter(pc.is_valid(batch.column("factors")))
             for first in range(0, known.num_rows, rows):
-                yield _answers(known.slice(first, rows), offered, k, schema.names)
+                yield _answers(known.slice(first, rows), offered, min(k, shared.count), schema.names)
 
     return asked.mapInArrow(answer, schema)
 

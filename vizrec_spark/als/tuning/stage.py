@@ -17,6 +17,7 @@ from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import INTERACTIONS, TUNING_TRIALS
 
 _SEARCHED = {"rank", "regularization", "alpha", "half_life_days"}
@@ -42,6 +43,8 @@ def run(context: StageContext) -> StageResult:
         known = split.where("NOT held_out").select(interactions.columns)
         users = wanted.select("user_id").distinct()
 
+        written: list[Written] = []
+
         def objective(settings: Settings) -> float:
             recommender = AlsRecommender(with_settings(als, settings)).fit(known)
             try:
@@ -52,7 +55,9 @@ def run(context: StageContext) -> StageResult:
 
         def finished(number: int, trial: Tried) -> None:
             row = (study_id, number, dict(trial.settings), metric, trial.value)
-            tables.upsert(TUNING_TRIALS, context.spark.createDataFrame([row], TUNING_TRIALS.schema))
+            written[:] = [
+                tables.upsert(TUNING_TRIALS, context.spark.createDataFrame([row], TUNING_TRIALS.schema))
+            ]
             log.info("trial %d: %s %.4f with %s", number, metric, trial.value, _words(trial.settings))
 
         tables.ensure(TUNING_TRIALS)
@@ -70,7 +75,7 @@ def run(context: StageContext) -> StageResult:
         f"{_words(tried[chosen].settings)}",
         f"written to {tune.output}: give it with --config, or copy its keys",
     ]
-    return StageResult([], told)
+    return StageResult(written, told)
 
 
 STAGE = Stage("tune", "search for the settings of ALS", run)
