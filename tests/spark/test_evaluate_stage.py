@@ -237,7 +237,7 @@ def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
         holdout.STAGE.run(StageContext(shop.spark, config, shop.store, "none"))
 
 
-def test_cold_items_are_candidates_alone(shop: Shop) -> None:
+def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
     how = {
         "protocol": "cold_items",
         "training": str(shop.folder / "cold"),
@@ -252,7 +252,21 @@ def test_cold_items_are_candidates_alone(shop: Shop) -> None:
         "good",
         "ndcg@5",
     ) not in found
-    # Of 5 cold items a list of 5 that has them all covers all.
+    kept = {
+        r.item_id
+        for r in TableStore(shop.spark, TablesConfig(root=str(shop.folder / "cold")), shop.store.stamp)
+        .read(INTERACTIONS)
+        .collect()
+    }
+    cold = {i for _, i, _ in shop.log} - kept
+    met: dict[str, set[str]] = defaultdict(set)
+    for u, i, _ in shop.log:
+        if i in cold:
+            met[u].add(i)
+    offered = {u: [i for i in items if i in cold] for u, items in shop.lists["good"].items()}
+    wanted = fmean(ndcg(offered.get(u, []), items, 5) for u, items in met.items())
+    row = found["all", "good", "ndcg@5"]
+    assert len(cold) == 5 and (row.value, row.n_users) == (pytest.approx(wanted), len(met))
     assert found["all", "good", "coverage@5"].value <= 1.0
 
 

@@ -45,6 +45,10 @@ def run(context: StageContext) -> StageResult:
         n_users = require_users(relevant, config.min_users, config.protocol)
         facts = collect_facts(tables, context.config, split)
         log.info("evaluate: %d models on %s users (%s)", len(models), f"{n_users:,}", config.protocol)
+        if config.protocol == "cold_items":
+            # Ranked among themselves: what else a list holds is taken out, and the rest moves up.
+            cold = F.broadcast(candidate_items(split, tables.read(ITEMS), config))
+            lists = {name: rows.join(cold, "item_id", "left_semi") for name, rows in lists.items()}
         judged = Judged(relevant, known_before_test(split).select("user_id", "item_id"), lists, facts)
         rows = measure(spark, [judged], config, reference)
         named = rows.withColumns({"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)})
