@@ -40,6 +40,7 @@ DEV = [
     "pre-commit>=4",
     "types-PyYAML",
     "pandas-stubs",
+    "pytrec_eval-terrier>=0.5.10",
     "implicit>=0.7.3",  # a peer in benchmarks.als
 ]
 

@@ -59,3 +59,23 @@ class ImageRefused(VizrecError):
 
     def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
         return type(self), (self.reason, self.message)
+
+
+class EvaluationError(VizrecError):
+    """An evaluation that could not be believed: nothing to measure on, or models that cannot be compared."""
+
+    exit_code = 8
+
+
+class TooFewUsers(EvaluationError):
+    """A split leaves fewer users with something to find than the evaluation needs."""
+
+
+class LeakFound(EvaluationError):
+    """A model has seen what it is tested on."""
+
+
+class CandidateHeld(EvaluationError):
+    """The gate holds a candidate model back; not a failure of the run."""
+
+    exit_code = 10

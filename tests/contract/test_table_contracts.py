@@ -123,6 +123,22 @@ VALID: dict[str, Values] = {
         "model_id": "m1",
         "encoder_id": "e1",
     },
+    "metrics": {
+        "run_id": "day-1",
+        "protocol": "user_time",
+        "slice": "all",
+        "model": "hybrid",
+        "metric": "ndcg@10",
+        "value": 0.25,
+        "lo": 0.125,
+        "hi": 0.375,
+        "n_users": 30,
+        "reference": "als",
+        "difference": -0.25,
+        "difference_lo": -0.5,
+        "difference_hi": 0.0,
+        "p_value": 1.0,
+    },
 }
 
 # For each constraint, changes to the valid row that break this constraint and no other.
@@ -170,6 +186,13 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "rank_from_one": [{"rank": 0}],
         "parts_add_up": [{"score": 0.76}, {"score_cf": NAN}],
         "source_known": [{"source": "magic"}],
+    },
+    "metrics": {
+        "value_finite": [{"value": NAN}, {"value": float("inf")}],
+        "interval_in_order": [{"lo": 0.5}, {"hi": NAN}],
+        "difference_in_order": [{"difference_lo": 0.5}, {"difference_hi": NAN}],
+        "n_users_positive": [{"n_users": 0}],
+        "p_value_share": [{"p_value": 0.0}, {"p_value": NAN}],
     },
 }
 

@@ -56,6 +56,11 @@ class TableStore:
         self._stamp = stamp
         self._known: set[str] = set()  # tables whose contract has been looked at
 
+    @property
+    def stamp(self) -> Stamp:
+        """What every commit carries."""
+        return self._stamp
+
     def location(self, table: Table) -> str:
         """Path or catalog name of the table, for people and for SQL."""
         if self._config.catalog is not None:
@@ -130,6 +135,24 @@ class TableStore:
             .whenNotMatchedBySourceDelete()
         )
         return self._execute(table, merge)
+
+    def clone_from(self, table: Table, other: TableStore) -> Written:
+        """Makes the table the latest version of `other`'s: a shallow clone, which copies no data and stands as long as
+        the files of `other`'s are not vacuumed.
+
+        Raises: TableError when `other` does not have it.
+        """
+        if not other.exists(table):
+            raise TableError(
+                f"Table {table.name} does not exist at {other.location(table)}: run stage `{table.writer}` first."
+            )
+        if self._config.catalog is not None:
+            self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
+        with self._stamped(table):
+            self._spark.sql(
+                f"CREATE OR REPLACE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}"
+            )
+        return self._written(table, changed=0)
 
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""

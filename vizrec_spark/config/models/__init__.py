@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
+from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
 from vizrec_spark.config.models.ingest import (
     CatalogueColumns,
     CatalogueConfig,
@@ -33,6 +34,8 @@ __all__ = [
     "CatalogueConfig",
     "Config",
     "EmbedConfig",
+    "EvaluateConfig",
+    "GateConfig",
     "ImagesConfig",
     "IngestConfig",
     "InteractionColumns",
@@ -61,4 +64,5 @@ class Config(Section):
     als: AlsConfig = AlsConfig()
     tune: TuneConfig = TuneConfig()
     recommend: RecommendConfig = RecommendConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

@@ -11,6 +11,7 @@ from vizrec_spark.tables.schemas.als import (
     USER_FACTORS,
 )
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
+from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
 from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALITY
@@ -26,6 +27,7 @@ __all__ = [
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
+    "METRICS",
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
@@ -50,4 +52,5 @@ ALL_TABLES: tuple[Table, ...] = (
     ALS_MODELS,
     TUNING_TRIALS,
     RECOMMENDATIONS,
+    METRICS,
 )
