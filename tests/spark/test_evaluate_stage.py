@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import Config, EvaluateConfig, GateConfig, TablesConfig
 from vizrec_spark.errors import (
@@ -116,7 +117,16 @@ def ndcg(items: list[str], relevant: set[str], k: int) -> float:
 
 def test_the_training_window_is_set_apart(shop: Shop) -> None:
     training = TableStore(shop.spark, TablesConfig(root=str(shop.folder / "training")), shop.store.stamp)
-    shop.run(holdout.STAGE)  # once more, over what stands there
+    again = shop.run(holdout.STAGE)  # over what stands there
+    assert [(w.table, w.version) for w in again.written if w.table == "items"] == [("items", 0)], (
+        "not left alone"
+    )
+    catalogue = shop.store.read(ITEMS)
+    shop.store.overwrite(ITEMS, catalogue.withColumn("price", F.lit(1.0)))
+    shop.run(holdout.STAGE)
+    assert training.read(ITEMS).where("price = 1.0").count() == len(ITEM_IDS), (
+        "a changed table is brought along"
+    )
     known = {(u, i) for u, items in shop.parts[0].items() for i in items}
     assert {(r.user_id, r.item_id) for r in training.read(INTERACTIONS).collect()} == known
     assert training.read(ITEMS).count() == len(ITEM_IDS)

@@ -18,6 +18,10 @@ from vizrec_spark.config.models import EvaluateConfig
         ({"cold_share": 1.0}, "cold_share"),
         ({"test_from": "2024-01-01"}, "both of `validation_from`"),
         ({"validation_from": "2024-02-01", "test_from": "2024-01-01"}, "must not lie behind"),
+        (
+            {"validation_from": "2024-01-01T01:00:00", "test_from": "2024-01-01T02:00:00+02:00"},
+            "must not lie behind",
+        ),
         ({"cutoffs": (10, 10)}, "cutoffs"),
         ({"cutoffs": (10, 2000)}, "at most `depth`"),
         ({"reference": "als"}, "does not have als"),

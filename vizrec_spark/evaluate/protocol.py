@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pyspark.sql import DataFrame
 
@@ -50,10 +50,8 @@ def candidate_items(split: DataFrame, items: DataFrame, config: EvaluateConfig) 
 
 
 def _moments(interactions: DataFrame, config: EvaluateConfig) -> tuple[datetime, datetime]:
-    if config.validation_from is not None and config.test_from is not None:
-        given = (datetime.fromisoformat(m) for m in (config.validation_from, config.test_from))
-        first, second = (m if m.tzinfo is not None else m.replace(tzinfo=UTC) for m in given)
-        return first, second
+    if config.moments is not None:
+        return config.moments
     limits = time_limits(
         interactions, test_share=config.test_share, validation_share=config.validation_share
     ).collect()[0]

@@ -137,21 +137,24 @@ class TableStore:
         return self._execute(table, merge)
 
     def clone_from(self, table: Table, other: TableStore) -> Written:
-        """Makes the table the latest version of `other`'s: a shallow clone, which copies no data and stands as long as
-        the files of `other`'s are not vacuumed.
+        """Makes the table the latest version of `other`'s.
 
+        The first time this is a shallow clone, which copies no data and stands as long as the files of `other`'s are
+        not vacuumed. Delta does not clone over rows: later a table that has changed is overwritten with a copy, in one
+        commit, and one that has not is left alone.
         Raises: TableError when `other` does not have it.
         """
-        if not other.exists(table):
-            raise TableError(
-                f"Table {table.name} does not exist at {other.location(table)}: run stage `{table.writer}` first."
-            )
+        source = other.read(table)
+        if self.exists(table):
+            last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
+            cloned = last.operationParameters.get("sourceVersion") if last.operation == "CLONE" else None
+            if cloned == str(other._version(table)):
+                return self._written(table, changed=0)
+            return self.overwrite(table, source)
         if self._config.catalog is not None:
             self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
         with self._stamped(table):
-            self._spark.sql(
-                f"CREATE OR REPLACE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}"
-            )
+            self._spark.sql(f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}")
         return self._written(table, changed=0)
 
     def ensure(self, table: Table) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -61,8 +61,7 @@ class EvaluateConfig(Section):
             raise ValueError("`cold_share` must lie between 0 and 1")
         if (self.validation_from is None) != (self.test_from is None):
             raise ValueError("give both of `validation_from` and `test_from`, or neither")
-        moments = [datetime.fromisoformat(m) for m in (self.validation_from, self.test_from) if m is not None]
-        if moments != sorted(moments):
+        if self.moments is not None and self.moments[0] > self.moments[1]:
             raise ValueError("`validation_from` must not lie behind `test_from`")
         if len(set(self.cutoffs)) != len(self.cutoffs) or max(self.cutoffs) > self.depth:
             raise ValueError("`cutoffs` must differ from each other and be at most `depth`")
@@ -72,3 +71,15 @@ class EvaluateConfig(Section):
         if missing := sorted(named - set(self.models or {"recommendations": ""})):
             raise ValueError(f"`models` does not have {', '.join(missing)}")
         return self
+
+    @property
+    def moments(self) -> tuple[datetime, datetime] | None:
+        """`validation_from` and `test_from`, in UTC where they name no zone; None where they are not given."""
+        if self.validation_from is None or self.test_from is None:
+            return None
+        first, second = (datetime.fromisoformat(m) for m in (self.validation_from, self.test_from))
+        return _zoned(first), _zoned(second)
+
+
+def _zoned(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
