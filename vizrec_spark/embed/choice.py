@@ -121,10 +121,7 @@ def _runtime(kind: Kind, machine: Machine, asked: str) -> tuple[RuntimeName, str
             return "openvino", "the fastest on a CPU, and installed"
         if onnx:
             return "onnxruntime", "it is installed, OpenVINO is not"
-        return (
-            "tensorflow",
-            "OpenVINO is not installed (pip install 'vizrec-spark[openvino]' for about twice the speed)",
-        )
+        return "tensorflow", "OpenVINO, about twice as fast, is not installed (vizrec-spark[openvino])"
     if asked == "tensorflow" and onnx:
         raise EncoderError(
             "embed.runtime = tensorflow cannot run an .onnx encoder: take auto, openvino or onnxruntime."

@@ -85,11 +85,11 @@ def _layout(taken: Any, path: Path, asked: tuple[int, int] | None) -> tuple[bool
     channels_first = dims[1] == 3
     own = tuple(dims[2:4] if channels_first else dims[1:3])
     size = asked or own
-    if None in size:
+    height, width = size
+    if height is None or width is None:
         raise EncoderError(f"{path} takes any size; set embed.input_size, e.g. [224, 224].")
     if any(mine not in (None, wanted) for mine, wanted in zip(own, size, strict=True)):
         raise EncoderError(f"{path} takes pictures of {own}, embed.input_size is {size}.")
-    height, width = size
     return channels_first, (int(height), int(width))
 
 
@@ -154,8 +154,8 @@ def _scale_in_front(
     """Replaces the input by uint8 (batch, height, width, 3): cast, reorder, scale, and channels first if need be."""
     from onnx import TensorProto, helper, numpy_helper
 
-    mean, scale = np.float32(rule.mean), np.float32(rule.scale)
-    order = np.int64([2, 1, 0] if rule.order == "bgr" else [0, 1, 2])
+    mean, scale = np.asarray(rule.mean, dtype=np.float32), np.asarray(rule.scale, dtype=np.float32)
+    order = np.asarray([2, 1, 0] if rule.order == "bgr" else [0, 1, 2], dtype=np.int64)
     constants = {"vizrec_mean": mean, "vizrec_scale": scale, "vizrec_order": order}
     last = name if not channels_first else "vizrec_scaled"
     nodes = [
@@ -190,8 +190,8 @@ def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[int, int
     ]
     if len(dims) not in (2, 4) or not dims[1]:
         raise EncoderError(
-            f"{feature!r} of {path} is {dims}, not (batch, numbers) or (batch, numbers, height, width): set embed.layer "
-            "to a tensor that is."
+            f"{feature!r} of {path} is {dims}, not (batch, numbers) or (batch, numbers, height, width): set "
+            "embed.layer to a tensor that is."
         )
     return len(dims), int(dims[1])
 

@@ -193,7 +193,7 @@ def _encoded(
 def _rows(
     encoder_id: str, names: list[str], vectors: npt.NDArray[np.float32], refused: list[_Refused]
 ) -> pa.RecordBatch:
-    finite = np.isfinite(vectors).all(axis=1)
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     reasons: list[tuple[str | None, str | None]] = [(None, None) if ok else _NON_FINITE for ok in finite]
     reasons += [(r.reason, r.message) for r in refused]
     all_names = names + [r.sha256 for r in refused]
