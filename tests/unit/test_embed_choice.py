@@ -93,3 +93,13 @@ def test_the_runtime_is_no_part_of_the_configured_name_and_a_set_precision_is() 
         != encoder_key(EmbedConfig(precision="float32"))
         != plain
     )
+
+
+def test_reembed_is_a_flag_of_the_job_for_one_run() -> None:
+    from jobs.embed import build_parser
+    from vizrec_spark.config import load_config
+
+    args = build_parser().parse_args(["--set", "embed.batch_size=3", "--reembed"])
+    assert load_config(None, args.overrides).embed.reembed
+    assert load_config(None, args.overrides).embed.batch_size == 3
+    assert not load_config(None, build_parser().parse_args([]).overrides).embed.reembed

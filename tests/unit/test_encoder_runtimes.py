@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.choice import Machine
@@ -18,6 +20,7 @@ from vizrec_spark.embed.runtimes import Runtime, load_runtime
 from vizrec_spark.embed.runtimes.base import BATCH_BYTES, cpu_batch
 from vizrec_spark.embed.runtimes.tensorflow import gpu_batch
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.imaging import load_rgb
 
 HERE = Machine.here()
 
@@ -212,3 +215,12 @@ def test_on_a_gpu_the_batch_comes_from_its_memory(
     runtime = load_runtime("tensorflow", encoder.path, precision="bfloat16", batch_size=None, threads=1)
     assert runtime.batch_size > 16
     assert np.median(cosines(encoded(runtime, pixels), wanted)) >= 0.999
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_pictures_come_as_keras_loads_them(kind: str) -> None:
+    coarse = Image.fromarray(np.random.default_rng(8).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize((400, 533), Image.Resampling.BICUBIC).save(buffer, kind)
+    theirs = import_keras().utils.load_img(buffer, target_size=(224, 200), interpolation="bilinear")
+    assert np.array_equal(load_rgb(buffer.getvalue(), (224, 200)), np.asarray(theirs))

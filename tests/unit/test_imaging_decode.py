@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import ImageInfo, inspect_image, load_rgb
@@ -191,3 +192,80 @@ def test_size_is_height_and_width_and_the_filter_is_antialiased_bilinear() -> No
 def test_a_corrupt_exif_block_does_not_refuse_the_picture() -> None:
     content = encoded(gradient(), "JPEG", exif=b"Exif\0\0" + b"II*\0" + b"\xff" * 30)
     assert inspect_image(content) == ImageInfo(60, 40, "JPEG")
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Edges and texture at every scale, as a photograph has them."""
+    generator = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), dtype=np.float64)
+    for cells in (3, 9, 27, 81):
+        coarse = Image.fromarray(generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)) / cells**0.5
+    scaled = 255 * (total - total.min()) / np.ptp(total)
+    scaled[height // 3 : height // 2, width // 4 : width // 2] = (250, 240, 10)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def loaded_by_keras(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """What ``keras.utils.load_img(..., target_size=size, interpolation="bilinear")`` does, in Pillow's terms."""
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+def test_a_jpeg_has_the_pixels_of_keras_exactly_below_twice_the_size(options: dict[str, object]) -> None:
+    content = encoded(photo(400, 533), "JPEG", **options)
+    assert np.array_equal(load_rgb(content, (224, 224)), loaded_by_keras(content, (224, 224)))
+    grey = encoded(photo(400, 300).convert("L"), "JPEG")
+    assert np.array_equal(load_rgb(grey, (224, 224)), loaded_by_keras(grey, (224, 224)))
+
+
+@pytest.mark.parametrize("width", [900, 1300, 2400])
+def test_a_large_jpeg_has_the_pixels_of_keras_within_the_stated_tolerance(width: int) -> None:
+    content = encoded(photo(width, width * 4 // 3), "JPEG", quality=90)
+    off = np.abs(load_rgb(content, (224, 224)) - loaded_by_keras(content, (224, 224)))
+    assert off.mean() <= 0.5 and off.max() <= 16
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vizrec_spark.imaging.jpeg import decode_jpeg
+
+    content = encoded(photo(2000, 1200), "JPEG")
+    scaled = decode_jpeg(content, (224, 224))
+    assert scaled is not None and min(scaled.size) >= 448 and max(scaled.size) <= 1000
+    whole = decode_jpeg(content, (1100, 700))
+    assert whole is not None and whole.size == (2000, 1200)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_jpeg_is_turned_upright(orientation: int) -> None:
+    stored = photo(1500, 1000)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(stored, "JPEG", exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert upright is not None
+    expected = np.asarray(upright.resize((180, 200), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(load_rgb(content, (200, 180)) - expected).mean() <= 0.7
+
+
+def test_what_libjpeg_warns_of_is_left_to_pillow() -> None:
+    from vizrec_spark.imaging.jpeg import decode_jpeg
+
+    content = encoded(photo(300, 200), "JPEG")
+    assert decode_jpeg(content, (64, 64)) is not None
+    middle = len(content) // 2
+    assert decode_jpeg(content[:middle], (64, 64)) is None
+    spoilt = content[:middle] + b"\xff\xd9" + content[middle + 2 :]
+    assert decode_jpeg(spoilt, (64, 64)) is None
+
+
+def test_real_photos_keep_their_pixels(shared_dir: Path) -> None:
+    photos = sorted((shared_dir / "data/clothing").rglob("*.jpg"))[::60]
+    for path in photos:
+        content = path.read_bytes()
+        if "Exif" not in str(content[:200]):
+            off = np.abs(load_rgb(content, (224, 224)) - loaded_by_keras(content, (224, 224)))
+            assert off.mean() <= 0.5 and off.max() <= 16, path.name
+            small = np.abs(load_rgb(content, (96, 96)) - loaded_by_keras(content, (96, 96)))
+            assert small.mean() <= 0.5 and small.max() <= 16, path.name

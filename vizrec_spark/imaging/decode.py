@@ -59,8 +59,8 @@ def load_rgb(
     Upright by its EXIF orientation, transparency composed on white, first frame of an animated file, resized
     straight to `size` (the aspect ratio is not kept) by Pillow's antialiased bilinear filter: the pixels of
     ``keras.utils.load_img(..., target_size=size, interpolation="bilinear")`` on an upright RGB picture. A JPEG
-    at least twice as large as `size` both ways may be decoded at a reduced DCT scale; its pixels then differ by
-    0.5 of 255 in the mean and by 8 at most on photographs.
+    more than twice as large as `size` both ways may be decoded at a reduced DCT scale: its pixels then differ by
+    0.5 of 255 at most in the mean, and by 16 at most anywhere (at hard edges of colour; on photographs about 4).
 
     Raises: ImageRefused as `inspect_image`.
     """
