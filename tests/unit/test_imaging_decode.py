@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import ImageInfo, inspect_image, load_rgb
+from vizrec_spark.imaging.jpeg import decode_jpeg, may_be_turned, scaled_size
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
@@ -213,33 +214,41 @@ def loaded_by_keras(content: bytes, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
-def test_a_jpeg_has_the_pixels_of_keras_exactly_below_twice_the_size(options: dict[str, object]) -> None:
+def test_a_jpeg_has_the_pixels_of_keras_exactly_below_six_times_the_size(options: dict[str, object]) -> None:
     content = encoded(photo(400, 533), "JPEG", **options)
-    assert np.array_equal(load_rgb(content, (224, 224)), loaded_by_keras(content, (224, 224)))
+    for size in ((224, 224), (89, 67)):
+        assert np.array_equal(load_rgb(content, size), loaded_by_keras(content, size))
     grey = encoded(photo(400, 300).convert("L"), "JPEG")
     assert np.array_equal(load_rgb(grey, (224, 224)), loaded_by_keras(grey, (224, 224)))
 
 
-@pytest.mark.parametrize("width", [900, 1300, 2400])
+@pytest.mark.parametrize("width", [1344, 2400, 4000])
 def test_a_large_jpeg_has_the_pixels_of_keras_within_the_stated_tolerance(width: int) -> None:
     content = encoded(photo(width, width * 4 // 3), "JPEG", quality=90)
     off = np.abs(load_rgb(content, (224, 224)) - loaded_by_keras(content, (224, 224)))
-    assert off.mean() <= 0.5 and off.max() <= 16
+    assert 0 < off.mean() <= 0.5 and off.max() <= 30
 
 
-def test_a_large_jpeg_is_decoded_at_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vizrec_spark.imaging.jpeg import decode_jpeg
-
-    content = encoded(photo(2000, 1200), "JPEG")
-    scaled = decode_jpeg(content, (224, 224))
-    assert scaled is not None and min(scaled.size) >= 448 and max(scaled.size) <= 1000
-    whole = decode_jpeg(content, (1100, 700))
-    assert whole is not None and whole.size == (2000, 1200)
+@pytest.mark.parametrize(
+    ("stored", "target", "scaled"),
+    [
+        ((4000, 3000), (224, 224), (1000, 750)),
+        ((6000, 9000), (224, 224), (750, 1125)),
+        ((1344, 2001), (224, 224), (672, 1001)),
+        ((1342, 2001), (224, 224), (1342, 2001)),
+        ((4000, 700), (224, 224), (4000, 700)),
+        ((101, 101), (1, 1), (13, 13)),
+    ],
+)
+def test_the_dct_scale(stored: tuple[int, int], target: tuple[int, int], scaled: tuple[int, int]) -> None:
+    assert scaled_size(stored, target) == scaled
+    picture = decode_jpeg(encoded(Image.new("RGB", stored), "JPEG"), stored, target)
+    assert picture is not None and picture.size == scaled
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_scaled_jpeg_is_turned_upright(orientation: int) -> None:
-    stored = photo(1500, 1000)
+    stored = photo(1600, 1300)
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(stored, "JPEG", exif=exif, quality=95)
@@ -250,22 +259,21 @@ def test_a_scaled_jpeg_is_turned_upright(orientation: int) -> None:
 
 
 def test_what_libjpeg_warns_of_is_left_to_pillow() -> None:
-    from vizrec_spark.imaging.jpeg import decode_jpeg
-
     content = encoded(photo(300, 200), "JPEG")
-    assert decode_jpeg(content, (64, 64)) is not None
+    assert decode_jpeg(content, (300, 200), (64, 64)) is not None
     middle = len(content) // 2
-    assert decode_jpeg(content[:middle], (64, 64)) is None
+    assert decode_jpeg(content[:middle], (300, 200), (64, 64)) is None
     spoilt = content[:middle] + b"\xff\xd9" + content[middle + 2 :]
-    assert decode_jpeg(spoilt, (64, 64)) is None
+    assert decode_jpeg(spoilt, (300, 200), (64, 64)) is None
 
 
 def test_real_photos_keep_their_pixels(shared_dir: Path) -> None:
-    photos = sorted((shared_dir / "data/clothing").rglob("*.jpg"))[::60]
-    for path in photos:
-        content = path.read_bytes()
-        if "Exif" not in str(content[:200]):
-            off = np.abs(load_rgb(content, (224, 224)) - loaded_by_keras(content, (224, 224)))
-            assert off.mean() <= 0.5 and off.max() <= 16, path.name
-            small = np.abs(load_rgb(content, (96, 96)) - loaded_by_keras(content, (96, 96)))
-            assert small.mean() <= 0.5 and small.max() <= 16, path.name
+    photos = [path.read_bytes() for path in sorted((shared_dir / "data/clothing").rglob("*.jpg"))[::25]]
+    upright = [c for c in photos if not may_be_turned(c) and min(Image.open(io.BytesIO(c)).size) >= 384]
+    assert len(upright) > 20
+    for content in upright:
+        assert np.array_equal(load_rgb(content, (224, 224)), loaded_by_keras(content, (224, 224)))
+    scaled = [np.abs(load_rgb(c, (64, 64)) - loaded_by_keras(c, (64, 64))) for c in upright]
+    assert max(off.mean() for off in scaled) <= 2
+    assert np.mean([off.mean() for off in scaled]) <= 0.6
+    assert max(off.max() for off in scaled) <= 30
