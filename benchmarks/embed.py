@@ -46,6 +46,7 @@ SMALL = [
     "embed.options={alpha: 0.25}",
 ]
 NEIGHBOURS = 10
+CEILING_IMAGES = 800
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -217,7 +218,7 @@ def _peers(
     distinct: int,
 ) -> dict[str, Any]:
     ceilings = {
-        f"{workers} x {threads} threads": _ceiling(encoder, pixels, workers, threads)
+        f"{workers} x {threads} threads": _ceiling(encoder, pixels[:CEILING_IMAGES], workers, threads)
         for workers, threads in {(args.cores, 1), (1, args.cores)}
     }
     features, rate = _predicted(config, encoder, pixels)
