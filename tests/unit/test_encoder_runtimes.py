@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,21 @@ def test_pictures_come_as_keras_loads_them(kind: str) -> None:
     coarse.resize((400, 533), Image.Resampling.BICUBIC).save(buffer, kind)
     theirs = import_keras().utils.load_img(buffer, target_size=(224, 200), interpolation="bilinear")
     assert np.array_equal(load_rgb(buffer.getvalue(), (224, 200)), np.asarray(theirs))
+
+
+def test_a_process_sees_only_the_gpu_that_spark_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyspark import TaskContext
+    from pyspark.resource import ResourceInformation
+
+    from vizrec_spark.embed.runtimes import tensorflow
+
+    class Task:
+        def resources(self) -> dict[str, ResourceInformation]:
+            return {"gpu": ResourceInformation("gpu", ["3"])}
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    tensorflow._claim_gpu()  # not in a task: as the machine is set up
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    monkeypatch.setattr(TaskContext, "get", classmethod(lambda cls: Task()))
+    tensorflow._claim_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
