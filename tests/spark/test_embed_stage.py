@@ -123,7 +123,9 @@ def test_encoders_side_by_side_anew_and_removed(spark: SparkSession, tmp_path: P
     # What is there is right, so encoding anew changes nothing but replaces what was spoilt.
     before = vectors(one, first)
     spoilt = one.tables.read(EMBEDDINGS).where(f"encoder_id = '{first}'").limit(1)
-    one.tables.upsert(EMBEDDINGS, spoilt.withColumn("vector", F.transform("vector", lambda x: x * 0 + 7)))
+    one.tables.upsert(
+        EMBEDDINGS, spoilt.withColumn("vector", F.transform("vector", lambda _: F.lit(7.0).cast("float")))
+    )
     assert vectors(one, first) != before
     assert STAGE.run(one).written[0].changed == 0
     anew = contexts(
