@@ -166,17 +166,26 @@ def test_auto_goes_on_in_the_precision_that_it_began_with(
 
 
 def test_only_the_data_files_that_hold_new_pictures_are_read(spark: SparkSession, tmp_path: Path) -> None:
-    """A chunk names its files, and the others stay closed."""
-    context = contexts(spark, tmp_path)
+    context = contexts(spark, tmp_path / "a [b] c")
     frame = spark.createDataFrame(image_rows([picture(n) for n in range(4)]), IMAGES.schema)
     context.tables.overwrite(IMAGES, frame.where("item_id < 'i2'").coalesce(1))
     context.tables.insert_missing(IMAGES, frame.coalesce(1))
     images = context.tables.read(IMAGES).withColumn("file", F.col("_metadata.file_path"))
-    files = [row.file for row in images.select("file").distinct().collect()]
-    assert len(files) == 2
-    one = images.where(F.col("file").isin(files[0])).select("content")
-    assert len(one.collect()) == 2
-    assert _files_read(one) == 1
+    (file,) = {row.file for row in images.where("item_id = 'i3'").collect()}
+    some = context.tables.read_files(IMAGES, [file])
+    assert {row.item_id for row in some.collect()} == {"i2", "i3"}
+    assert _files_read(some) == 1
+
+
+def test_a_picture_that_was_replaced_is_encoded_once(spark: SparkSession, tmp_path: Path) -> None:
+    """The replaced row stands in its data file still, marked as deleted."""
+    context = contexts(spark, tmp_path)
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame)
+    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
+    context.tables.upsert(IMAGES, later)
+    assert STAGE.run(context).written[0].changed == 3
+    assert context.tables.read(EMBEDDINGS).count() == 3
 
 
 def _files_read(frame: Any) -> int:

@@ -18,7 +18,7 @@ from vizrec_spark.embed.udf import embed_images, ship_model
 from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import StageContext, log
 from vizrec_spark.tables import Written
-from vizrec_spark.tables.schemas import EMBEDDINGS
+from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES
 
 _BROADCAST_KEYS = 1_000_000
 
@@ -86,10 +86,13 @@ class ChunkWriter:
     def _encoded(self, chunk: Chunk, model_file: str) -> DataFrame:
         config, encoder = self._context.config.embed, self._encoder
         cores = self._context.spark.sparkContext.defaultParallelism
+        pictures = self._context.tables.read_files(IMAGES, chunk.files)
+        keys = self._keys.where(_in_chunk(chunk))
         return embed_images(
             contents(
-                self._images.where(F.col("file").isin(*chunk.files)),
-                self._keys.where(_in_chunk(chunk)),
+                # The names of files are unique; their paths are written in several ways.
+                pictures.withColumn("file", F.col("_metadata.file_name")),
+                keys.withColumn("file", F.element_at(F.split("file", "/"), -1)),
                 num_partitions=config.partitions or task_count(chunk.pictures, chunk.bytes, cores),
                 broadcast_keys=chunk.pictures <= _BROADCAST_KEYS,
             ),

@@ -33,17 +33,19 @@ def contents(
 ) -> DataFrame:
     """The bytes behind `keys` (sha256, item_id, path), spread over `num_partitions` partitions.
 
-    images: item_id, path, sha256, content, key (item_id, path). Returns sha256 string, content binary.
+    images: item_id, path, sha256, content, and `file` where `keys` has it; one row for each of these keys. Returns
+    sha256 string, content binary.
     Only keys are compared. Contents are read once and moved once, to spread the work, where the keys are few enough
     to be broadcast: Spark decides by its own estimate, which is far too high after an anti-join, so a caller that
     has counted them can say so with `broadcast_keys`.
     """
-    wanted = keys.select(*_KEY, "sha256")
+    on = [*_KEY, "sha256", *(name for name in ("file",) if name in keys.columns)]
+    wanted = keys.select(*on)
     if broadcast_keys:
         wanted = F.broadcast(wanted)
     return (
-        images.select(*_KEY, "sha256", "content")
-        .join(wanted, [*_KEY, "sha256"], "left_semi")
+        images.select(*on, "content")
+        .join(wanted, on, "left_semi")
         .select("sha256", "content")
         # By hash, not round-robin: Spark would sort whole rows, contents too, to make that repeatable.
         .repartition(num_partitions, "sha256")

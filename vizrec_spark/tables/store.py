@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from urllib.parse import unquote
 
 from delta import DeltaTable
 from delta.tables import DeltaMergeBuilder
@@ -81,6 +83,16 @@ class TableStore:
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
+
+    def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
+        """The rows of some data files of the table, as ``_metadata.file_path`` of `read` names them.
+
+        Only these files are opened, which Delta does not do for a filter on that column. Rows that were deleted or
+        replaced since a file was written are among them: join with keys from `read`.
+        """
+        # The names come as URIs, and Spark takes patterns.
+        paths = [re.sub(r"([\\*?{}\[\]])", r"\\\1", unquote(file)) for file in files]
+        return table.conform(self._spark.read.schema(table.schema).parquet(*paths))
 
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
