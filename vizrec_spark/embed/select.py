@@ -50,16 +50,3 @@ def contents(
         # By hash, not round-robin: Spark would sort whole rows, contents too, to make that repeatable.
         .repartition(num_partitions, "sha256")
     )
-
-
-def missing_images(
-    images: DataFrame,
-    embeddings: DataFrame,
-    encoder_id: str,
-    *,
-    num_partitions: int,
-    broadcast_keys: bool = False,
-) -> DataFrame:
-    """The contents behind `missing_keys`; see `contents`."""
-    keys = missing_keys(images, embeddings, encoder_id)
-    return contents(images, keys, num_partitions=num_partitions, broadcast_keys=broadcast_keys)
