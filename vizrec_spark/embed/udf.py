@@ -70,9 +70,11 @@ class _Refused(NamedTuple):
 def ship_model(spark: SparkSession, path: Path) -> str:
     """Send the encoder file to every executor, present and future, and return the name it has there.
 
-    The name holds the encoder id, so files of different encoders never meet under one name.
+    The name holds the encoder id, so a file of that name that was sent before does the same. Spark would refuse a
+    second one whose bytes differ, and a file that is built again differs by its time stamps.
     """
-    spark.sparkContext.addFile(str(path))
+    if not Path(SparkFiles.get(path.name)).is_file():
+        spark.sparkContext.addFile(str(path))
     return path.name
 
 
