@@ -106,9 +106,10 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_batches_are_bounded_by_bytes_and_memory(encoder: BuiltEncoder) -> None:
-    assert cpu_batch(5, (224, 224)) == 5
-    assert cpu_batch(10_000, (1000, 1000)) == BATCH_BYTES // 3_000_000
-    assert cpu_batch(None, (9000, 9000)) == 1
+    assert cpu_batch(5, 16, (224, 224)) == 5
+    assert cpu_batch(10_000, 16, (1000, 1000)) == BATCH_BYTES // 3_000_000
+    assert cpu_batch(None, 16, (9000, 9000)) == 1
+    assert cpu_batch(None, 16, (224, 224)) == 16
     model = import_keras().saving.load_model(encoder.path, compile=False)
     sizes = [gpu_batch(free, model) for free in (0, 1 << 20, 1 << 24, 1 << 27, 1 << 40)]
     assert sizes == sorted(sizes) and sizes[0] == 1 and sizes[-1] == 512

@@ -10,9 +10,6 @@ import numpy.typing as npt
 BATCH_BYTES = 64 * 1024 * 1024
 """Most bytes of one model batch of uint8 pixels on a CPU."""
 
-CPU_BATCH = 16
-"""Pictures a model call on a CPU where nothing is configured; more gain nothing there and pad the last batch more."""
-
 
 class Runtime(Protocol):
     """An encoder in this process.
@@ -29,10 +26,10 @@ class Runtime(Protocol):
         ...
 
 
-def cpu_batch(asked: int | None, input_size: tuple[int, int]) -> int:
-    """`asked` or `CPU_BATCH` pictures, but no more than fit into `BATCH_BYTES`, and at least one."""
+def cpu_batch(asked: int | None, usual: int, input_size: tuple[int, int]) -> int:
+    """`asked` or else `usual` pictures, but no more than fit into `BATCH_BYTES`, and at least one."""
     height, width = input_size
-    return max(1, min(asked or CPU_BATCH, BATCH_BYTES // (3 * height * width)))
+    return max(1, min(asked or usual, BATCH_BYTES // (3 * height * width)))
 
 
 def padded(rgb: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,8 @@ from vizrec_spark.embed.choice import Precision
 from vizrec_spark.embed.runtimes.base import cpu_batch, padded
 from vizrec_spark.errors import EncoderError
 
+_BATCH = 4  # as for OpenVINO
+
 
 class OnnxRuntime:
     """A composed ``.onnx`` file (see `vizrec_spark.embed.onnx_graph`) as an inference session."""
@@ -37,7 +39,9 @@ class OnnxRuntime:
         self._name = taken.name
         self.input_size = (int(height), int(width))
         self.dimension = int(given.shape[-1])
-        self.batch_size = own_batch if isinstance(own_batch, int) else cpu_batch(batch_size, self.input_size)
+        self.batch_size = (
+            own_batch if isinstance(own_batch, int) else cpu_batch(batch_size, _BATCH, self.input_size)
+        )
 
     def encode(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `Runtime.encode`."""

@@ -14,6 +14,8 @@ from vizrec_spark.embed.export import GRAPH, WEIGHTS
 from vizrec_spark.embed.runtimes.base import cpu_batch, padded
 from vizrec_spark.errors import EncoderError
 
+# Activations of few pictures stay in the caches of a core, and the last batch of a task is padded by few.
+_BATCH = 4
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -36,7 +38,7 @@ class OpenVinoRuntime:
         model = _read(core, path)
         shape = model.input(0).get_partial_shape()
         self.input_size = (shape[1].get_length(), shape[2].get_length())
-        self.batch_size = cpu_batch(batch_size, self.input_size)
+        self.batch_size = cpu_batch(batch_size, _BATCH, self.input_size)
         model.reshape([self.batch_size, *self.input_size, 3])
         self._compiled = core.compile_model(
             model,

@@ -16,6 +16,7 @@ from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.runtimes.base import cpu_batch, padded
 from vizrec_spark.errors import EncoderError
 
+_CPU_BATCH = 16
 _GPU_BATCH = 512
 _GPU_SHARE = 0.5  # of the free memory, for one batch; cuDNN and XLA take work space beside it
 _KEPT_FLOAT32 = frozenset({"preprocessing", "as_float32"})
@@ -52,7 +53,7 @@ class TensorFlowRuntime:
         self.batch_size = (
             batch_size or gpu_batch(_free_memory(gpus[0]), model)
             if gpus
-            else cpu_batch(batch_size, self.input_size)
+            else cpu_batch(batch_size, _CPU_BATCH, self.input_size)
         )
         shape = tf.TensorSpec((self.batch_size, height, width, 3), tf.uint8)
         # Bytes go in and are widened inside: a quarter of the memory traffic of float input.
