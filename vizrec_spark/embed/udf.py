@@ -21,6 +21,8 @@ from vizrec_spark.embed.runtimes import Runtime
 from vizrec_spark.errors import EncoderError, ImageRefused
 from vizrec_spark.imaging import DEFAULT_MAX_PIXELS, load_rgb
 
+_ROWS_OUT = 256  # rows of an Arrow batch that goes back
+
 NON_FINITE_VECTOR = "non_finite_vector"
 
 _NON_FINITE = (NON_FINITE_VECTOR, "the encoder gave NaN or infinity for this picture")
@@ -58,6 +60,11 @@ class _Compressed(NamedTuple):
 
 class _Decoded(NamedTuple):
     sha256: str
+    pixels: npt.NDArray[np.uint8]
+
+
+class _Batch(NamedTuple):
+    names: list[str]
     pixels: npt.NDArray[np.uint8]
 
 
@@ -135,20 +142,37 @@ def _embed_partition(job: _Job, batches: Iterable[pa.RecordBatch]) -> Iterator[p
         threads=job.threads,
         most=2 * runtime.batch_size,
     )
-    pixels = np.empty((runtime.batch_size, *job.input_size, 3), dtype=np.uint8)
     names: list[str] = []
+    vectors: list[npt.NDArray[np.float32]] = []
     refused: list[_Refused] = []
+    for batch in _model_batches(decoded, runtime):
+        if isinstance(batch, _Refused):
+            refused.append(batch)
+        else:
+            names += batch.names
+            vectors.append(runtime.encode(batch.pixels))
+        if len(names) + len(refused) >= _ROWS_OUT:
+            yield _rows(job.encoder_id, names, vectors, refused)
+            names, vectors, refused = [], [], []
+    if names or refused:
+        yield _rows(job.encoder_id, names, vectors, refused)
+
+
+def _model_batches(decoded: Iterable[_Decoded | _Refused], runtime: Runtime) -> Iterator[_Batch | _Refused]:
+    """Pictures in batches of the model's size, the last one smaller, in one array that is used again and again."""
+    pixels = np.empty((runtime.batch_size, *runtime.input_size, 3), dtype=np.uint8)
+    names: list[str] = []
     for picture in decoded:
         if isinstance(picture, _Refused):
-            refused.append(picture)
-        else:
-            pixels[len(names)] = picture.pixels
-            names.append(picture.sha256)
-        if len(names) == runtime.batch_size or len(refused) >= runtime.batch_size:
-            yield _encoded(job, runtime, names, pixels, refused)
-            names, refused = [], []
-    if names or refused:
-        yield _encoded(job, runtime, names, pixels, refused)
+            yield picture
+            continue
+        pixels[len(names)] = picture.pixels
+        names.append(picture.sha256)
+        if len(names) == runtime.batch_size:
+            yield _Batch(names, pixels)
+            names = []
+    if names:
+        yield _Batch(names, pixels[: len(names)])
 
 
 def _pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[_Compressed]:
@@ -183,18 +207,10 @@ def _runtime(job: _Job) -> Runtime:
     return runtime
 
 
-def _encoded(
-    job: _Job, runtime: Runtime, names: list[str], pixels: npt.NDArray[np.uint8], refused: list[_Refused]
-) -> pa.RecordBatch:
-    vectors = (
-        runtime.encode(pixels[: len(names)]) if names else np.empty((0, runtime.dimension), dtype=np.float32)
-    )
-    return _rows(job.encoder_id, names, vectors, refused)
-
-
 def _rows(
-    encoder_id: str, names: list[str], vectors: npt.NDArray[np.float32], refused: list[_Refused]
+    encoder_id: str, names: list[str], encoded: list[npt.NDArray[np.float32]], refused: list[_Refused]
 ) -> pa.RecordBatch:
+    vectors = np.concatenate(encoded) if encoded else np.empty((0, 0), dtype=np.float32)
     finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     reasons: list[tuple[str | None, str | None]] = [(None, None) if ok else _NON_FINITE for ok in finite]
     reasons += [(r.reason, r.message) for r in refused]
