@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -32,6 +33,7 @@ from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.resolve import ReadyEncoder, ready_encoder
 from vizrec_spark.embed.runtimes import load_runtime
 from vizrec_spark.embed.stage import STAGE as EMBED
+from vizrec_spark.embed.udf import embed_images, ship_model
 from vizrec_spark.imaging import load_rgb
 from vizrec_spark.ingest.stage import STAGE as INGEST
 from vizrec_spark.session import build_session
@@ -156,16 +158,25 @@ def _run(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
 
 def _memory(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Peak memory of the workers after each quarter, with a small encoder: what grows would be pictures."""
-    landing, quarter = bench.scratch / "memory", -(-args.memory_images // 4)
-    config = bench.config("memory-tables", landing, SMALL)
+    landing = bench.scratch / "memory"
+    write_landing(landing, args.memory_images, args.folder)
+    encoder = ready_encoder(bench.context(bench.config("memory-tables", landing, SMALL), EMBED))
+    model_file = ship_model(bench.spark, encoder.path)
+    files = bench.spark.read.format("binaryFile").load(str(landing / "images"))
+    pictures = files.select(F.sha2("content", 256).alias("sha256"), "content")
     peaks = []
-    for round_ in range(4):
-        write_landing(landing, quarter, args.folder, first=round_ * quarter)
-        bench.timed(INGEST, config)
-        bench.timed(EMBED, config)
+    for quarter in range(4):
+        embed_images(
+            pictures.where(F.pmod(F.xxhash64("sha256"), F.lit(4)) == quarter),
+            model_file,
+            encoder.encoder_id,
+            input_size=encoder.input_size,
+            runtime=encoder.choice.runtime,
+            precision=encoder.choice.precision,
+        ).write.format("noop").mode("overwrite").save()
         peaks.append(worker_peak_bytes(bench.spark) >> 20)
     return {
-        "memory_images": 4 * quarter,
+        "memory_images": args.memory_images,
         "memory_peaks_mib": peaks,
         "memory_growth": peaks[-1] / peaks[0] - 1,
     }
