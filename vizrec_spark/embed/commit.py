@@ -50,12 +50,10 @@ class ChunkWriter:
             return tables.insert_missing(EMBEDDINGS, tables.read(EMBEDDINGS).limit(0))
         waiting = sum(chunk.pictures for chunk in chunks)
         log.info("embed: %s pictures to encode, chunks: %s", f"{waiting:,}", f"{len(chunks):,}")
-        # Of all pictures: those that failed before are missing again, and must not stop every later run.
-        n_pictures = self._images.select("sha256").distinct().count()
         model_file = ship_model(spark, self._encoder.path)
         changed, began = 0, time.monotonic()
         for number, chunk in enumerate(chunks, 1):
-            written = self._commit(chunk, model_file, n_pictures)
+            written = self._commit(chunk, model_file)
             changed += written.changed
             log.info(
                 "embed: chunk %s of %s committed; %s pictures, %.1f a second; peak memory of a Python worker %s MiB",
@@ -67,7 +65,7 @@ class ChunkWriter:
             )
         return Written(written.table, written.location, written.version, written.rows, changed)
 
-    def _commit(self, chunk: Chunk, model_file: str, n_pictures: int) -> Written:
+    def _commit(self, chunk: Chunk, model_file: str) -> Written:
         tables, config = self._context.tables, self._context.config.embed
         # Once to disk: the failures are counted before the vectors are written.
         results = self._encoded(chunk, model_file).persist(StorageLevel.DISK_ONLY)
@@ -76,7 +74,8 @@ class ChunkWriter:
             self.failures.append(failed)
             counts = failed.groupBy("reason").count().collect()
             self._refused.update({row.reason: row["count"] for row in counts})
-            self._stop_at_many_failures(n_pictures)
+            if counts:
+                self._stop_at_many_failures()
             write = tables.upsert if config.reembed else tables.insert_missing
             vectors = results.where("reason IS NULL")
             return write(EMBEDDINGS, vectors, {"encoder_id": self._encoder.encoder_id})
@@ -106,7 +105,9 @@ class ChunkWriter:
             precision=encoder.choice.precision,
         )
 
-    def _stop_at_many_failures(self, n_pictures: int) -> None:
+    def _stop_at_many_failures(self) -> None:
+        # Of all pictures: those that failed before are missing again, and must not stop every later run.
+        n_pictures = self._images.select("sha256").distinct().count()
         allowed, failed = self._context.config.embed.max_failed_share, self._refused.total()
         if failed > allowed * n_pictures:
             told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self._refused.items()))
