@@ -27,8 +27,8 @@ class ChunkWriter:
     """The part of stage `embed` that works through its chunks.
 
     images: the table `images` with `file`. keys: what `missing_keys` gives for it, persisted.
-    `failures` are the rows of `embed_images` without a vector, a persisted frame for each chunk; the caller
-    unpersists them.
+    `failures` are the rows of `embed_images` without a vector, a persisted frame for each chunk that has some; the
+    caller unpersists them.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class ChunkWriter:
         # Once to disk: the failures are counted before the vectors are written.
         results = self._encoded(chunk, model_file).persist(StorageLevel.DISK_ONLY)
         try:
-            failed = results.where("reason IS NOT NULL").persist(StorageLevel.DISK_ONLY)
-            self.failures.append(failed)
+            failed = results.where("reason IS NOT NULL")
             counts = failed.groupBy("reason").count().collect()
-            self._refused.update({row.reason: row["count"] for row in counts})
             if counts:
+                self.failures.append(failed.persist(StorageLevel.DISK_ONLY))
+                failed.count()  # while the results are there
+                self._refused.update({row.reason: row["count"] for row in counts})
                 self._stop_at_many_failures()
             write = tables.upsert if config.reembed else tables.insert_missing
             vectors = results.where("reason IS NULL")

@@ -11,7 +11,6 @@ from vizrec_spark.embed.chunks import CHUNK_PER_CORE, DataFile, plan_chunks
 from vizrec_spark.embed.commit import ChunkWriter
 from vizrec_spark.embed.resolve import ReadyEncoder, encoder_spec, ready_encoder
 from vizrec_spark.embed.select import missing_keys
-from vizrec_spark.embed.udf import EMBEDDED_SCHEMA
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, QUARANTINE
@@ -57,10 +56,11 @@ STAGE = Stage("embed", "encode the pictures that have no embedding yet", run)
 
 def _quarantined(failures: list[DataFrame], images: DataFrame) -> DataFrame:
     """A row for each picture of an item that has no vector, also where several show the same bytes."""
-    none = images.sparkSession.createDataFrame([], EMBEDDED_SCHEMA)
+    if not failures:
+        return images.sparkSession.createDataFrame([], QUARANTINE.schema)
     shown = images.select("sha256", "item_id", "path")
     return (
-        reduce(DataFrame.unionByName, failures, none)
+        reduce(DataFrame.unionByName, failures)
         .join(shown, "sha256")
         .select(
             F.lit("embed").alias("stage"),
