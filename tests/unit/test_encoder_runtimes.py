@@ -14,7 +14,7 @@ from PIL import Image
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.choice import Machine
 from vizrec_spark.embed.encoder import EncoderSpec
-from vizrec_spark.embed.export import export_encoder
+from vizrec_spark.embed.export import _export_openvino, export_encoder
 from vizrec_spark.embed.preprocessing import NAMED
 from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.runtimes import Runtime, load_runtime
@@ -93,6 +93,24 @@ def test_the_export_is_one_file_made_once(encoder: BuiltEncoder, monkeypatch: py
     )
     assert export_encoder(encoder, "openvino") == path
     assert export_encoder(encoder, "tensorflow") == encoder.path
+
+
+def test_the_export_reports_to_nobody(
+    encoder: BuiltEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = pytest.importorskip("openvino_telemetry")
+    init, consents = telemetry.Telemetry.init, []
+
+    def told(self: Any, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
+        consents.append(self.consent)
+
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(telemetry.Telemetry, "init", told)
+    monkeypatch.setattr("openvino_telemetry.backend.backend_ga4.GA4Backend.send", lambda *_: None)
+    _export_openvino(encoder.path, tmp_path / "quiet.openvino.zip")
+    assert consents and not any(consents)
+    assert "CI" not in os.environ
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,7 +41,8 @@ def _export_openvino(source: Path, path: Path) -> None:
         graph, weights = Path(folder) / GRAPH, Path(folder) / WEIGHTS
         try:
             model = keras.saving.load_model(source, compile=False, safe_mode=True)
-            model.export(str(graph), format="openvino", verbose=False)
+            with _no_telemetry():
+                model.export(str(graph), format="openvino", verbose=False)
         except Exception as error:
             raise EncoderError(
                 f"Keras cannot export {source.name} to OpenVINO ({first_line(error)}): set embed.runtime=tensorflow."
@@ -50,3 +54,17 @@ def _export_openvino(source: Path, path: Path) -> None:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """OpenVINO's converter reports each use over the network unless it runs in a CI job, so it is told that it does."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
