@@ -103,3 +103,11 @@ def test_reembed_is_a_flag_of_the_job_for_one_run() -> None:
     assert load_config(None, args.overrides).embed.reembed
     assert load_config(None, args.overrides).embed.batch_size == 3
     assert not load_config(None, build_parser().parse_args([]).overrides).embed.reembed
+
+
+def test_the_console_command_takes_both_flags() -> None:
+    from vizrec_spark.app.cli import build_parser
+
+    assert build_parser().parse_args(["embed", "--reembed"]).overrides == ["embed.reembed=true"]
+    assert build_parser().parse_args(["encoders", "--prune"]).prune
+    assert not build_parser().parse_args(["encoders"]).prune
