@@ -120,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.ui.enabled": "false",
             "spark.local.dir": str(scratch / "local"),
+            "spark.sql.files.openCostInBytes": "65536",  # thousands of small files a task, for `ingest`
         },
     )
     try:
@@ -165,25 +166,29 @@ def _run(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
 
 def _memory(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Peak memory of the workers after each quarter, with a small encoder: what grows would be pictures."""
-    landing = bench.scratch / "memory"
-    write_landing(landing, args.memory_images, args.folder)
-    encoder = ready_encoder(bench.context(bench.config("memory-tables", landing, SMALL), EMBED))
-    model_file = ship_model(bench.spark, encoder.path)
-    files = bench.spark.read.format("binaryFile").load(str(landing / "images"))
-    pictures = files.select(F.sha2("content", 256).alias("sha256"), "content")
+    quarter = -(-args.memory_images // 4)
+    encoder: ReadyEncoder | None = None
     peaks = []
-    for quarter in range(4):
+    for number in range(4):
+        landing = bench.scratch / f"memory-{number}"
+        write_landing(landing, quarter, args.folder, first=number * quarter)
+        encoder = encoder or ready_encoder(
+            bench.context(bench.config("memory-tables", landing, SMALL), EMBED)
+        )
+        files = bench.spark.read.format("binaryFile").load(str(landing / "images"))
+        pictures = files.select(F.sha2("content", 256).alias("sha256"), "content")
         embed_images(
-            pictures.where(F.pmod(F.xxhash64("sha256"), F.lit(4)) == quarter),
-            model_file,
+            pictures.repartition(8 * args.cores, "sha256"),
+            ship_model(bench.spark, encoder.path),
             encoder.encoder_id,
             input_size=encoder.input_size,
             runtime=encoder.choice.runtime,
             precision=encoder.choice.precision,
         ).write.format("noop").mode("overwrite").save()
         peaks.append(worker_peak_bytes(bench.spark) >> 20)
+        shutil.rmtree(landing)
     return {
-        "memory_images": args.memory_images,
+        "memory_images": 4 * quarter,
         "memory_peaks_mib": peaks,
         "memory_growth": peaks[-1] / peaks[0] - 1,
     }
