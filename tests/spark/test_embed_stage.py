@@ -96,7 +96,7 @@ def test_a_crash_keeps_the_chunks_that_were_done(
         with pytest.raises(KeyboardInterrupt):
             STAGE.run(context)
     kept = {row.sha256 for row in context.tables.read(EMBEDDINGS).collect()}
-    assert len(kept) in (5, 7)
+    assert 0 < len(kept) < N
     assert current_encoder(context.tables, context.config.embed) is None  # not published
     result = STAGE.run(context)
     assert result.written[0].changed == N - len(kept)
