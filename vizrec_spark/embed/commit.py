@@ -47,7 +47,7 @@ class ChunkWriter:
         """
         tables, spark = self._context.tables, self._context.spark
         if not chunks:
-            return tables.insert_missing(EMBEDDINGS, tables.read(EMBEDDINGS).limit(0))
+            return tables.unchanged(EMBEDDINGS)
         waiting = sum(chunk.pictures for chunk in chunks)
         log.info("embed: %s pictures to encode, chunks: %s", f"{waiting:,}", f"{len(chunks):,}")
         model_file = ship_model(spark, self._encoder.path)

@@ -12,7 +12,8 @@ from vizrec_spark.embed.commit import ChunkWriter
 from vizrec_spark.embed.resolve import ReadyEncoder, encoder_spec, ready_encoder
 from vizrec_spark.embed.select import missing_keys
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables import Written
+from vizrec_spark.tables.encoders import current_encoder, encoder_key
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, QUARANTINE
 
 __all__ = ["STAGE", "encoder_spec", "run"]
@@ -43,7 +44,7 @@ def run(context: StageContext) -> StageResult:
         written = [
             vectors,
             tables.overwrite(QUARANTINE, _quarantined(writer.failures, images), where="stage = 'embed'"),
-            tables.upsert(ENCODERS, _encoder_row(context, encoder)),
+            _published(context, encoder),
         ]
         return StageResult(written, [f"{vectors.changed:,} pictures encoded by {encoder.encoder_id}"])
     finally:
@@ -73,6 +74,10 @@ def _quarantined(failures: list[DataFrame], images: DataFrame) -> DataFrame:
     )
 
 
-def _encoder_row(context: StageContext, encoder: ReadyEncoder) -> DataFrame:
-    row = (encoder_key(context.config.embed), encoder.encoder_id, encoder.dimension)
-    return context.spark.createDataFrame([row], ENCODERS.schema)
+def _published(context: StageContext, encoder: ReadyEncoder) -> Written:
+    """Lets the later stages find the encoder under this configuration, if they do not yet."""
+    tables, config = context.tables, context.config.embed
+    if current_encoder(tables, config) == encoder.encoder_id:
+        return tables.unchanged(ENCODERS)
+    row = (encoder_key(config), encoder.encoder_id, encoder.dimension)
+    return tables.upsert(ENCODERS, context.spark.createDataFrame([row], ENCODERS.schema))

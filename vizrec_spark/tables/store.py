@@ -124,6 +124,11 @@ class TableStore:
         merge = self._merge(table, df, within).whenMatchedUpdateAll().whenNotMatchedInsertAll()
         return self._execute(table, merge)
 
+    def unchanged(self, table: Table) -> Written:
+        """The table as it stands, for a stage that has nothing to write."""
+        self.ensure(table)
+        return self._written(table, changed=0)
+
     def delete(self, table: Table, where: Column) -> Written:
         """Deletes the rows that satisfy `where`, in one commit."""
         self.ensure(table)
