@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vizrec_spark.config.models import EmbedConfig
+from vizrec_spark.embed import choice as choice_module
 from vizrec_spark.embed.choice import Machine, choose
 from vizrec_spark.embed.fingerprint import at_precision
 from vizrec_spark.errors import EncoderError
@@ -71,9 +72,13 @@ def test_auto_stays_with_the_precision_of_the_vectors_that_are_there() -> None:
     assert choose("application", able, precision="bfloat16", recorded="float32").precision == "bfloat16"
 
 
-def test_a_gpu_that_spark_grants_counts() -> None:
-    assert Machine.here({"spark.task.resource.gpu.amount": "1"}).gpu
-    assert not Machine.here({"spark.task.resource.gpu.amount": "0"}).gpu or Machine.here().gpu
+def test_a_gpu_that_spark_grants_counts_if_tensorflow_can_use_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice_module, "gpu_present", lambda: False)
+    for cuda in (True, False):
+        monkeypatch.setattr(choice_module, "tensorflow_for_gpu", lambda cuda=cuda: cuda)
+        assert Machine.here({"spark.task.resource.gpu.amount": "0.5"}).gpu is cuda
+        assert not Machine.here({"spark.task.resource.gpu.amount": "0"}).gpu
+    assert not Machine.here().gpu
 
 
 def test_each_precision_has_an_id_of_its_own() -> None:

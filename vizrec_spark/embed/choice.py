@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -42,7 +43,7 @@ class Machine:
             openvino=find_spec("openvino") is not None and find_spec("scipy") is not None,
             onnxruntime=find_spec("onnxruntime") is not None,
             cpu_bfloat16=not _BFLOAT16_FLAGS.isdisjoint(cpu_flags()),
-            gpu=granted or gpu_present(),
+            gpu=(granted or gpu_present()) and tensorflow_for_gpu(),
         )
 
 
@@ -105,6 +106,15 @@ def cpu_flags() -> frozenset[str]:
 def gpu_present() -> bool:
     """Whether this machine shows an NVIDIA GPU; found without TensorFlow, whose import takes seconds."""
     return which("nvidia-smi") is not None and Path("/proc/driver/nvidia/version").exists()
+
+
+def tensorflow_for_gpu() -> bool:
+    """Whether the TensorFlow that is installed is the one that can have CUDA, not ``tensorflow-cpu``."""
+    try:
+        version("tensorflow")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _runtime(kind: Kind, machine: Machine, asked: str) -> tuple[RuntimeName, str]:
