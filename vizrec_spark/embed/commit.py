@@ -1,0 +1,126 @@
+"""Encode and commit chunk after chunk; each commit stays whatever becomes of the next."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from vizrec_spark.embed.chunks import Chunk, task_count
+from vizrec_spark.embed.memory import worker_peak_bytes
+from vizrec_spark.embed.resolve import ReadyEncoder
+from vizrec_spark.embed.select import contents
+from vizrec_spark.embed.udf import embed_images, ship_model
+from vizrec_spark.errors import EncoderError
+from vizrec_spark.stage import StageContext, log
+from vizrec_spark.tables import Written
+from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES
+
+_BROADCAST_KEYS = 1_000_000
+
+
+class ChunkWriter:
+    """The part of stage `embed` that works through its chunks.
+
+    images: the table `images` with `file`. keys: what `missing_keys` gives for it, persisted.
+    `failures` are the rows of `embed_images` without a vector, a persisted frame for each chunk that has some; the
+    caller unpersists them.
+    """
+
+    def __init__(
+        self, context: StageContext, encoder: ReadyEncoder, images: DataFrame, keys: DataFrame
+    ) -> None:
+        self.failures: list[DataFrame] = []
+        self._context, self._encoder = context, encoder
+        self._images, self._keys = images, keys
+        self._refused: Counter[str] = Counter()
+
+    def encode(self, chunks: Sequence[Chunk]) -> Written:
+        """Commits the vectors of all `chunks` to `embeddings`; the sum of what was written.
+
+        Raises: EncoderError as soon as more pictures have failed than ``embed.max_failed_share`` of all that the
+        shop has. The chunk at hand is then not committed; those before it are, and hold.
+        """
+        tables, spark = self._context.tables, self._context.spark
+        if not chunks:
+            return tables.unchanged(EMBEDDINGS)
+        waiting = sum(chunk.pictures for chunk in chunks)
+        log.info("embed: %s pictures to encode, chunks: %s", f"{waiting:,}", f"{len(chunks):,}")
+        model_file = ship_model(spark, self._encoder.path)
+        changed, began = 0, time.monotonic()
+        for number, chunk in enumerate(chunks, 1):
+            written = self._commit(chunk, model_file)
+            changed += written.changed
+            log.info(
+                "embed: chunk %s of %s committed; %s pictures, %.1f a second; peak memory of a Python worker %s MiB",
+                f"{number:,}",
+                f"{len(chunks):,}",
+                f"{changed:,}",
+                changed / max(time.monotonic() - began, 1e-9),
+                f"{worker_peak_bytes(spark) >> 20:,}",
+            )
+        return Written(written.table, written.location, written.version, written.rows, changed)
+
+    def _commit(self, chunk: Chunk, model_file: str) -> Written:
+        tables, config = self._context.tables, self._context.config.embed
+        # Once to disk: the failures are counted before the vectors are written.
+        results = self._encoded(chunk, model_file).persist(StorageLevel.DISK_ONLY)
+        try:
+            failed = results.where("reason IS NOT NULL")
+            counts = failed.groupBy("reason").count().collect()
+            if counts:
+                self.failures.append(failed.persist(StorageLevel.DISK_ONLY))
+                failed.count()  # while the results are there
+                self._refused.update({row.reason: row["count"] for row in counts})
+                self._stop_at_many_failures()
+            write = tables.upsert if config.reembed else tables.insert_missing
+            vectors = results.where("reason IS NULL")
+            return write(EMBEDDINGS, vectors, {"encoder_id": self._encoder.encoder_id})
+        finally:
+            results.unpersist()
+
+    def _encoded(self, chunk: Chunk, model_file: str) -> DataFrame:
+        config, encoder = self._context.config.embed, self._encoder
+        cores = self._context.spark.sparkContext.defaultParallelism
+        pictures = self._context.tables.read_files(IMAGES, chunk.files)
+        keys = self._keys.where(_in_chunk(chunk))
+        return embed_images(
+            contents(
+                # The names of files are unique; their paths are written in several ways.
+                pictures.withColumn("file", F.col("_metadata.file_name")),
+                keys.withColumn("file", F.element_at(F.split("file", "/"), -1)),
+                num_partitions=config.partitions or task_count(chunk.pictures, chunk.bytes, cores),
+                broadcast_keys=chunk.pictures <= _BROADCAST_KEYS,
+            ),
+            model_file,
+            encoder.encoder_id,
+            batch_size=config.batch_size,
+            max_pixels=self._context.config.ingest.images.max_pixels,
+            input_size=encoder.input_size,
+            threads=config.threads,
+            runtime=encoder.choice.runtime,
+            precision=encoder.choice.precision,
+        )
+
+    def _stop_at_many_failures(self) -> None:
+        # Of all pictures: those that failed before are missing again, and must not stop every later run.
+        n_pictures = self._images.select("sha256").distinct().count()
+        allowed, failed = self._context.config.embed.max_failed_share, self._refused.total()
+        if failed > allowed * n_pictures:
+            told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self._refused.items()))
+            raise EncoderError(
+                f"{failed:,} of {n_pictures:,} pictures could not be encoded ({told}), more than "
+                f"embed.max_failed_share ({allowed:g}) allows. Nothing was published. Check the encoder and the "
+                "pictures."
+            )
+
+
+def _in_chunk(chunk: Chunk) -> Column:
+    mine = F.col("file").isin(*chunk.files)
+    if chunk.parts == 1:
+        return mine
+    return mine & (F.pmod(F.xxhash64("sha256"), F.lit(chunk.parts)) == chunk.part)
