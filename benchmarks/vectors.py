@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 LATENT: Final = 384  # directions that carry structure
-DECAY: Final = 0.5  # standard deviation of direction i is (i + 1) ** -DECAY
+DECAY: Final = 0.6  # standard deviation of direction i is (i + 1) ** -DECAY
 FOUNDERS: Final = 64  # items without a parent
 DUPLICATES: Final = 0.04  # share of items that nearly repeat their parent
 _NOISE: Final = 0.05
+_FIRST_STEP: Final = 0.8
+_NARROWING: Final = 0.1
 _BLOCK: Final = 8192
 
 
@@ -63,7 +65,9 @@ def _lineages(n: int, generator: np.random.Generator) -> Vectors:
         children = born.stop - born.start
         parent = generator.integers(0, made, children)
         looseness[born] = 0.8 * looseness[parent] + generator.normal(0.0, 0.2, children)
-        step = np.clip(0.62 * np.exp(looseness[born]), 0.05, 0.98).astype(np.float32)
+        # The fuller the space, the nearer a newcomer is to what is there.
+        scale = _FIRST_STEP * (made / FOUNDERS) ** -_NARROWING
+        step = np.clip(scale * np.exp(looseness[born]), 0.05, 0.98).astype(np.float32)
         step[generator.random(children) < DUPLICATES] = 0.04
         for start in range(0, children, _BLOCK):
             part = slice(start, min(children, start + _BLOCK))

@@ -7,12 +7,13 @@ is asked only of the few that beat a query's worst so far, so that filters cost 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vizrec_spark.kernels.compiled import compiled
+from vizrec_spark.kernels.compiled import compiled, compiled_sums
 from vizrec_spark.kernels.inverted import InvertedLists
 from vizrec_spark.kernels.selection import PAD_KEY, replace_root
 
@@ -46,8 +47,32 @@ class Admission:
     banned: NDArray[np.int32] = field(default_factory=lambda: _none(np.int32))
     banned_from: NDArray[np.int64] = field(default_factory=lambda: _none(np.int64))
 
+    def of_queries(self, rows: NDArray[np.int64]) -> Admission:
+        """The same for some of the queries, by position."""
+        banned, banned_from = self.banned, self.banned_from
+        if len(banned_from):
+            lengths = np.diff(banned_from)[rows]
+            starts = np.zeros(len(rows) + 1, dtype=np.int64)
+            np.cumsum(lengths, out=starts[1:])
+            inside = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+            banned, banned_from = banned[np.repeat(banned_from[rows], lengths) + inside], starts
+        return replace(
+            self,
+            wanted=self.wanted[rows] if len(self.wanted) else self.wanted,
+            low=self.low[rows] if len(self.low) else self.low,
+            high=self.high[rows] if len(self.high) else self.high,
+            banned=banned,
+            banned_from=banned_from,
+        )
+
 
 EVERYTHING = Admission()
+
+
+class Rows(Protocol):
+    """Rows of a matrix by slice or by number."""
+
+    def __getitem__(self, rows: slice | NDArray[np.int32], /) -> Floats: ...
 
 
 class CandidateHeaps:
@@ -91,7 +116,7 @@ class CandidateHeaps:
 def probe_lists(
     queries: Floats,
     probes: NDArray[np.int32],
-    points: Floats,
+    points: Rows,
     lists: InvertedLists,
     width: int,
     own: NDArray[np.int64],
@@ -108,9 +133,8 @@ def probe_lists(
     order = np.argsort(flat, kind="stable")
     codes = flat[order]
     rows = order // probes.shape[1]
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else []
-    ends = [*starts[1:], len(codes)]
-    for start, end in zip(starts, ends, strict=True):
+    starts = np.flatnonzero(np.diff(codes, prepend=np.int32(-2)))
+    for start, end in zip(starts, [*starts[1:], len(codes)], strict=True):
         code = codes[start]
         if code < 0:
             continue
@@ -126,9 +150,7 @@ def probe_lists(
     return heaps
 
 
-def pair_products(
-    queries: Floats, base: Floats, numbers: NDArray[np.int64]
-) -> Floats:
+def pair_products(queries: Floats, base: Floats, numbers: NDArray[np.int64]) -> Floats:
     """The inner products (q × m float32) of query i with the rows `numbers[i]` of `base`; 0 for `PAD_KEY`.
 
     Each is summed in one fixed order, so that a pair's score does not depend on what it is scored together with.
@@ -180,10 +202,8 @@ def _scan(  # type: ignore[no-untyped-def]
                 bar = heap[0]
 
 
-@compiled
+@compiled_sums
 def _pair_products(queries, base, numbers, found):  # type: ignore[no-untyped-def]
-    width = queries.shape[1]
-    lanes = np.zeros(32, dtype=np.float32)
     for i in range(numbers.shape[0]):
         query = queries[i]
         for j in range(numbers.shape[1]):
@@ -191,14 +211,7 @@ def _pair_products(queries, base, numbers, found):  # type: ignore[no-untyped-de
             if number < 0:
                 continue
             other = base[number]
-            lanes[:] = 0
-            whole = width - width % 32
-            for start in range(0, whole, 32):
-                for lane in range(32):
-                    lanes[lane] += query[start + lane] * other[start + lane]
             total = np.float32(0)
-            for at in range(whole, width):
+            for at in range(len(query)):
                 total += query[at] * other[at]
-            for lane in range(32):
-                total += lanes[lane]
             found[i, j] = total

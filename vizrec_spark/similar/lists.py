@@ -57,6 +57,22 @@ def lists_batch(item_ids: pa.Array, candidate_ids: pa.Array, nearest: Nearest) -
     )
 
 
+def neighbors_batch(item_ids: pa.Array, candidate_ids: pa.Array, nearest: Nearest) -> pa.RecordBatch:
+    """One row (`NEIGHBORS_SCHEMA`) per neighbour; `nearest.keys` are positions in `candidate_ids`."""
+    there = nearest.keys != PAD_KEY
+    rows, places = np.nonzero(there)
+    return pa.RecordBatch.from_arrays(
+        [
+            item_ids.take(pa.array(rows)),
+            pa.array((places + 1).astype(np.int32)),
+            candidate_ids.take(pa.array(nearest.keys[there])),
+            pa.array(nearest.cosine[there]),
+            pa.array(nearest.distance[there]),
+        ],
+        names=NEIGHBORS_SCHEMA.names,
+    )
+
+
 def merge_lists(lists: DataFrame, *, k: int, metric: Metric) -> DataFrame:
     """The k nearest of each item (`NEIGHBORS_SCHEMA`) from its partial lists; ties by neighbor_id."""
 

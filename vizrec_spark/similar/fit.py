@@ -1,0 +1,173 @@
+"""Fits an index to the vectors of a shared folder: reduction, evidence, the cheapest method, and its recall.
+
+All of this looks at samples only, on the driver: the reduction and the cells are learnt from at most
+`SAMPLE` vectors, methods are tuned on `tuning_queries` items and judged on `recall_queries` others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.kernels.candidates import Admission
+from vizrec_spark.kernels.selection import PAD_KEY
+from vizrec_spark.similar.generators import Flat
+from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
+from vizrec_spark.similar.quality import Recall, recall_interval, recalls
+from vizrec_spark.similar.reduction import Reduction, fit_reduction
+from vizrec_spark.similar.scoring import Nearest
+from vizrec_spark.similar.search import Searcher
+from vizrec_spark.similar.shared import SharedFolder
+from vizrec_spark.similar.tuning import RERANKED, Choice, Evidence, Given, cell_count, exact_work, tuned
+from vizrec_spark.stage import log
+
+SAMPLE = 16_384
+"""Vectors that the reduction is learnt from: 80 MB at 1,280 dimensions."""
+
+SMALLEST_CAP = 64
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Item numbers, ascending: to learn from, to tune on, to judge on (the last two share none)."""
+
+    learning: NDArray[np.int64]
+    tuning: NDArray[np.int64]
+    judging: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An index and what it measures. candidates: items that a judged query was compared with, on average."""
+
+    index: Index
+    method: str
+    told: str
+    recall: Recall
+    candidates: float
+
+
+def draw_samples(n_items: int, config: SimilarConfig) -> Samples:
+    """Seeded samples of item numbers; the queries are at most all items, half of them each."""
+    generator = np.random.default_rng([config.seed, n_items])
+    queries = generator.permutation(n_items)
+    judging = queries[: min(config.recall_queries, max(1, n_items // 2))]
+    tuning = queries[len(judging) :][: config.tuning_queries]
+    learning = generator.choice(n_items, min(n_items, SAMPLE), replace=False)
+    return Samples(np.sort(learning), np.sort(tuning if len(tuning) else judging), np.sort(judging))
+
+
+def fitted(
+    spark: SparkSession, shared: SharedFolder, config: SimilarConfig, admission: Admission, parts: int
+) -> Fitted:
+    """The cheapest index that reaches `config.target_recall` on the judged queries.
+
+    Under method ``auto`` a setting that misses the target when it is judged gives way to the next dearer one, and
+    in the end to the exact join. Another method is returned with the recall that it has.
+    """
+    exact = exact_index(shared, config.metric, config.k)
+    if config.method == "exact" or (config.method == "auto" and shared.n_items < config.exact_below):
+        return _exactly(exact, shared.n_items)
+    samples = draw_samples(shared.n_items, config)
+    vectors = shared.vectors()
+    reduction = fit_reduction(vectors[samples.learning], config.dimensions, config.metric, seed=config.seed)
+    write_points(spark, shared, reduction, parts)
+    true = {
+        name: _nearest(exact.searcher(), rows, config.k, admission)
+        for name, rows in (("tuning", samples.tuning), ("judging", samples.judging))
+    }
+    evidence = _evidence(shared, reduction, samples, true["tuning"], config, admission)
+    cap = max(SMALLEST_CAP, int(config.max_bucket_share * shared.n_items))
+    last: Fitted | None = None
+    for choice in _choices(evidence, config):
+        if config.method == "auto" and choice.work >= exact_work(shared.n_items, shared.dimension):
+            break
+        index = built_index(shared, reduction, choice.generator, choice.rerank, cap)
+        last = _judged(index, choice, samples.judging, true["judging"], config, admission)
+        log.info(
+            "similar: %s (%s): recall@%d %.3f on %d items, %.3f expected",
+            *(choice.method, choice.told, config.k, last.recall.mean, last.recall.n_queries, choice.recall),
+        )
+        if last.recall.mean >= config.target_recall:
+            return last
+    if config.method == "auto" or last is None:
+        return _exactly(exact, shared.n_items)
+    return last
+
+
+def _choices(evidence: Evidence, config: SimilarConfig) -> Iterator[Choice]:
+    methods = ("flat", "cells", "lsh") if config.method == "auto" else (config.method,)
+    given = Given(config.cells, config.tables, config.bits, config.probes, config.rerank)
+    for choice in tuned(evidence, methods, config.target_recall, config.k, given, config.seed):
+        log.info(
+            "similar: %s would find %.3f for %.0f µs an item (%s)",
+            *(choice.method, choice.recall, choice.work / 1000, choice.told),
+        )
+        yield choice
+
+
+def _exactly(index: Index, n_items: int) -> Fitted:
+    return Fitted(index, "exact", "all pairs", Recall(1.0, 1.0, 1.0, n_items), float(max(n_items - 1, 0)))
+
+
+def _nearest(searcher: Searcher, rows: NDArray[np.int64], k: int, admission: Admission) -> Nearest:
+    return searcher.nearest(searcher.vectors[rows], k, rows, admission.of_queries(rows))
+
+
+def _evidence(
+    shared: SharedFolder,
+    reduction: Reduction,
+    samples: Samples,
+    true: Nearest,
+    config: SimilarConfig,
+    admission: Admission,
+) -> Evidence:
+    points = shared.matrix("points", reduction.width)
+    width = min(int(np.ceil(RERANKED[-1] * config.k)), shared.n_items)
+    if config.rerank is not None:
+        width = max(width, config.rerank)
+    flat = built_index(shared, reduction, Flat(shared.n_items), width, shared.n_items).searcher()
+    ranked = flat.ranked(
+        shared.vectors()[samples.tuning], samples.tuning, admission.of_queries(samples.tuning)
+    )
+    rank = np.full(true.keys.shape, np.iinfo(np.int64).max)
+    for place in range(ranked.shape[1]):
+        rank[true.keys == ranked[:, place, None]] = place
+    there = true.keys != PAD_KEY
+    numbers = np.maximum(true.keys, 0)
+    located = reduction.located(points[numbers.reshape(-1)])
+    learning = samples.learning
+    if len(learning) < 48 * cell_count(shared.n_items):
+        wanted = min(shared.n_items, 48 * (config.cells or cell_count(shared.n_items)))
+        learning = np.sort(np.random.default_rng(config.seed).choice(shared.n_items, wanted, replace=False))
+    return Evidence(
+        queries=reduction.located(points[samples.tuning]),
+        neighbors=located.reshape(*numbers.shape, -1),
+        there=there,
+        reduced_rank=rank,
+        sample=reduction.located(points[learning]),
+        n_items=shared.n_items,
+        dimension=shared.dimension,
+        width=reduction.width,
+    )
+
+
+def _judged(
+    index: Index,
+    choice: Choice,
+    rows: NDArray[np.int64],
+    true: Nearest,
+    config: SimilarConfig,
+    admission: Admission,
+) -> Fitted:
+    searcher = index.searcher()
+    found = _nearest(searcher, rows, config.k, admission)
+    recall = recall_interval(recalls(found, true, config.metric), seed=config.seed)
+    probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
+    met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
+    return Fitted(index, choice.method, choice.told, recall, float(met))
