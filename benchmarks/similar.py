@@ -182,7 +182,7 @@ class _Bench:
         )
 
     def against_mllib(self) -> float:
-        """MLlib's LSH join over ours, at the size that it can finish: all pairs within the 50th neighbours' distance."""
+        """MLlib's LSH join over ours, at a size that it can finish: pairs within the 50th neighbours' distance."""
         from pyspark.ml.feature import BucketedRandomProjectionLSH
         from pyspark.ml.functions import array_to_vector
         from pyspark.sql import functions as F

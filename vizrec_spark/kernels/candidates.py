@@ -72,7 +72,7 @@ EVERYTHING = Admission()
 class Rows(Protocol):
     """Rows of a matrix by slice or by number."""
 
-    def __getitem__(self, rows: slice | NDArray[np.int32], /) -> Floats: ...
+    def __getitem__(self, rows: slice | NDArray[np.integer], /) -> Floats: ...
 
 
 class CandidateHeaps:

@@ -1,4 +1,4 @@
-"""The few directions in which vectors differ most, by a randomised range finder.
+"""The few directions in which vectors differ most, by randomised subspace iteration on their second moment.
 
 The first direction is that of the mean, which all pooled CNN features share; the others are the leading singular
 directions of what remains after centring, in descending order of variance. Products of projected vectors then
@@ -30,20 +30,16 @@ def fit_projection(sample: Floats, dimensions: int, *, seed: int) -> Floats:
     rest = sample - np.outer(sample @ axis, axis)
     rest -= rest.mean(axis=0)
     width = min(r + _OVERSAMPLING, d)
-    # From the second moment where it is the smaller matrix: one product, and each iteration costs d² · width.
-    moment = rest.T @ rest if rows > d else None
+    moment = rest.T @ rest
     found = np.random.default_rng([seed, d, width]).standard_normal((d, width), dtype=np.float32)
     for _ in range(_POWER_ITERATIONS):
-        found = moment @ found if moment is not None else rest.T @ (rest @ found)
-        found = _orthonormal(found, axis)
-    narrow = rest @ found if moment is None else None
-    inner = found.T @ (moment @ found) if moment is not None else narrow.T @ narrow  # type: ignore[union-attr]
-    _, turn = np.linalg.eigh(inner.astype(np.float64))
+        found = _orthonormal(moment @ found, axis)
+    _, turn = np.linalg.eigh((found.T @ (moment @ found)).astype(np.float64))
     leading = (found.astype(np.float64) @ turn[:, ::-1])[:, : r - 1]
-    basis = np.column_stack([axis, leading])
-    return np.ascontiguousarray(np.linalg.qr(basis)[0] * np.sign(np.diag(np.linalg.qr(basis)[1])), np.float32)
+    basis, upper = np.linalg.qr(np.column_stack([axis, leading]))
+    return np.ascontiguousarray(basis * np.sign(np.diag(upper)), np.float32)
 
 
-def _orthonormal(matrix: Floats, axis: Floats) -> Floats:
-    matrix = matrix - np.outer(axis, axis @ matrix)
+def _orthonormal(matrix: NDArray[np.floating], axis: Floats) -> Floats:
+    matrix = (matrix - np.outer(axis, axis @ matrix)).astype(np.float32)
     return np.linalg.qr(matrix)[0].astype(np.float32, copy=False)

@@ -6,7 +6,6 @@ All of this looks at samples only, on the driver: the reduction and the cells ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +22,17 @@ from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.scoring import Nearest
 from vizrec_spark.similar.search import Searcher
 from vizrec_spark.similar.shared import SharedFolder
-from vizrec_spark.similar.tuning import RERANKED, Choice, Evidence, Given, cell_count, exact_work, tuned
+from vizrec_spark.similar.tuning import (
+    RERANKED,
+    SAMPLE,
+    Choice,
+    Evidence,
+    cell_sample,
+    exact_work,
+    smallest_cap,
+    tuned_by,
+)
 from vizrec_spark.stage import log
-
-SAMPLE = 16_384
-"""Vectors that the reduction is learnt from: 80 MB at 1,280 dimensions."""
-
-SMALLEST_CAP = 64
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Item numbers on which recall is measured, and their true neighbours."""
+
+    rows: NDArray[np.int64]
+    true: Nearest
+
+
+@dataclass(frozen=True)
 class Fitted:
     """An index and what it measures. candidates: items that a judged query was compared with, on average."""
 
@@ -50,6 +61,7 @@ class Fitted:
     told: str
     recall: Recall
     candidates: float
+    judged: Judged | None = None
 
 
 def draw_samples(n_items: int, config: SimilarConfig) -> Samples:
@@ -82,9 +94,10 @@ def fitted(
         for name, rows in (("tuning", samples.tuning), ("judging", samples.judging))
     }
     evidence = _evidence(shared, reduction, samples, true["tuning"], config, admission)
-    cap = max(SMALLEST_CAP, int(config.max_bucket_share * shared.n_items))
+    cap = smallest_cap(shared.n_items, config.max_bucket_share)
     last: Fitted | None = None
-    for choice in _choices(evidence, config):
+    methods = ("flat", "cells", "lsh") if config.method == "auto" else (config.method,)
+    for choice in tuned_by(evidence, methods, config):
         if config.method == "auto" and choice.work >= exact_work(shared.n_items, shared.dimension):
             break
         index = built_index(shared, reduction, choice.generator, choice.rerank, cap)
@@ -98,17 +111,6 @@ def fitted(
     if config.method == "auto" or last is None:
         return _exactly(exact, shared.n_items)
     return last
-
-
-def _choices(evidence: Evidence, config: SimilarConfig) -> Iterator[Choice]:
-    methods = ("flat", "cells", "lsh") if config.method == "auto" else (config.method,)
-    given = Given(config.cells, config.tables, config.bits, config.probes, config.rerank)
-    for choice in tuned(evidence, methods, config.target_recall, config.k, given, config.seed):
-        log.info(
-            "similar: %s would find %.3f for %.0f µs an item (%s)",
-            *(choice.method, choice.recall, choice.work / 1000, choice.told),
-        )
-        yield choice
 
 
 def _exactly(index: Index, n_items: int) -> Fitted:
@@ -142,9 +144,10 @@ def _evidence(
     numbers = np.maximum(true.keys, 0)
     located = reduction.located(points[numbers.reshape(-1)])
     learning = samples.learning
-    if len(learning) < 48 * cell_count(shared.n_items):
-        wanted = min(shared.n_items, 48 * (config.cells or cell_count(shared.n_items)))
-        learning = np.sort(np.random.default_rng(config.seed).choice(shared.n_items, wanted, replace=False))
+    wanted = cell_sample(shared.n_items, config.cells)
+    if len(learning) < wanted:
+        generator = np.random.default_rng(config.seed)
+        learning = np.sort(generator.choice(shared.n_items, wanted, replace=False))
     return Evidence(
         queries=reduction.located(points[samples.tuning]),
         neighbors=located.reshape(*numbers.shape, -1),
@@ -167,7 +170,7 @@ def _judged(
 ) -> Fitted:
     searcher = index.searcher()
     found = _nearest(searcher, rows, config.k, admission)
-    recall = recall_interval(recalls(found, true, config.metric), seed=config.seed)
+    recall = recall_interval(recalls(found, true, config.metric).tolist(), seed=config.seed)
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
-    return Fitted(index, choice.method, choice.told, recall, float(met))
+    return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))

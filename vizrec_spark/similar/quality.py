@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -61,6 +63,20 @@ def recalls(found: Nearest, true: Nearest, metric: Metric) -> NDArray[np.float64
     near_enough = found.score(metric)[asked] >= bar - np.maximum(np.abs(bar), 1e-3) * ROUNDING
     wanted = there[asked].sum(axis=1)
     return np.minimum(near_enough.sum(axis=1), wanted) / wanted
+
+
+def recalls_of_rows(rows: pa.Table, item_ids: pa.Array, true: Nearest, metric: Metric) -> NDArray[np.float64]:
+    """`recalls` of lists in rows (item_id, cosine, distance), for the queries `item_ids` of `true`."""
+    query = pc.index_in(rows.column("item_id").cast(pa.string()), value_set=item_ids).to_numpy()
+    value = rows.column("cosine" if metric == "cosine" else "distance").to_numpy()
+    value = value if metric == "cosine" else -value
+    order = np.lexsort((-value, query))
+    query, value = query[order].astype(np.int64), value[order]
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    shape = (len(item_ids), true.keys.shape[1])
+    keys, score = np.full(shape, PAD_KEY, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+    keys[query, place], score[query, place] = 0, value
+    return recalls(Nearest(keys, score, -score), true, metric)
 
 
 def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> Recall:

@@ -39,7 +39,7 @@ class WholePoints:
     vectors: Floats
     reduction: Reduction
 
-    def __getitem__(self, rows: slice | NDArray[np.int32]) -> Floats:
+    def __getitem__(self, rows: slice | NDArray[np.integer]) -> Floats:
         return self.reduction.candidates(self.vectors[rows])
 
 
@@ -93,13 +93,25 @@ class Searcher:
 
 
 def rescored(
-    queries: Floats, vectors: Floats, squares: Floats, names: NDArray[np.int64], k: int, metric: Metric
+    queries: Floats,
+    vectors: Floats,
+    squares: Floats,
+    names: NDArray[np.int64],
+    k: int,
+    metric: Metric,
+    *,
+    sort: bool = True,
 ) -> Nearest:
-    """The k nearest of the candidates `names` (q × m numbers, `PAD_KEY` for none) by float32 at full dimension."""
+    """The k nearest of the candidates `names` (q × m numbers, `PAD_KEY` for none) by float32 at full dimension.
+
+    Without `sort`, all of them as they come.
+    """
     dot = pair_products(queries, vectors, names)
     own_squares, theirs = squared_norms(queries)[:, None], squares[np.maximum(names, 0)]
     cosine = cosine_of(dot, own_squares, theirs)
     distance = np.sqrt(squared_distance_of(dot, own_squares, theirs))
+    if not sort:
+        return Nearest(names, cosine, distance)
     score = rank_score(cosine, distance, metric, names == PAD_KEY)
     order = np.lexsort((names, -score), axis=-1)[:, :k]
     return Nearest(*(np.take_along_axis(values, order, axis=1) for values in (names, cosine, distance)))

@@ -2,117 +2,121 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import RecallError, TableError
-from vizrec_spark.kernels.candidates import EVERYTHING
-from vizrec_spark.similar.centre import Centre
-from vizrec_spark.similar.fit import Fitted, fitted
-from vizrec_spark.similar.index import neighbors_of_all
-from vizrec_spark.similar.plan import shared_folder
-from vizrec_spark.similar.shared import share_vectors
-from vizrec_spark.similar.vectors import item_vectors
+from vizrec_spark.errors import TableError
+from vizrec_spark.similar.categories import nearest_by_category
+from vizrec_spark.similar.duplicates import near_duplicates
+from vizrec_spark.similar.found import Found, fingerprint, gate, notes, quality_row
+from vizrec_spark.similar.memory import Published, shared_search
+from vizrec_spark.similar.partitioned import partitioned_search
+from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
+from vizrec_spark.similar.vectors import item_contents, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import Written
+from vizrec_spark.tables import Table, Written
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, ITEM_NEIGHBORS, SIMILARITY_QUALITY
-
-_TASKS_PER_CORE = 3
+from vizrec_spark.tables.schemas import (
+    CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
 
 
 def run(context: StageContext) -> StageResult:
-    """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables."""
+    """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables.
+
+    Raises: TableError when the encoder has no embeddings; RecallError when the measured recall is below the target.
+    """
     tables, config = context.tables, context.config.similar
     encoder_id = current_encoder(tables, context.config.embed)
     if encoder_id is None:
         raise TableError(
             "No embeddings of the configured encoder: run stage `embed` with this configuration first."
         )
-    embeddings = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
-    with shared_folder(config) as folder:
-        vectors = item_vectors(tables.read(IMAGES), embeddings, broadcast=True)
-        shared, centre = share_vectors(vectors, folder)
-        if shared.n_items == 0:
-            gone = [
-                tables.overwrite(table, context.spark.createDataFrame([], table.schema), _slice(encoder_id))
-                for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY)
-            ]
+    publish = partial(_publish, context, encoder_id)
+    images = tables.read(IMAGES)
+    now = item_contents(images, _of_encoder(context, EMBEDDINGS, encoder_id))
+    with _search(context, encoder_id) as found:
+        if found is None:
+            gone = [publish(table, None) for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY, COMPARED_ITEMS)]
             return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
-        parts = _TASKS_PER_CORE * context.spark.sparkContext.defaultParallelism
-        found = fitted(context.spark, shared, config, EVERYTHING, parts)
-        _gate(found, config)
-        neighbors = neighbors_of_all(context.spark, found.index.save(), k=config.k, parts=parts)
-        written = _publish(context, encoder_id, neighbors)
-        quality = _row(encoder_id, "shared", found, centre, config)
-        row = context.spark.createDataFrame([quality], SIMILARITY_QUALITY.schema)
-        measured = tables.overwrite(SIMILARITY_QUALITY, row, where=_slice(encoder_id))
-    return StageResult([written, measured], _notes(quality))
+        gate(found, config)
+        written = [publish(ITEM_NEIGHBORS, found.neighbors)]
+        row = quality_row(encoder_id, found, config)
+        written.append(
+            publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
+        )
+        if config.per_category:
+            catalogue = tables.read(ITEMS)
+            listed = nearest_by_category(found.deep, catalogue, k=config.per_category, metric=config.metric)
+            written.append(publish(CATEGORY_NEIGHBORS, listed))
+        alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
+        if alike is not None:
+            pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
+            groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
+            written.append(publish(NEAR_DUPLICATES, groups))
+        # Last, so that a run that dies before is not taken for done.
+        written.append(publish(COMPARED_ITEMS, now))
+        return StageResult(written, notes(found, config))
 
 
 STAGE = Stage("similar", "find the look-alikes of every item", run)
 
 
-def _slice(encoder_id: str) -> str:
-    return f"encoder_id = '{encoder_id}'"
+@contextmanager
+def _search(context: StageContext, encoder_id: str) -> Iterator[Found | None]:
+    tables, config = context.tables, context.config.similar
+    embeddings = _of_encoder(context, EMBEDDINGS, encoder_id)
+    images = tables.read(IMAGES)
+    # Delta counts from its log; pictures are at least as many as items.
+    known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
+    sizes = sizes_of(context.spark, embeddings.count(), known.dimension, config)
+    if choose_plan(sizes, config) == "partitioned":
+        with partitioned_search(item_vectors(images, embeddings), config) as found:
+            yield found
+        return
+    with shared_folder(config) as folder:
+        vectors = item_vectors(images, embeddings, broadcast=True)
+        published = _published(context, encoder_id, item_contents(images, embeddings))
+        yield shared_search(vectors, tables.read_or_empty(ITEMS), folder, config, published)
 
 
-def _publish(context: StageContext, encoder_id: str, neighbors: DataFrame) -> Written:
-    rows = neighbors.withColumn("encoder_id", F.lit(encoder_id))
-    return context.tables.overwrite(ITEM_NEIGHBORS, rows, where=_slice(encoder_id))
-
-
-def _gate(found: Fitted, config: SimilarConfig) -> None:
-    if found.recall.mean < config.target_recall:
-        raise RecallError(
-            f"Look-alikes by {found.method} ({found.told}) have recall@{config.k} {found.recall.mean:.3f} on "
-            f"{found.recall.n_queries} items, similar.target_recall is {config.target_recall}: the tables keep what "
-            "they hold. Set similar.method: auto, or raise similar.probes, similar.tables or similar.rerank."
-        )
-
-
-def _row(
-    encoder_id: str, plan: str, found: Fitted, centre: Centre, config: SimilarConfig
-) -> dict[str, object]:
-    sizes = found.index.lists.sizes
-    sizes = sizes[sizes > 0] if found.method in ("cells", "lsh") else np.array([centre.n_items])
-    return {
-        "encoder_id": encoder_id,
-        "method": found.method,
-        "plan": plan,
-        "setting": found.told,
-        "metric": config.metric,
-        "fingerprint": "",
-        "n_items": centre.n_items,
-        "n_searched": centre.n_items,
-        "k": config.k,
-        "target_recall": config.target_recall,
-        "recall": found.recall.mean,
-        "recall_lo": found.recall.lo,
-        "recall_hi": found.recall.hi,
-        "n_queries": found.recall.n_queries,
-        "candidates_per_item": found.candidates,
-        "n_reranked": found.index.rerank,
-        "n_buckets": len(sizes),
-        "bucket_histogram": np.bincount(np.log2(sizes).astype(int)).tolist(),
-        "bucket_skew": float(np.square(sizes.astype(float)).sum() / sizes.sum() / sizes.mean()),
-        "max_bucket_share": found.index.occupancy.largest / centre.n_items,
-        "n_split_buckets": found.index.occupancy.split,
-        "n_cut_pairs": found.index.occupancy.cut_pairs,
-        "mean_cosine": centre.random_pair_cosine,
-    }
-
-
-def _notes(quality: dict[str, object]) -> list[str]:
-    head = (
-        f"{quality['n_items']:,} items by {quality['method']} ({quality['setting']}, {quality['plan']} plan)"
+def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
+    """What earlier runs with these settings have left, where it can be brought up to date."""
+    tables, config = context.tables, context.config.similar
+    filters = config.filters
+    # What filters ask of the catalogue may change with no picture changing.
+    filtered = filters.where or filters.same or filters.price_band or filters.exclude
+    if not config.incremental_below or filtered or not tables.exists(COMPARED_ITEMS):
+        return None
+    quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
+    if quality is None or quality.fingerprint != fingerprint(config):
+        return None
+    return Published(
+        _of_encoder(context, ITEM_NEIGHBORS, encoder_id),
+        _of_encoder(context, COMPARED_ITEMS, encoder_id),
+        now,
     )
-    if quality["method"] == "exact":
-        return [head]
-    interval = f"[{quality['recall_lo']:.3f}, {quality['recall_hi']:.3f}]"
-    return [
-        f"{head}: recall@{quality['k']} {quality['recall']:.3f} {interval} on {quality['n_queries']} items, "
-        f"{quality['candidates_per_item']:,.0f} candidates an item"
-    ]
+
+
+def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:
+    return context.tables.read(table).where(F.col("encoder_id") == encoder_id)
+
+
+def _publish(context: StageContext, encoder_id: str, table: Table, rows: DataFrame | None) -> Written:
+    """Replaces the encoder's slice of `table`; None empties it."""
+    if rows is None:
+        rows = context.spark.createDataFrame([], table.schema)
+    stamped = rows.withColumn("encoder_id", F.lit(encoder_id))
+    return context.tables.overwrite(table, stamped, where=f"encoder_id = '{encoder_id}'")

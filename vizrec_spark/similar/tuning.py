@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.hyperplanes import MAX_BITS, draw_tables, home_buckets, most_probes, probed_buckets
 from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid
 from vizrec_spark.similar.generators import Cells, Flat, Floats, Generator, Hashes
+from vizrec_spark.stage import log
 
 PRODUCT_NS = 0.04
 """One multiply-add in a matrix product."""
@@ -67,6 +69,7 @@ class Choice:
     recall: float
     work: float
     told: str
+    candidates: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,34 @@ class Given:
 def exact_work(n_items: int, dimension: int) -> float:
     """ns of one core for an item's comparison with all others at full dimension."""
     return n_items * (dimension * PRODUCT_NS + SCAN_NS)
+
+
+SAMPLE = 8_192
+"""Vectors that the reduction is learnt from: 40 MB at 1,280 dimensions."""
+
+_SMALLEST_CAP = 64
+
+
+def smallest_cap(n_items: int, share: float) -> int:
+    """The cap on a cell: this share of all items, but never below 64."""
+    return max(_SMALLEST_CAP, int(share * n_items))
+
+
+def cell_sample(n_items: int, cells: int | None) -> int:
+    """Vectors to learn cells from: 48 a cell."""
+    return min(n_items, 48 * (cells or cell_count(n_items)))
+
+
+def tuned_by(evidence: Evidence, methods: tuple[str, ...], config: SimilarConfig) -> list[Choice]:
+    """`tuned` with what the configuration says, told in the log."""
+    given = Given(config.cells, config.tables, config.bits, config.probes, config.rerank)
+    choices = tuned(evidence, methods, config.target_recall, config.k, given, config.seed)
+    for choice in choices:
+        log.info(
+            "similar: %s would find %.3f for %.0f µs an item (%s)",
+            *(choice.method, choice.recall, choice.work / 1000, choice.told),
+        )
+    return choices
 
 
 def tuned(
@@ -128,7 +159,9 @@ def _flat(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choic
     for rerank in _reranks(evidence, k, given):
         recall = _share(evidence.reduced_rank < rerank, evidence)
         work = _pair_work(evidence, evidence.n_items, rerank)
-        yield Choice("flat", Flat(evidence.n_items), rerank, recall, work, f"{rerank} re-ranked")
+        yield Choice(
+            "flat", Flat(evidence.n_items), rerank, recall, work, f"{rerank} re-ranked", evidence.n_items
+        )
 
 
 def cell_count(n_items: int) -> int:
@@ -139,8 +172,8 @@ def cell_count(n_items: int) -> int:
 def _cells(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choice]:
     wanted = given.cells or cell_count(evidence.n_items)
     centroids = fit_centroids(evidence.sample[: 48 * wanted], wanted, seed=seed)
-    sizes = np.bincount(nearest_centroid(evidence.sample, centroids)[0], minlength=len(centroids))
-    sizes = sizes * (evidence.n_items / max(len(evidence.sample), 1))
+    drawn = np.bincount(nearest_centroid(evidence.sample, centroids)[0], minlength=len(centroids))
+    sizes = drawn * (evidence.n_items / max(len(evidence.sample), 1))
     affinity = evidence.queries @ centroids.T - np.square(centroids).sum(axis=1) / 2
     visited = np.argsort(-affinity, axis=1, kind="stable")
     place = np.empty_like(visited)
@@ -152,12 +185,12 @@ def _cells(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choi
     finding = len(centroids) * (m * PRODUCT_NS + 8 * SCAN_NS)
     steps = np.unique(np.ceil(np.geomspace(1, len(centroids), 64)).astype(int))
     for probed in [min(given.probes, len(centroids))] if given.probes else steps:
-        reached = places < probed
+        reached, met = places < probed, float(seen[probed - 1])
         for rerank in _reranks(evidence, k, given):
             recall = _share(reached & (evidence.reduced_rank < rerank), evidence)
-            work = finding + _pair_work(evidence, float(seen[probed - 1]), rerank)
+            work = finding + _pair_work(evidence, met, rerank)
             told = f"{probed} of {len(centroids):,} cells probed, {rerank} re-ranked"
-            yield Choice("cells", Cells(centroids, int(probed)), rerank, recall, work, told)
+            yield Choice("cells", Cells(centroids, int(probed)), rerank, recall, work, told, met)
 
 
 def _hashes(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choice]:
@@ -166,9 +199,9 @@ def _hashes(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Cho
     q, found, m = evidence.neighbors.shape
     neighbors = evidence.neighbors.reshape(q * found, m)[:, :used]
     scale = evidence.n_items / max(len(sample), 1)
-    typical = min(MAX_BITS, max(2, round(np.log2(max(evidence.n_items, 4) / 150))))
+    typical = min(MAX_BITS, max(2, round(np.log2(max(evidence.n_items, 4) / 40))))
     for bits in [given.bits] if given.bits else sorted({typical, max(1, typical - 2)}):
-        most = given.tables or 10
+        most = given.tables or 14
         tables = draw_tables(used, most, bits, seed=seed)
         cutting = np.random.default_rng([seed, used, most]).standard_normal((used, most), dtype=np.float32)
         probes_most = min(given.probes or 32, most_probes(bits))
@@ -197,4 +230,5 @@ def _hashes(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Cho
                         recall,
                         _pair_work(evidence, met, rerank) + count * probed * 30 * SCAN_NS,
                         f"{count} tables of {bits} bits, {probed} probes each, {rerank} re-ranked",
+                        met,
                     )

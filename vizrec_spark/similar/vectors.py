@@ -14,11 +14,7 @@ def item_vectors(images: DataFrame, embeddings: DataFrame, *, broadcast: bool = 
     `broadcast` ships the names of pictures (some 200 bytes each) to every executor, which spares the others the
     shuffle of the join as well.
     """
-    known = images.select("item_id", "path", "sha256").join(embeddings.select("sha256"), "sha256")
-    counted = known.groupBy("item_id").agg(
-        F.count(F.lit(1)).alias("pictures"),
-        F.sort_array(F.collect_list(F.struct("path", "sha256"))).alias("named"),
-    )
+    counted = _pictures(images, embeddings)
     single = counted.where("pictures = 1").select("item_id", F.col("named")[0]["sha256"].alias("sha256"))
     several = counted.where("pictures > 1").select("item_id", F.posexplode("named").alias("place", "picture"))
     several = several.select("item_id", "place", F.col("picture")["sha256"].alias("sha256"))
@@ -32,6 +28,24 @@ def item_vectors(images: DataFrame, embeddings: DataFrame, *, broadcast: bool = 
         vectors.join(single, "sha256")
         .select("item_id", "vector")
         .unionByName(means.select("item_id", _mean().alias("vector")))
+    )
+
+
+def item_contents(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """`item_id`, `content`: what an item's vector is made of, as SHA-256 of its pictures' SHA-256s in order of path.
+
+    For the same items as `item_vectors`, of the same arguments.
+    """
+    content = F.sha2(F.concat_ws(",", F.col("named")["sha256"]), 256)
+    return _pictures(images, embeddings).select("item_id", content.alias("content"))
+
+
+def _pictures(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """item_id, pictures (how many have an embedding), named (array of path, sha256; in order of path)."""
+    known = images.select("item_id", "path", "sha256").join(embeddings.select("sha256"), "sha256")
+    return known.groupBy("item_id").agg(
+        F.count(F.lit(1)).alias("pictures"),
+        F.sort_array(F.collect_list(F.struct("path", "sha256"))).alias("named"),
     )
 
 

@@ -13,7 +13,7 @@ class FiltersConfig(Section):
     """Which items may be look-alikes of which; all SQL is over the columns of table `items`."""
 
     where: str | None = None
-    same: list[str] = []
+    same: tuple[str, ...] = ()
     price_band: Annotated[float, Field(gt=0.0)] | None = None
     exclude: str | None = None
     min_cosine: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None

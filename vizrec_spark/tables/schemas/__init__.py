@@ -7,10 +7,18 @@ from vizrec_spark.tables.schemas.als import ID_MAP, ITEM_FACTORS, USER_FACTORS
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
-from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALITY
+from vizrec_spark.tables.schemas.similar import (
+    CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
+    ITEM_NEIGHBORS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
 
 __all__ = [
     "ALL_TABLES",
+    "CATEGORY_NEIGHBORS",
+    "COMPARED_ITEMS",
     "EMBEDDINGS",
     "ENCODERS",
     "ID_MAP",
@@ -19,6 +27,7 @@ __all__ = [
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
+    "NEAR_DUPLICATES",
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
@@ -36,6 +45,9 @@ ALL_TABLES: tuple[Table, ...] = (
     EMBEDDINGS,
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
+    COMPARED_ITEMS,
+    CATEGORY_NEIGHBORS,
+    NEAR_DUPLICATES,
     ID_MAP,
     USER_FACTORS,
     ITEM_FACTORS,

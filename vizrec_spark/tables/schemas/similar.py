@@ -93,3 +93,56 @@ SIMILARITY_QUALITY = Table(
     partition_by=("encoder_id",),
     version=2,
 )
+
+COMPARED_ITEMS = Table(
+    "compared_items",
+    "similar",
+    "Which items the published look-alikes know, and what they showed then: what has changed is seen from it.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The encoder whose vectors were compared."),
+            column("item_id", STRING, "The item."),
+            column("content", STRING, "SHA-256 of the SHA-256s of its pictures, in order of their paths."),
+        ]
+    ),
+    ("encoder_id", "item_id"),
+    {"content_is_hex": "content rlike '^[0-9a-f]{64}$'"},
+    partition_by=("encoder_id",),
+)
+
+CATEGORY_NEIGHBORS = Table(
+    "category_neighbors",
+    "similar",
+    "The nearest look-alikes of each item within each category, of the candidates that were scored for it.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The encoder whose vectors were compared."),
+            column("item_id", STRING, "The item asked about."),
+            column("category", STRING, "A category of the look-alike."),
+            column("rank", INT, "1 for the nearest of the category."),
+            column("neighbor_id", STRING, "The look-alike; never the item itself."),
+            column("cosine", FLOAT, "Cosine of the two vectors, -1 to 1; 0 where one of them is zero."),
+            column("distance", FLOAT, "Euclidean distance of the two vectors, at least 0."),
+        ]
+    ),
+    ("encoder_id", "item_id", "category", "rank"),
+    {"rank_from_one": "rank >= 1", "not_itself": "item_id <> neighbor_id"},
+    partition_by=("encoder_id",),
+)
+
+NEAR_DUPLICATES = Table(
+    "near_duplicates",
+    "similar",
+    "Items that show nearly the same picture as another: alike to the encoder and in a perceptual hash.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The encoder whose vectors were compared."),
+            column("item_id", STRING, "The item."),
+            column("group_id", STRING, "The smallest item id of its group."),
+            column("group_size", LONG, "Items of the group, at least 2."),
+        ]
+    ),
+    ("encoder_id", "item_id"),
+    {"group_of_two": "group_size >= 2"},
+    partition_by=("encoder_id",),
+)
