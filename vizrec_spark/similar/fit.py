@@ -7,13 +7,15 @@ All of this looks at samples only, on the driver: the reduction and the cells ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.kernels.candidates import Admission
+from vizrec_spark.errors import InputError
+from vizrec_spark.kernels.candidates import EVERYTHING, Admission
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
@@ -21,7 +23,7 @@ from vizrec_spark.similar.quality import Recall, recall_interval, recalls
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.scoring import Nearest
 from vizrec_spark.similar.search import Searcher
-from vizrec_spark.similar.shared import SharedFolder
+from vizrec_spark.similar.shared import SharedFolder, share_vectors
 from vizrec_spark.similar.tuning import (
     RERANKED,
     SAMPLE,
@@ -174,3 +176,18 @@ def _judged(
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
     return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))
+
+
+def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
+    """An index of `vectors` (item_id, vector) in `folder`, for `index.nearest_items`; returns its path.
+
+    `folder` must exist, be empty, and stay where driver and executors see it for as long as it is searched.
+
+    Raises: InputError when there are no vectors.
+    """
+    spark = vectors.sparkSession
+    shared, _ = share_vectors(vectors, folder)
+    if shared.n_items == 0:
+        raise InputError("expected vectors to search in, got none: run stage `embed` first")
+    parts = 2 * spark.sparkContext.defaultParallelism
+    return fitted(spark, shared, config, EVERYTHING, parts).index.save()
