@@ -213,7 +213,7 @@ def test_what_tuning_expects_is_what_the_search_finds(method: str) -> None:
     bars = np.take_along_axis(products, true[asked], axis=1)
     rank = np.stack([(products > bars[:, j, None]).sum(axis=1) for j in range(k)], axis=1)
     evidence = Evidence(
-        located[asked], located[true[asked]], np.ones_like(rank, dtype=bool), rank, located, N, D, 16
+        located[asked], located[true[asked]], np.ones_like(rank, dtype=bool), rank, located, N, D, 16, N
     )
     choice = tuned(evidence, (method,), 0.9, k, Given(), seed=0)[0]
     search = searcher(matrix, choice.generator, "cosine", choice.rerank, dims=16)

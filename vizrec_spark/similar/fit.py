@@ -85,7 +85,8 @@ def fitted(
     in the end to the exact join. Another method is returned with the recall that it has.
     """
     exact = exact_index(shared, config.metric, config.k)
-    if config.method == "exact" or (config.method == "auto" and shared.n_items < config.exact_below):
+    few = shared.n_items <= max(2, config.exact_below if config.method == "auto" else 0)
+    if config.method == "exact" or few:
         return _exactly(exact, shared.n_items)
     samples = draw_samples(shared.n_items, config)
     vectors = shared.vectors()
@@ -159,6 +160,7 @@ def _evidence(
         n_items=shared.n_items,
         dimension=shared.dimension,
         width=reduction.width,
+        cap=smallest_cap(shared.n_items, config.max_bucket_share),
     )
 
 
@@ -172,7 +174,9 @@ def _judged(
 ) -> Fitted:
     searcher = index.searcher()
     found = _nearest(searcher, rows, config.k, admission)
-    recall = recall_interval(recalls(found, true, config.metric).tolist(), seed=config.seed)
+    per_query = recalls(found, true, config.metric).tolist()
+    # Where filters leave nobody a neighbour there is nothing to miss.
+    recall = recall_interval(per_query, seed=config.seed) if per_query else Recall(1.0, 1.0, 1.0, 0)
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
     return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))

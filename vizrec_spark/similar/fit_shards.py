@@ -51,7 +51,8 @@ def fitted_by_shards(
     `vectors` (item_id, vector) and the same as `blocks` (`blocks.BLOCKS_SCHEMA`), both persisted. Runs four jobs.
     The driver holds the sample, at most max(`SAMPLE`, 48 · cells) vectors, and tuning_queries · k neighbours.
     """
-    if config.method == "exact" or (config.method == "auto" and n_items < config.exact_below):
+    few = n_items <= max(2, config.exact_below if config.method == "auto" else 0)
+    if config.method == "exact" or few:
         return None
     wanted = max(SAMPLE, cell_sample(n_items, config.cells))
     sample = _matrix(sample_queries(vectors, wanted, seed=config.seed + 2))
@@ -126,6 +127,7 @@ def _evidence(
         n_items=n_items,
         dimension=len(rows.column("vector")[0]),
         width=reduction.width,
+        cap=smallest_cap(n_items, config.max_bucket_share),
     )
 
 

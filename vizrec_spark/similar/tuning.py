@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.kernels.hyperplanes import MAX_BITS, draw_tables, home_buckets, most_probes, probed_buckets
+from vizrec_spark.kernels.hyperplanes import MAX_BITS, draw_tables, most_probes
 from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid
 from vizrec_spark.similar.generators import Cells, Flat, Floats, Generator, Hashes
 from vizrec_spark.stage import log
@@ -46,7 +46,8 @@ class Evidence:
 
     queries: q × m located points; neighbors: q × k × m located points of the true neighbours; there: q × k bool,
     false for padding; reduced_rank: q × k int64, how many items come before it by reduced points; sample: s × m
-    located points of items drawn at random; n_items, dimension, width: of the whole problem.
+    located points of items drawn at random; n_items, dimension, width: of the whole problem; cap: the most
+    members that a bucket may keep.
     """
 
     queries: Floats
@@ -57,6 +58,7 @@ class Evidence:
     n_items: int
     dimension: int
     width: int
+    cap: int
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,14 @@ def _hashes(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Cho
         tables = draw_tables(used, most, bits, seed=seed)
         cutting = np.random.default_rng([seed, used, most]).standard_normal((used, most), dtype=np.float32)
         probes_most = min(given.probes or 32, most_probes(bits))
-        probes = probed_buckets(queries, tables, probes_most)
-        homes = home_buckets(neighbors, tables).reshape(q, found, most)
-        sizes = np.bincount(home_buckets(sample, tables).reshape(-1), minlength=tables.cells) * scale
+        # Split on the sample as they will be on all items, so that what splitting costs in recall is seen.
+        whole = Hashes(tables, probes_most, cutting)
+        split, lying, _ = whole.capped(
+            sample, whole.homes(sample, np.arange(len(sample))), max(2, int(evidence.cap / scale))
+        )
+        probes = split.probes(queries)
+        homes = split.homes(neighbors, np.arange(len(neighbors))).reshape(q, found, most)
+        sizes = np.bincount(lying.reshape(-1), minlength=split.cells) * scale
         by_table = probes.reshape(q, most, probes_most)
         place = np.full(homes.shape, probes_most, dtype=np.int64)
         for probe in range(probes_most - 1, -1, -1):
