@@ -35,12 +35,14 @@ _COUNTS = StructType([StructField("ahead", ArrayType(LongType()), False)])
 
 @dataclass(frozen=True)
 class FittedMethod:
-    """A method, how it was chosen, and how full its cells are on the sample that it was learnt from."""
+    """A method, how it was chosen, how full its cells are on the sample that it was learnt from, and the located
+    points of the tuning queries (q × m)."""
 
     method: Method
     choice: Choice
     occupancy: Occupancy
     sizes: NDArray[np.int64]
+    queries: NDArray[np.float32]
 
 
 def fitted_by_shards(
@@ -88,9 +90,8 @@ def fitted_by_shards(
     generator, homes, occupancy = choice.generator.capped(evidence.sample, homes, cap)
     sizes = np.bincount(homes.reshape(-1), minlength=generator.cells)
     occupancy = replace(occupancy, largest=int(sizes.max() / share))
-    return FittedMethod(
-        Method(reduction, generator, choice.rerank), choice, occupancy, (sizes / share).astype(np.int64)
-    )
+    method = Method(reduction, generator, choice.rerank)
+    return FittedMethod(method, choice, occupancy, (sizes / share).astype(np.int64), evidence.queries)
 
 
 def _matrix(vectors: DataFrame) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,7 +23,6 @@ from vizrec_spark.similar.shards import neighbors_by_shards
 from vizrec_spark.stage import log
 
 _SHARD_BYTES = 2**30
-_COPIES = 3  # shards that an item is sent to, roughly: what sizes a shard
 
 
 @contextmanager
@@ -63,11 +61,14 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             )
             return
         method = fitted.method
-        item_bytes = 4 * (2 * dimension + method.reduction.width) * _COPIES
+        item_bytes = 4 * (2 * dimension + method.reduction.width)
         cores = vectors.sparkSession.sparkContext.defaultParallelism
-        shards = min(max(cores, math.ceil(n_items * item_bytes / _SHARD_BYTES)), method.generator.cells)
+        shards, copies = shards_for(
+            method.generator, fitted.queries, n_items * item_bytes, cores, _SHARD_BYTES, seed=config.seed
+        )
         log.info(
-            "similar: %d shards of about %s MiB", shards, f"{n_items * item_bytes / shards / 2**20:,.0f}"
+            "similar: %d shards of about %s MiB, each vector goes to %.1f of them",
+            *(shards, f"{copies * n_items * item_bytes / shards / 2**20:,.0f}", copies),
         )
         deep = neighbors_by_shards(vectors, method, k=method.rerank, shards=shards, seed=config.seed)
         deep = deep.persist(StorageLevel.DISK_ONLY)

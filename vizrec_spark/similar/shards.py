@@ -67,6 +67,31 @@ def shard_of_cells(generator: Generator, shards: int, *, seed: int) -> NDArray[n
     return (numbers * shards // generator.cells).astype(np.int32)
 
 
+def shards_for(
+    generator: Generator,
+    queries: NDArray[np.float32],
+    total_bytes: int,
+    least: int,
+    most_bytes: int,
+    *,
+    seed: int,
+) -> tuple[int, float]:
+    """How many shards, and to how many of them a vector goes on average, as located `queries` (q × m) would.
+
+    At least `least`, and doubled until a shard of `total_bytes` · copies / shards is at most `most_bytes`.
+    """
+    probes = np.asarray(generator.probes(queries))
+    shards = min(least, generator.cells)
+    while True:
+        sent = np.sort(
+            np.where(probes >= 0, shard_of_cells(generator, shards, seed=seed)[probes], -1), axis=1
+        )
+        copies = float(((np.diff(sent, axis=1, prepend=-1) > 0) & (sent >= 0)).sum(axis=1).mean())
+        if total_bytes * copies / shards <= most_bytes or shards == generator.cells:
+            return shards, copies
+        shards = min(2 * shards, generator.cells)
+
+
 def neighbors_by_shards(
     vectors: DataFrame, method: Method, *, k: int, shards: int, seed: int, queries: DataFrame | None = None
 ) -> DataFrame:
