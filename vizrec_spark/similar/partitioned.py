@@ -19,7 +19,7 @@ from vizrec_spark.similar.fit_shards import fitted_by_shards
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.generators import Occupancy
 from vizrec_spark.similar.quality import Recall, recall_at_k, recall_interval, sample_queries
-from vizrec_spark.similar.shards import neighbors_by_shards
+from vizrec_spark.similar.shards import neighbors_by_shards, shards_for
 from vizrec_spark.stage import log
 
 _SHARD_BYTES = 2**30
