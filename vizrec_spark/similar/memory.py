@@ -34,9 +34,14 @@ class Published:
 
 
 def shared_search(
-    vectors: DataFrame, items: DataFrame, folder: Path, config: SimilarConfig, published: Published | None
+    vectors: DataFrame,
+    dimension: int,
+    items: DataFrame,
+    folder: Path,
+    config: SimilarConfig,
+    published: Published | None,
 ) -> Found | None:
-    """The look-alikes of all `vectors` (item_id, vector), or None where there are none.
+    """The look-alikes of all `vectors` (item_id, vector of `dimension` components), or None where there are none.
 
     `items`: columns of table items, for the filters. With `published`, only what changed since is searched for, if
     that is at most `config.incremental_below` of the items. What is returned lives as long as `folder`.
@@ -45,7 +50,7 @@ def shared_search(
     lists of 4 to 4 · tables bytes an item, and a score block of 4,096 by the largest cell.
     """
     spark = vectors.sparkSession
-    shared, centre = share_vectors(vectors, folder)
+    shared, centre = share_vectors(vectors, folder, dimension)
     if shared.n_items == 0:
         return None
     parts = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from vizrec_spark.errors import InputError
@@ -63,11 +64,13 @@ def ids_in(folder: str) -> pa.Array:
         return pa.ipc.open_file(file).get_batch(0).column(0)
 
 
-def share_vectors(vectors: DataFrame, folder: Path) -> tuple[SharedFolder, Centre]:
+def share_vectors(
+    vectors: DataFrame, folder: Path, dimension: int | None = None
+) -> tuple[SharedFolder, Centre]:
     """Runs two jobs: the ids are gathered on the driver and numbered, then the workers write the vectors.
 
     `vectors` (item_id string unique, vector array<float>); `folder` must be one that driver and workers see.
-    Returns the folder and the vectors' centre. The driver holds the ids alone: some 100 bytes an item.
+    `dimension` is the vectors' length, looked up where it is not given. Returns the folder and the vectors' centre. The driver holds the ids alone: some 100 bytes an item.
     Disk: 4 · d + 4 bytes an item.
 
     Raises: InputError when an id comes twice or vectors differ in length.
@@ -80,9 +83,11 @@ def share_vectors(vectors: DataFrame, folder: Path) -> tuple[SharedFolder, Centr
     batch = pa.RecordBatch.from_arrays([ids], names=["item_id"])
     with pa.OSFile(str(folder / "ids.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    first = vectors.select("vector").first()
-    shared = SharedFolder(str(folder), len(ids), len(first.vector) if first else 0)
-    if first is None:
+    if len(ids) and dimension is None:
+        first = vectors.select(F.size("vector").alias("size")).first()
+        dimension = first.size if first else None
+    shared = SharedFolder(str(folder), len(ids), dimension or 0)
+    if not len(ids):
         return shared, Centre(np.zeros(0, dtype=np.float32), 0)
     shared.create("vectors", shared.dimension)
     shared.create("squares", 1)

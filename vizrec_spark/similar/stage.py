@@ -89,7 +89,8 @@ def _search(context: StageContext, encoder_id: str) -> Iterator[Found | None]:
     with shared_folder(config) as folder:
         vectors = item_vectors(images, embeddings, broadcast=True)
         published = _published(context, encoder_id, item_contents(images, embeddings))
-        yield shared_search(vectors, tables.read_or_empty(ITEMS), folder, config, published)
+        items = tables.read_or_empty(ITEMS)
+        yield shared_search(vectors, known.dimension, items, folder, config, published)
 
 
 def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
