@@ -70,7 +70,8 @@ def share_vectors(
     """Runs two jobs: the ids are gathered on the driver and numbered, then the workers write the vectors.
 
     `vectors` (item_id string unique, vector array<float>); `folder` must be one that driver and workers see.
-    `dimension` is the vectors' length, looked up where it is not given. Returns the folder and the vectors' centre. The driver holds the ids alone: some 100 bytes an item.
+    `dimension` is the vectors' length, looked up where it is not given. Returns the folder and the
+    vectors' centre. The driver holds the ids alone: some 100 bytes an item.
     Disk: 4 · d + 4 bytes an item.
 
     Raises: InputError when an id comes twice or vectors differ in length.
