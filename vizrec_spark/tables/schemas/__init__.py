@@ -6,11 +6,12 @@ from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.schemas.als import ID_MAP, ITEM_FACTORS, USER_FACTORS
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
-from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
+from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
 from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALITY
 
 __all__ = [
     "ALL_TABLES",
+    "BLEND_WEIGHTS",
     "EMBEDDINGS",
     "ENCODERS",
     "ID_MAP",
@@ -19,6 +20,7 @@ __all__ = [
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
+    "ITEM_RECOMMENDATIONS",
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
@@ -40,4 +42,6 @@ ALL_TABLES: tuple[Table, ...] = (
     USER_FACTORS,
     ITEM_FACTORS,
     RECOMMENDATIONS,
+    ITEM_RECOMMENDATIONS,
+    BLEND_WEIGHTS,
 )
