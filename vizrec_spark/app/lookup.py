@@ -17,6 +17,16 @@ from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import ITEM_NEIGHBORS, ITEMS, RECOMMENDATIONS, USERS
 
+_PARTS = {
+    "cf": "cf",
+    "together": "cooccurrence",
+    "looks": "visual",
+    "alike": "attributes",
+    "popular": "popularity",
+    "boost": "boost",
+}
+"""Names of the parts in the printed table, and of their columns."""
+
 
 def add_lookup_arguments(parser: argparse.ArgumentParser, name: str, summary: str) -> argparse.ArgumentParser:
     """The id to look up, ``--k``, and what every job takes."""
@@ -66,11 +76,9 @@ def look_up_recommendations(args: argparse.Namespace) -> int:
             .orderBy("rank")
             .collect()
         )
-        shown = _table(
-            f"For {args.user_id}", "rank", "item", "title", "score", "cf", "visual", "popular", "why"
-        )
+        shown = _table(f"For {args.user_id}", "rank", "item", "title", "score", *_PARTS, "why")
         for r in rows:
-            parts = (f"{x:.3f}" for x in (r.score, r.score_cf, r.score_visual, r.score_popularity))
+            parts = (f"{x:.3f}" for x in (r.score, *(r[f"score_{part}"] for part in _PARTS.values())))
             shown.add_row(str(r["rank"]), r.item_id, r.title or "", *parts, r.reason)
         _print(
             shown,

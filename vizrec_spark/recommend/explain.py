@@ -162,6 +162,8 @@ def _factor_causes(offers, history, user_factors, item_factors, modelled, shared
     rank = user_factors.shape[1]
     held = -1
     inverse = np.zeros((rank, rank))
+    weight = np.zeros(0)
+    aimed = np.zeros(rank)
     for row in range(len(of_user)):
         user, target = of_user[row], of_item[row]
         first, last = indptr[user], indptr[user + 1]
@@ -169,41 +171,70 @@ def _factor_causes(offers, history, user_factors, item_factors, modelled, shared
             continue
         if user != held:
             held = user
-            matrix = shared.copy()
+            inverse[:] = shared
             counted = 0
+            for e in range(first, last):
+                if modelled[hist_item[e]]:
+                    counted += 1
+                    factor = item_factors[hist_item[e]]
+                    a = alpha * preference[e] if implicit else 1.0
+                    for i in range(rank):
+                        scaled = a * factor[i]
+                        for j in range(rank):
+                            inverse[i, j] += scaled * factor[j]
+            for i in range(rank):
+                inverse[i, i] += regularization * max(counted, 1)
+            _invert(inverse)
+            # What of an entry's effect does not depend on what is offered.
+            weight = np.zeros(last - first)
             for e in range(first, last):
                 if not modelled[hist_item[e]]:
                     continue
-                counted += 1
                 factor = item_factors[hist_item[e]]
-                a = alpha * preference[e] if implicit else 1.0
+                q, s = 0.0, 0.0
                 for i in range(rank):
+                    turned = 0.0
                     for j in range(rank):
-                        matrix[i, j] += a * factor[i] * factor[j]
-            for i in range(rank):
-                matrix[i, i] += regularization * max(counted, 1)
-            inverse = np.linalg.inv(matrix)
-        aimed = inverse @ item_factors[target]
+                        turned += inverse[i, j] * factor[j]
+                    q += turned * factor[i]
+                    s += user_factors[user, i] * factor[i]
+                if implicit:
+                    a = alpha * preference[e]
+                    weight[e - first] = ((1.0 + a) - a * s) / max(1.0 - a * q, 1e-9)
+                else:
+                    weight[e - first] = (preference[e] - s) / max(1.0 - q, 1e-9)
         relief = 0.0
         for i in range(rank):
+            aimed[i] = 0.0
+            for j in range(rank):
+                aimed[i] += inverse[i, j] * item_factors[target, j]
             relief += aimed[i] * user_factors[user, i]
         most = 0.0
         for e in range(first, last):
-            if not modelled[hist_item[e]]:
+            if weight[e - first] == 0.0:
                 continue
-            factor = item_factors[hist_item[e]]
-            turned = inverse @ factor
-            p, q, s = 0.0, 0.0, 0.0
+            p = 0.0
             for i in range(rank):
-                p += aimed[i] * factor[i]
-                q += turned[i] * factor[i]
-                s += user_factors[user, i] * factor[i]
-            if implicit:
-                a = alpha * preference[e]
-                lost = p * ((1.0 + a) - a * s) / max(1.0 - a * q, 1e-9)
-            else:
-                lost = p * (preference[e] - s) / max(1.0 - q, 1e-9)
-            lost -= regularization * relief
+                p += aimed[i] * item_factors[hist_item[e], i]
+            lost = p * weight[e - first] - regularization * relief
             if lost > most and lost > 1e-12:
                 most = lost
                 out[row, 0] = e
+
+
+@compiled
+def _invert(matrix):  # type: ignore[no-untyped-def]
+    """The inverse of a symmetric positive definite matrix in place (Gauss-Jordan, which needs no pivoting there)."""
+    size = len(matrix)
+    for k in range(size):
+        pivot = 1.0 / matrix[k, k]
+        matrix[k, k] = 1.0
+        for j in range(size):
+            matrix[k, j] *= pivot
+        for i in range(size):
+            if i == k:
+                continue
+            factor = matrix[i, k]
+            matrix[i, k] = 0.0
+            for j in range(size):
+                matrix[i, j] -= factor * matrix[k, j]

@@ -78,6 +78,8 @@ def recommend_block(
     parts = contributions(candidates.features[row], blend.raw)
     source = np.where((parts > 0).any(axis=1), parts.argmax(axis=1), PARTS.index("popularity"))
     cause = causes(users, items, user, item, blend.raw, blend.settings.half_life, als)
+    # What speaks against an item has no cause to be named.
+    cause[parts[:, [PARTS.index(part) for part in EXPLAINED]] <= 0] = -1
     return Offers(user, place + 1, item, parts, boost[row], source, candidates.proposed[row], cause)
 
 

@@ -69,10 +69,10 @@ class RerankConfig(Section):
     group_cosine: Annotated[float, Field(gt=0, le=1)] = 0.98
     max_per_category: Annotated[int, Field(ge=1)] | None = None
     exploration: Share = 0.1
-    rules: list[Name] = []
-    boosts: list[Boost] = []
+    rules: tuple[Name, ...] = ()
+    boosts: tuple[Boost, ...] = ()
     already: Literal["leave_out", "leave_out_bought", "keep"] = "leave_out"
-    bought: list[Name] = ["buy", "purchase"]
+    bought: tuple[Name, ...] = ("buy", "purchase")
 
 
 class RecommendConfig(Section):
