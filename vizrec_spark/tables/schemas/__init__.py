@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.schemas.als import ID_MAP, ITEM_FACTORS, USER_FACTORS
+from vizrec_spark.tables.schemas.als import (
+    ALS_MODELS,
+    ID_MAP,
+    ITEM_FACTORS,
+    TUNING_TRIALS,
+    USER_FACTORS,
+)
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
@@ -11,6 +17,7 @@ from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALI
 
 __all__ = [
     "ALL_TABLES",
+    "ALS_MODELS",
     "BLEND_WEIGHTS",
     "EMBEDDINGS",
     "ENCODERS",
@@ -24,6 +31,7 @@ __all__ = [
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
+    "TUNING_TRIALS",
     "USERS",
     "USER_FACTORS",
 ]
@@ -41,6 +49,8 @@ ALL_TABLES: tuple[Table, ...] = (
     ID_MAP,
     USER_FACTORS,
     ITEM_FACTORS,
+    ALS_MODELS,
+    TUNING_TRIALS,
     RECOMMENDATIONS,
     ITEM_RECOMMENDATIONS,
     BLEND_WEIGHTS,
