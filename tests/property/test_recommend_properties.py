@@ -50,9 +50,14 @@ def slow_features(users, side, user: int, item: int) -> dict[str, float]:  # typ
     }
     likeness = {e: float(side.attributes[users.item[e]] @ side.attributes[item]) for e in entries}
     dot = float(users.factors[user] @ side.factors[item])
+    standing = dict(
+        zip(("popularity", "trend", "freshness", "new"), map(float, side.standing[item]), strict=True)
+    )
+    if side.is_new[item]:
+        return {**dict.fromkeys(NAMES, 0.0), "new_als": dot, **standing}
     return {
-        "als": 0.0 if side.is_new[item] else dot,
-        "new_als": dot if side.is_new[item] else 0.0,
+        "als": dot,
+        "new_als": 0.0,
         "ridge_recent": sum(now[e] * says["ridge"][e] for e in entries),
         "ridge_whole": sum(ever[e] * says["ridge"][e] for e in entries),
         "cosine_recent": sum(now[e] * says["cosine"][e] for e in entries),
@@ -61,9 +66,7 @@ def slow_features(users, side, user: int, item: int) -> dict[str, float]:  # typ
         "looks_most": max([0.0, *(now[e] * says["looks"][e] for e in entries)]),
         "attributes_recent": sum(now[e] * likeness[e] for e in entries) / total_now,
         "attributes_whole": sum(ever[e] * likeness[e] for e in entries) / total_ever,
-        **dict(
-            zip(("popularity", "trend", "freshness", "new"), map(float, side.standing[item]), strict=True)
-        ),
+        **standing,
     }
 
 
@@ -97,11 +100,15 @@ def test_each_source_proposes_its_best_and_nothing_seen_or_barred(shop, wanted) 
         assert by["popularity"] == set(popular)
         fresh = [i for i in side.by_freshness.tolist() if i in open_to][: wanted.fresh]
         assert by["fresh"] == set(fresh)
-        slow = {i: slow_features(users, side, user, i) for i in open_to}
-        alike = [i for i in open_to if slow[i]["looks_recent"] > 0]
-        bar = sorted((slow[i]["looks_recent"] for i in alike), reverse=True)[: wanted.visual]
-        assert len(by["visual"]) == len(bar)
-        assert sorted((slow[i]["looks_recent"] for i in by["visual"]), reverse=True) == pytest.approx(bar)
+        alike = {
+            i: sum(
+                float(users.recent[e]) * value(side, "looks", users.item[e], i)
+                for e in range(users.indptr[user], users.indptr[user + 1])
+            )
+            for i in open_to
+        }
+        bar = sorted((v for v in alike.values() if v > 0), reverse=True)[: wanted.visual]
+        assert sorted((alike[i] for i in by["visual"]), reverse=True) == pytest.approx(bar)
         if users.has_factors[user]:
             for name, new in (("als", False), ("new", True)):
                 able = [i for i in open_to if side.is_new[i] == new]

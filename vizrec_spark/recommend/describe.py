@@ -202,10 +202,12 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             mark[item] = 0
             row = out_features[user, c]
             dot = _dot(user_factors[user], item_factors[item])
+            for j in range(static.shape[1]):
+                row[10 + j] = static[item, j]
             if is_new[item]:
-                row[1] = dot
-            else:
-                row[0] = dot
+                row[1] = dot  # its factors say all that its content does
+                continue
+            row[0] = dot
             row[2] = sum_recent[0, item]
             row[3] = sum_whole[0, item]
             row[4] = sum_recent[1, item]
@@ -215,8 +217,6 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                 row[7] = most_alike[item]
                 row[8] = _dot(profile_recent, attributes[item]) / total_recent
                 row[9] = _dot(profile_whole, attributes[item]) / total_whole
-            for j in range(static.shape[1]):
-                row[10 + j] = static[item, j]
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
             barred[seen[at]] = False
         for e in range(indptr[user], indptr[user + 1]):

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import LearnConfig
 from vizrec_spark.recommend.describe import Candidates
-from vizrec_spark.recommend.sources import FEATURES, NAMES, SIGNED
+from vizrec_spark.recommend.sources import FEATURES, LEAST, NAMES
 
 
 class Pairs(NamedTuple):
@@ -67,17 +67,20 @@ def fit_weights(
     scale: NDArray[np.float64],
     users: NDArray[np.bool_],
     config: LearnConfig,
+    used: NDArray[np.bool_],
 ) -> Fitted:
     """MLlib's logistic regression of "the chosen one comes first" on differences of standardised features.
 
     Pairs of one user cancel what only the user decides, and users count alike. The penalty is ½ |w|² against a log
     likelihood summed over users: a standard normal prior on the weights. With `config.non_negative` weights are kept
-    at 0 or above but for `sources.SIGNED`. The interval is Wald's from a covariance that counts users, not pairs,
-    as the independent units (sandwich: Huber 1967; clusters: Liang and Zeger 1986), over the weights that no bound
-    holds; those at their bound have the interval [0, 0]. Rows that reach the driver: `config.users` times its likes in
-    the window times `config.negatives`.
+    at 0 or above but for `sources.LEAST`; features that are not `used` get none. The interval is Wald's from a
+    covariance that counts users, not pairs, as the independent units (sandwich: Huber 1967; clusters: Liang and Zeger
+    1986), over the weights that no bound holds; those at 0 have the interval [0, 0]. Rows that reach the driver:
+    `config.users` times its likes in the window times `config.negatives`.
     """
     pairs = sample_pairs(candidates, chosen, scale, users, config.negatives, config.seed)
+    # A feature that is 0 throughout gets the weight 0.
+    pairs = pairs._replace(difference=np.where(used, pairs.difference, 0.0))
     n_users = len(np.unique(pairs.user))
     if n_users == 0:
         nothing = np.zeros(len(FEATURES))
@@ -98,7 +101,7 @@ def fit_weights(
         weightCol="weight", fitIntercept=False, standardization=False, regParam=1.0 / n_users, maxIter=100
     )
     if config.non_negative:
-        bounds = [-1e6 if name in SIGNED else 0.0 for name in NAMES]
+        bounds = [LEAST.get(name, 0.0) if use else 0.0 for name, use in zip(NAMES, used, strict=True)]
         classifier.setLowerBoundsOnCoefficients(DenseMatrix(1, len(NAMES), bounds))
     weights = np.array(classifier.fit(rows.coalesce(1)).coefficients.toArray())
     weights[np.abs(weights) < 1e-9] = 0.0

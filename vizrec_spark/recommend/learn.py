@@ -23,7 +23,7 @@ from vizrec_spark.recommend.describe import Candidates, describe
 from vizrec_spark.recommend.fit import fit_weights
 from vizrec_spark.recommend.items import Entries, ItemSide
 from vizrec_spark.recommend.log import Log, validation_window
-from vizrec_spark.recommend.sources import FEATURES, at
+from vizrec_spark.recommend.sources import FEATURES, NAMES, at, used_features, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
 from vizrec_spark.recommend.window_als import window_als
 
@@ -67,6 +67,8 @@ def learn_blend(
     window = open_window(log, content, config, als)
     if window is None:
         return None
+    used = used_features(config.weights)
+    limits = used_limits(config.candidates, config.weights)
     settings = choose_settings(window, content, fixed, config)
     entries = co_consumption(window.modelled, window.counts, config.neighbours, settings.regularization)
     rng = np.random.default_rng(config.learn.seed)
@@ -76,20 +78,20 @@ def learn_blend(
         as_new[:] = False
     side = _side(window, content, fixed, entries, config, as_new & content.known())
     users = _users(window, window.judged, settings, config)
-    candidates = describe(users, side, config.candidates)
+    candidates = describe(users, side, limits)
     chosen = _is_chosen(candidates, window, len(side))
     scale = np.maximum(candidates.features.std(axis=0, dtype=np.float64), 1e-9)
     fold = rng.permutation(len(window.judged)) % 2
     fitted = [
-        fit_weights(spark, candidates, chosen, scale, kept, config.learn)
+        fit_weights(spark, candidates, chosen, scale, kept, config.learn, used)
         for kept in (np.ones(len(fold), bool), fold == 0, fold == 1)
     ]
     # Judged where each list would be used: every item as it is, new or not.
-    plain = describe(users, _side(window, content, fixed, entries, config, None), config.candidates)
+    plain = describe(users, _side(window, content, fixed, entries, config, None), limits)
     hit = _is_chosen(plain, window, len(side))
     ideal = np.bincount(window.chosen_row, minlength=len(window.judged))
-    alone = {name: _ndcg(plain, hit, ideal, _one(name)) for name in _SINGLES}
-    best = max(_SINGLES, key=lambda name: float(alone[name].mean()))
+    alone = {name: _ndcg(plain, hit, ideal, _one(name)) for name in _SINGLES if used[at(name)]}
+    best = max(alone, key=lambda name: float(alone[name].mean()))
     mixed = {
         share: np.where(
             fold == 0,
@@ -102,13 +104,18 @@ def learn_blend(
     share = max(LEARNED_SHARES, key=lambda s: (round(float(mixed[s].mean()), 6), s))
     told = Judged("blend", float(mixed[share].mean()), 0.0, 0.0, 0.0)
     judged = [_compared(name, mixed[share], ndcg) for name, ndcg in alone.items()]
+    of_new = np.array([name in ("new", "new_als") for name in NAMES])
+
+    def spread(bound: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.where(of_new, 1.0, share) * (bound - fitted[0].weights))
+
     return Blend(
         "single" if share == 0 else "learned",
         settings,
         anchored(fitted[0].weights, best, share),
         scale,
-        share * fitted[0].lo + (1 - share) * anchored(fitted[0].weights, best, 0.0),
-        share * fitted[0].hi + (1 - share) * anchored(fitted[0].weights, best, 0.0),
+        anchored(fitted[0].weights, best, share) + spread(fitted[0].lo),
+        anchored(fitted[0].weights, best, share) + spread(fitted[0].hi),
         (told, *judged),
         fitted[0].pairs,
         share,
@@ -119,9 +126,13 @@ def anchored(weights: NDArray[np.float64], best: str, share: float) -> NDArray[n
     """`share` of the learned weights and the rest of their total size on the feature `best` alone.
 
     Likelihood counts all ranks and NDCG the first ten, so a learned blend can rank below its best feature. Between
-    the two lies a line; the validation window says where on it to stop.
+    the two lies a line; the validation window says where on it to stop. What weighs new items against others stays.
     """
-    return np.asarray(share * weights + (1.0 - share) * np.abs(weights).sum() * _one(best))
+    of_new = np.array([name in ("new", "new_als") for name in NAMES])
+    met = np.where(of_new, 0.0, weights)
+    return np.asarray(
+        share * met + (1.0 - share) * np.abs(met).sum() * _one(best) + np.where(of_new, weights, 0.0)
+    )
 
 
 def _one(name: str) -> NDArray[np.float64]:

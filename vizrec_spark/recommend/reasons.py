@@ -23,15 +23,19 @@ _BECAUSE = {
 }
 
 
-def reason(source: str, people: int, cause: tuple[str, str] | None) -> str:
+def reason(source: str, people: int, cause: tuple[str, str] | None, is_new: bool = False) -> str:
     """The sentence for one recommendation.
 
     `source` is als, cooccurrence, visual, attributes or popularity; `people` how many users chose the item; `cause`
-    the title of the item in the user's history that did most for it and the event by which the user met it.
+    the title of the item in the user's history that did most for it and the event by which the user met it; `is_new`
+    whether nobody has met the item and its content speaks for it.
     """
     if cause is not None:
         title, event = cause
-        return _BECAUSE[source].format(f"“{title}”, which you {VERBS.get(event, 'interacted with')}")
+        sentence = "New, and of a kind with {}" if is_new else _BECAUSE[source]
+        return sentence.format(f"“{title}”, which you {VERBS.get(event, 'interacted with')}")
+    if is_new:
+        return "New: nobody has chosen it yet"
     if source in ("als", "cooccurrence"):
         return "Liked by people whose taste is like yours"
     if source == "visual":

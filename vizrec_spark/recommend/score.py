@@ -19,7 +19,7 @@ from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.reasons import reason
 from vizrec_spark.recommend.rerank import rerank
-from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES
+from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
 
 _STRING = StringType()
@@ -65,7 +65,7 @@ def recommend_block(
     score = sum over features of weight · feature + the item's boost. An item of which nothing is known stands in a
     list for its popularity.
     """
-    limits = config.candidates
+    limits = used_limits(config.candidates, config.weights)
     # Popularity fills every list, also where near-duplicates and caps take items out of it.
     filled = limits.model_copy(update={"popularity": max(limits.popularity, 2 * config.k)})
     candidates = describe(users, items, filled)
@@ -139,9 +139,10 @@ def _rows(user_ids: pa.Array, users: Users, offers: Offers, side: ItemSide) -> p
     entry = np.where(column >= 0, offers.cause[at, column], -1)
     because = np.where(column >= 0, past[at, column], -1)
     sources = [PART_SOURCES[s] for s in offers.source]
+    new = side.is_new[offers.item].tolist()
     reasons = [
-        reason(source, int(side.people[item]), (side.titles[b], users.event[e]) if b >= 0 else None)
-        for source, item, b, e in zip(sources, offers.item, because, entry, strict=True)
+        reason(source, int(side.people[item]), (side.titles[b], users.event[e]) if b >= 0 else None, fresh)
+        for source, item, fresh, b, e in zip(sources, offers.item, new, because, entry, strict=True)
     ]
     total = offers.parts.sum(axis=1) + offers.boost
     columns = [

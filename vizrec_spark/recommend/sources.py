@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.config.models import BlendWeights, CandidatesConfig
+
 LISTED: Final = ("ridge", "cosine", "looks")
 """Sources that are lists of items for each item; the first two are of co-consumption."""
 
@@ -33,7 +35,11 @@ class Feature(NamedTuple):
 
 FEATURES: Final = (
     Feature("als", "cf", "u · v of the ALS model"),
-    Feature("new_als", "cf", "u · v of a new item whose factors come from its content; 0 for others"),
+    Feature(
+        "new_als",
+        "cf",
+        "u · v of a new item, whose factors come from its content",
+    ),
     Feature("ridge_recent", "cooccurrence", "sum of the ridge weights from recent items, by recency"),
     Feature("ridge_whole", "cooccurrence", "sum of the ridge weights from the whole history"),
     Feature("cosine_recent", "cooccurrence", "sum of co-consumption cosines with recent items, by recency"),
@@ -50,8 +56,30 @@ FEATURES: Final = (
 
 NAMES: Final = tuple(feature.name for feature in FEATURES)
 PART_OF: Final[NDArray[np.int64]] = np.array([PARTS.index(feature.part) for feature in FEATURES])
-SIGNED: Final = ("new",)
-"""Features whose weight may be below 0 even where weights are kept from it: constants of a kind of item."""
+LEAST: Final = {"new": -1e6, "new_als": 0.05}
+"""Least weights of features where weights are kept from being negative, if not 0: newness is a constant of a kind of
+item and may count against it; among new items nothing but `new_als` tells one from another."""
+
+
+def used_features(weights: BlendWeights) -> NDArray[np.bool_]:
+    """Which features belong to a part that is not left out (weight 0)."""
+    return np.array([getattr(weights, feature.part) > 0 for feature in FEATURES], dtype=bool)
+
+
+def used_limits(limits: CandidatesConfig, weights: BlendWeights) -> CandidatesConfig:
+    """`limits` without the sources of parts that are left out; popularity goes on filling lists."""
+    left_out = {
+        source: 0
+        for part, sources in (
+            ("cf", ("als", "new")),
+            ("cooccurrence", ("cooccurrence",)),
+            ("visual", ("visual",)),
+            ("attributes", ("attributes",)),
+        )
+        if getattr(weights, part) == 0
+        for source in sources
+    }
+    return limits.model_copy(update=left_out)
 
 
 def at(name: str) -> int:

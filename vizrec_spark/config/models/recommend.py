@@ -13,7 +13,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class BlendWeights(Section):
-    """Weights of the parts of the score where there is too little data to learn them."""
+    """Weights of the parts of the score where there is too little data to learn them; 0 leaves a part out always."""
 
     cf: Weight = 0.3
     cooccurrence: Weight = 0.3
@@ -68,7 +68,7 @@ class RerankConfig(Section):
     one_per_group: bool = True
     group_cosine: Annotated[float, Field(gt=0, le=1)] = 0.98
     max_per_category: Annotated[int, Field(ge=1)] | None = None
-    exploration: Share = 0.1
+    exploration: Share = 0.05
     rules: tuple[Name, ...] = ()
     boosts: tuple[Boost, ...] = ()
     already: Literal["leave_out", "leave_out_bought", "keep"] = "leave_out"
