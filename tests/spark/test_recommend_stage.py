@@ -189,7 +189,7 @@ def test_every_user_gets_rows_and_nobody_else(recommended: Ran) -> None:
     found = lists(recommended.table)
     assert found.keys() == {"ann", "bob", "cid", "dot"}
     assert {user: len(items) for user, items in found.items()} == {"ann": 5, "bob": 4, "cid": 4, "dot": 6}
-    assert [w.rows for w in result.written][0] == 19
+    assert next(w.rows for w in result.written) == 19
 
 
 def test_rows_name_the_model_and_the_encoder(recommended: Ran) -> None:

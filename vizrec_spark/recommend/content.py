@@ -15,6 +15,7 @@ from vizrec_spark.recommend.items import Entries
 
 _FIT_ROWS = 20_000
 _NEAREST = 50
+_DIVERSITY_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def factors_from_content(
 
 
 def looks_unit(content: Content) -> NDArray[np.float32]:
-    """Unit rows of the look features; zeros without a picture."""
-    filled = np.nan_to_num(content.look_features)
+    """Unit rows of the first `_DIVERSITY_AXES` look features, which likeness within a list is judged by; zeros without
+    a picture."""
+    filled = np.nan_to_num(content.look_features[:, :_DIVERSITY_AXES])
     return np.asarray(filled / np.maximum(np.linalg.norm(filled, axis=1, keepdims=True), 1e-12), np.float32)
 
 

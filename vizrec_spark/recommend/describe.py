@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vizrec_spark.config.models import CandidatesConfig
 from vizrec_spark.kernels.block_topk import Seen, block_topk
 from vizrec_spark.kernels.compiled import compiled
+from vizrec_spark.kernels.dot import dot
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.recommend.users import Users
@@ -201,13 +202,13 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             out_proposed[user, c] = mark[item]
             mark[item] = 0
             row = out_features[user, c]
-            dot = _dot(user_factors[user], item_factors[item])
+            taste = dot(user_factors[user], item_factors[item])
             for j in range(static.shape[1]):
                 row[10 + j] = static[item, j]
             if is_new[item]:
-                row[1] = dot  # its factors say all that its content does
+                row[1] = taste  # its factors say all that its content does
                 continue
-            row[0] = dot
+            row[0] = taste
             row[2] = sum_recent[0, item]
             row[3] = sum_whole[0, item]
             row[4] = sum_recent[1, item]
@@ -215,8 +216,8 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                 row[5] = sum_recent[2, item] / total_recent
                 row[6] = sum_whole[2, item] / total_whole
                 row[7] = most_alike[item]
-                row[8] = _dot(profile_recent, attributes[item]) / total_recent
-                row[9] = _dot(profile_whole, attributes[item]) / total_whole
+                row[8] = dot(profile_recent, attributes[item]) / total_recent
+                row[9] = dot(profile_whole, attributes[item]) / total_whole
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
             barred[seen[at]] = False
         for e in range(indptr[user], indptr[user + 1]):
@@ -226,21 +227,6 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                     sum_recent[s, list_item[p]] = 0.0
                     sum_whole[s, list_item[p]] = 0.0
                     most_alike[list_item[p]] = 0.0
-
-
-@compiled
-def _dot(left, right):  # type: ignore[no-untyped-def]
-    a, b, c, d = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    size = len(left)
-    even = size - size % 4
-    for i in range(0, even, 4):
-        a += left[i] * right[i]
-        b += left[i + 1] * right[i + 1]
-        c += left[i + 2] * right[i + 2]
-        d += left[i + 3] * right[i + 3]
-    for i in range(even, size):
-        a += left[i] * right[i]
-    return (a + b) + (c + d)
 
 
 @compiled

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.kernels.compiled import compiled
+from vizrec_spark.kernels.dot import dot
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.sources import at
 from vizrec_spark.recommend.users import Users
@@ -46,16 +47,16 @@ def causes(
     if weights[at("als")] > 0 or weights[at("new_als")] > 0:
         implicit = als.preference == "implicit"
         preference = np.exp2(users.whole.astype(np.float64)) - 1.0
-        warm = items.factors[items.has_factors & ~items.is_new].astype(np.float64)
-        shared = warm.T @ warm if implicit else np.zeros((items.factors.shape[1],) * 2)
+        turned, spread = items.turned if implicit else (items.factors, np.zeros(items.factors.shape[1]))
         value = np.minimum(preference, als.max_weight) if implicit else preference
         _factor_causes(
             (user, item),
             (users.indptr, users.item, value),
-            users.factors.astype(np.float64),
-            items.factors.astype(np.float64),
+            users.factors,
+            items.factors,
+            turned,
             items.has_factors & ~items.is_new,
-            shared,
+            spread,
             (als.alpha, max(als.regularization, 1e-6), implicit),
             found,
         )
@@ -83,7 +84,6 @@ def _value(lists, source, of, to):  # type: ignore[no-untyped-def]
 def _list_causes(offers, history, lists, attributes, weights, step, out):  # type: ignore[no-untyped-def]
     of_user, of_item = offers
     indptr, hist_item, recent, whole = history
-    width = attributes.shape[1]
     for row in range(len(of_user)):
         user, target = of_user[row], of_item[row]
         first, last = indptr[user], indptr[user + 1]
@@ -95,10 +95,7 @@ def _list_causes(offers, history, lists, attributes, weights, step, out):  # typ
             past = hist_item[first + e]
             for source in range(3):
                 values[source, e] = _value(lists, source, past, target)
-            dot = 0.0
-            for j in range(width):
-                dot += attributes[past, j] * attributes[target, j]
-            values[3, e] = dot
+            values[3, e] = dot(attributes[past], attributes[target])
         now, ever = recent[first:last], whole[first:last]
         sums, later = np.zeros((4, 2)), np.zeros(4)
         total_now, total_ever = 0.0, 0.0
@@ -149,92 +146,124 @@ def _list_causes(offers, history, lists, attributes, weights, step, out):  # typ
 
 
 @compiled
-def _factor_causes(offers, history, user_factors, item_factors, modelled, shared, model, out):  # type: ignore[no-untyped-def]
-    """What u · v loses without each entry, by the Sherman-Morrison formula.
+def _factor_causes(offers, history, user_factors, item_factors, turned, modelled, spread, model, out):  # type: ignore[no-untyped-def]
+    """What u · v loses without each entry, by the formulas of Sherman, Morrison and Woodbury.
 
-    With A the user's matrix, u its factors, v the entry's, c the offer's, a its confidence less 1, p = cᵀ A⁻¹ v and
-    q = vᵀ A⁻¹ v: without the entry c · u is less by p ((1 + a) − a u · v) / (1 − a q), and greater by about
-    λ cᵀ A⁻¹ u, since the penalty grows with the number of entries.
+    The user's matrix is A = S + Vᵀ D V with S = YᵀY + λ m I, the history's factors V and their confidences less 1 in
+    D. In the axes of YᵀY (`turned` factors, eigenvalues `spread`) S is diagonal, so with M = V S⁻¹ Vᵀ, K = D⁻¹ + M and
+    the offers' factors C: P = C A⁻¹ Vᵀ = C S⁻¹ Vᵀ K⁻¹ D⁻¹ and Q = V A⁻¹ Vᵀ = M K⁻¹ D⁻¹. Without entry v of confidence
+    1 + a an offer's c · u is less by p ((1 + a) − a u · v) / (1 − a q), and greater by about λ cᵀ A⁻¹ u, since the
+    penalty grows with the number of entries.
     """
     of_user, of_item = offers
     indptr, hist_item, preference = history
     alpha, regularization, implicit = model
-    rank = user_factors.shape[1]
-    held = -1
-    inverse = np.zeros((rank, rank))
-    weight = np.zeros(0)
-    aimed = np.zeros(rank)
-    for row in range(len(of_user)):
-        user, target = of_user[row], of_item[row]
-        first, last = indptr[user], indptr[user + 1]
-        if first == last:
+    rank = turned.shape[1]
+    row = 0
+    while row < len(of_user):
+        user = of_user[row]
+        end = row
+        while end < len(of_user) and of_user[end] == user:
+            end += 1
+        size = 0
+        for e in range(indptr[user], indptr[user + 1]):
+            size += modelled[hist_item[e]] and (not implicit or alpha * preference[e] > 0)
+        if size == 0:
+            row = end
             continue
-        if user != held:
-            held = user
-            inverse[:] = shared
-            counted = 0
-            for e in range(first, last):
-                if modelled[hist_item[e]]:
-                    counted += 1
-                    factor = item_factors[hist_item[e]]
-                    a = alpha * preference[e] if implicit else 1.0
-                    for i in range(rank):
-                        scaled = a * factor[i]
-                        for j in range(rank):
-                            inverse[i, j] += scaled * factor[j]
-            for i in range(rank):
-                inverse[i, i] += regularization * max(counted, 1)
-            _invert(inverse)
-            # What of an entry's effect does not depend on what is offered.
-            weight = np.zeros(last - first)
-            for e in range(first, last):
-                if not modelled[hist_item[e]]:
-                    continue
-                factor = item_factors[hist_item[e]]
-                q, s = 0.0, 0.0
-                for i in range(rank):
-                    turned = 0.0
-                    for j in range(rank):
-                        turned += inverse[i, j] * factor[j]
-                    q += turned * factor[i]
-                    s += user_factors[user, i] * factor[i]
+        entry = np.empty(size, dtype=np.int64)
+        more = np.ones(size)
+        past = np.empty((size, rank), dtype=np.float32)
+        scaled = np.empty((size, rank), dtype=np.float32)
+        place = 0
+        for e in range(indptr[user], indptr[user + 1]):
+            if modelled[hist_item[e]] and (not implicit or alpha * preference[e] > 0):
+                entry[place] = e
                 if implicit:
-                    a = alpha * preference[e]
-                    weight[e - first] = ((1.0 + a) - a * s) / max(1.0 - a * q, 1e-9)
-                else:
-                    weight[e - first] = (preference[e] - s) / max(1.0 - q, 1e-9)
-        relief = 0.0
-        for i in range(rank):
-            aimed[i] = 0.0
-            for j in range(rank):
-                aimed[i] += inverse[i, j] * item_factors[target, j]
-            relief += aimed[i] * user_factors[user, i]
-        most = 0.0
-        for e in range(first, last):
-            if weight[e - first] == 0.0:
-                continue
-            p = 0.0
+                    more[place] = alpha * preference[e]
+                for i in range(rank):
+                    past[place, i] = turned[hist_item[e], i]
+                    scaled[place, i] = past[place, i] / (spread[i] + regularization * size)
+                place += 1
+        inner = np.empty((size, size))
+        for a in range(size):
+            for b in range(a, size):
+                inner[a, b] = dot(scaled[a], past[b])
+                inner[b, a] = inner[a, b]
+        root = inner.copy()
+        for a in range(size):
+            root[a, a] += 1.0 / more[a]
+        _factorise(root)
+        weight = np.empty(size)
+        column = np.empty(size)
+        for a in range(size):
+            column[:] = inner[a]
+            _solve(root, column)
+            q = column[a] / more[a]
+            s = float(dot(user_factors[user], item_factors[hist_item[entry[a]]]))
+            if implicit:
+                weight[a] = ((1.0 + more[a]) - more[a] * s) / max(1.0 - more[a] * q, 1e-9)
+            else:
+                weight[a] = (preference[entry[a]] - s) / max(1.0 - q, 1e-9)
+        # A u = b, and b is a sum over the history: cᵀ A⁻¹ u follows from P by u = Σ target · A⁻¹ v.
+        own = np.zeros(rank, dtype=np.float32)
+        for a in range(size):
+            target = 1.0 + more[a] if implicit else preference[entry[a]]
             for i in range(rank):
-                p += aimed[i] * item_factors[hist_item[e], i]
-            lost = p * weight[e - first] - regularization * relief
-            if lost > most and lost > 1e-12:
-                most = lost
-                out[row, 0] = e
+                own[i] += np.float32(target) * scaled[a, i]
+        bend = np.empty(size)
+        for a in range(size):
+            bend[a] = float(dot(past[a], own))
+        _solve(root, bend)
+        for i in range(rank):
+            total = 0.0
+            for a in range(size):
+                total += bend[a] * scaled[a, i]
+            own[i] -= np.float32(total)  # now u in the turned axes
+        for i in range(rank):
+            own[i] /= np.float32(spread[i] + regularization * size)
+        for a in range(size):
+            bend[a] = float(dot(past[a], own))
+        _solve(root, bend)
+        for offer in range(row, end):
+            aimed = turned[of_item[offer]]
+            for a in range(size):
+                column[a] = float(dot(scaled[a], aimed))
+            relief = float(dot(own, aimed))
+            for a in range(size):
+                relief -= column[a] * bend[a]
+            _solve(root, column)
+            most = 0.0
+            for a in range(size):
+                lost = column[a] / more[a] * weight[a] - regularization * relief
+                if lost > most and lost > 1e-12:
+                    most = lost
+                    out[offer, 0] = entry[a]
+        row = end
 
 
 @compiled
-def _invert(matrix):  # type: ignore[no-untyped-def]
-    """The inverse of a symmetric positive definite matrix in place (Gauss-Jordan, which needs no pivoting there)."""
+def _factorise(matrix):  # type: ignore[no-untyped-def]
+    """The Cholesky factor of a symmetric positive definite matrix, in place in its lower triangle."""
     size = len(matrix)
-    for k in range(size):
-        pivot = 1.0 / matrix[k, k]
-        matrix[k, k] = 1.0
-        for j in range(size):
-            matrix[k, j] *= pivot
-        for i in range(size):
-            if i == k:
-                continue
-            factor = matrix[i, k]
-            matrix[i, k] = 0.0
-            for j in range(size):
-                matrix[i, j] -= factor * matrix[k, j]
+    for i in range(size):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = np.sqrt(max(total, 1e-30)) if i == j else total / matrix[j, j]
+
+
+@compiled
+def _solve(root, right):  # type: ignore[no-untyped-def]
+    """Solves with the factor of `_factorise`, in place."""
+    size = len(right)
+    for i in range(size):
+        total = right[i]
+        for k in range(i):
+            total -= root[i, k] * right[k]
+        right[i] = total / root[i, i]
+    for i in range(size - 1, -1, -1):
+        right[i] /= root[i, i]
+        for k in range(i):
+            right[k] -= root[i, k] * right[i]

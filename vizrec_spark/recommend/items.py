@@ -90,6 +90,13 @@ class ItemSide:
         return pa.array(self.ids, pa.string())
 
     @cached_property
+    def turned(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Factors (n, rank) in the axes of YᵀY of the items with factors of their own, and its eigenvalues (rank,)."""
+        known = self.factors[self.has_factors & ~self.is_new].astype(np.float64)
+        spread, axes = np.linalg.eigh(known.T @ known)
+        return (self.factors.astype(np.float64) @ axes).astype(np.float32), np.maximum(spread, 0.0)
+
+    @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
         """Positions, most popular first, ties in order of id."""
         return np.argsort(-self.people, kind="stable")

@@ -30,6 +30,9 @@ from vizrec_spark.recommend.window_als import window_als
 HALF_LIVES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6)
 REGULARIZATIONS = (10.0, 30.0, 100.0, 300.0)
 LEARNED_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+NEW_OFFSETS = (-8.0, -4.0, -2.0, -1.0, -0.5, 0.0)
+"""What is tried against new items, in standard deviations of the score: those that nobody has met although they were
+there are not as wanted as those that are shown as if new."""
 _CHOICE_USERS = 1500
 _AT = 10
 _SINGLES = tuple(f.name for f in FEATURES if f.name not in ("new", "new_als", "freshness"))
@@ -92,18 +95,26 @@ def learn_blend(
     ideal = np.bincount(window.chosen_row, minlength=len(window.judged))
     alone = {name: _ndcg(plain, hit, ideal, _one(name)) for name in _SINGLES if used[at(name)]}
     best = max(alone, key=lambda name: float(alone[name].mean()))
-    mixed = {
-        share: np.where(
-            fold == 0,
-            _ndcg(plain, hit, ideal, anchored(fitted[2].weights, best, share) / scale),
-            _ndcg(plain, hit, ideal, anchored(fitted[1].weights, best, share) / scale),
-        )
-        for share in LEARNED_SHARES
-    }
-    # The largest share of the best: where nothing speaks against the learned weights, they stand.
-    share = max(LEARNED_SHARES, key=lambda s: (round(float(mixed[s].mean()), 6), s))
-    told = Judged("blend", float(mixed[share].mean()), 0.0, 0.0, 0.0)
-    judged = [_compared(name, mixed[share], ndcg) for name, ndcg in alone.items()]
+
+    def judge(share: float, offset: float) -> NDArray[np.float64]:
+        """Each user by weights that were fitted on the others."""
+        by_other = [
+            _ndcg(plain, hit, ideal, shaped(fitted[1 + half].weights, share, offset) / scale)
+            for half in (0, 1)
+        ]
+        return np.where(fold == 0, by_other[1], by_other[0])
+
+    def shaped(weights: NDArray[np.float64], share: float, offset: float) -> NDArray[np.float64]:
+        made = anchored(weights, best, share)
+        made[at("new")] += offset * float((plain.features @ (made / scale)).std()) * scale[at("new")]
+        return made
+
+    tried = {(share, offset): judge(share, offset) for share in LEARNED_SHARES for offset in NEW_OFFSETS}
+    # Where nothing speaks against the learned weights, they stand.
+    share, offset = max(tried, key=lambda each: (round(float(tried[each].mean()), 6), *each))
+    mixed, final = tried[share, offset], shaped(fitted[0].weights, share, offset)
+    told = Judged("blend", float(mixed.mean()), 0.0, 0.0, 0.0)
+    judged = [_compared(name, mixed, ndcg) for name, ndcg in alone.items()]
     of_new = np.array([name in ("new", "new_als") for name in NAMES])
 
     def spread(bound: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,10 +123,10 @@ def learn_blend(
     return Blend(
         "single" if share == 0 else "learned",
         settings,
-        anchored(fitted[0].weights, best, share),
+        final,
         scale,
-        anchored(fitted[0].weights, best, share) + spread(fitted[0].lo),
-        anchored(fitted[0].weights, best, share) + spread(fitted[0].hi),
+        final + spread(fitted[0].lo),
+        final + spread(fitted[0].hi),
         (told, *judged),
         fitted[0].pairs,
         share,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vizrec_spark.config.models import RerankConfig
 from vizrec_spark.kernels.compiled import compiled
+from vizrec_spark.kernels.dot import dot
 from vizrec_spark.recommend.items import ItemSide
 
 
@@ -50,7 +51,6 @@ def _rerank(indptr, order, item, score, looks, group, category, is_new, shares, 
     diversity, exploration = shares
     pool_size, most = sizes
     k = out.shape[1]
-    width = looks.shape[1]
     groups = np.empty(k, dtype=np.int64)
     categories = np.empty(k, dtype=np.int64)
     for user in range(len(indptr) - 1):
@@ -111,8 +111,6 @@ def _rerank(indptr, order, item, score, looks, group, category, is_new, shares, 
                     if used[place]:
                         continue
                     other = item[rows[place]]
-                    dot = np.float32(0.0)
-                    for j in range(width):
-                        dot += looks[taken, j] * looks[other, j]
-                    if dot > alike[place]:
-                        alike[place] = dot
+                    near = dot(looks[taken], looks[other])
+                    if near > alike[place]:
+                        alike[place] = near
