@@ -70,6 +70,7 @@ def slow_features(users, side, user: int, item: int) -> dict[str, float]:  # typ
     }
 
 
+@settings(max_examples=40)
 @given(shop=shops, wanted=limits)
 def test_candidates_are_described_as_plain_python_describes_them(shop, wanted) -> None:  # type: ignore[no-untyped-def]
     _, side, _, users = made(shop)
@@ -79,6 +80,7 @@ def test_candidates_are_described_as_plain_python_describes_them(shop, wanted) -
         assert found.features[row] == pytest.approx([slow[name] for name in NAMES], abs=1e-5)
 
 
+@settings(max_examples=40)
 @given(shop=shops, wanted=limits)
 def test_each_source_proposes_its_best_and_nothing_seen_or_barred(shop, wanted) -> None:  # type: ignore[no-untyped-def]
     _, side, _, users = made(shop)
@@ -126,7 +128,7 @@ def blend_of(rng: np.random.Generator, half_life: float) -> Blend:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(shop=shops)
 def test_parts_add_up_and_removing_the_named_item_lowers_its_part(shop) -> None:  # type: ignore[no-untyped-def]
     rng, side, log, users = made(shop)

@@ -51,10 +51,11 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
     # Ridge and cosine propose one after the other, half of the co-consumption's candidates each.
     room = int(wanted.als + wanted.new + most.sum() + wanted.popularity + wanted.fresh)
     room = min(room, n)
-    count = np.zeros(len(users), dtype=np.int64)
-    item = np.zeros((len(users), room), dtype=np.int32)
-    proposed = np.zeros((len(users), room), dtype=np.uint8)
-    features = np.zeros((len(users), room, len(FEATURES)), dtype=np.float32)
+    # Room for the most; what is not written to takes no memory.
+    indptr = np.zeros(len(users) + 1, dtype=np.int64)
+    item = np.empty(len(users) * room, dtype=np.int32)
+    proposed = np.empty(len(users) * room, dtype=np.uint8)
+    features = np.empty((len(users) * room, len(FEATURES)), dtype=np.float32)
     lists = items.lists
     _describe(
         (users.indptr, users.item, users.recent, users.whole),
@@ -67,11 +68,9 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
         (by_als, by_new, items.by_popularity, items.by_freshness),
         most,
         (wanted.popularity, wanted.fresh),
-        (count, item, proposed, features),
+        (indptr, item, proposed, features),
     )
-    indptr = np.concatenate([[0], np.cumsum(count)])
-    kept = np.arange(room)[None, :] < count[:, None]
-    return Candidates(indptr, item[kept], proposed[kept], features[kept])
+    return Candidates(indptr, item[: indptr[-1]], proposed[: indptr[-1]], features[: indptr[-1]])
 
 
 def _best(
@@ -104,7 +103,8 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
     user_factors, item_factors = factors
     allowed, is_new, static = standing
     by_als, by_new, by_popularity, by_freshness = ordered
-    count, out_item, out_proposed, out_features = out
+    out_indptr, out_item, out_proposed, out_features = out
+    written = 0
     n = len(allowed)
     n_lists = len(starts)
     width = attributes.shape[1]
@@ -195,13 +195,15 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
         n_chosen = _head(by_popularity, extra[0], np.uint8(16), allowed, barred, mark, chosen, n_chosen)
         n_chosen = _head(by_freshness, extra[1], np.uint8(32), allowed, barred, mark, chosen, n_chosen)
         picked = np.sort(chosen[:n_chosen])
-        count[user] = n_chosen
+        out_indptr[user + 1] = out_indptr[user] + n_chosen
         for c in range(n_chosen):
             item = picked[c]
-            out_item[user, c] = item
-            out_proposed[user, c] = mark[item]
+            out_item[written] = item
+            out_proposed[written] = mark[item]
             mark[item] = 0
-            row = out_features[user, c]
+            row = out_features[written]
+            written += 1
+            row[:] = 0.0
             taste = dot(user_factors[user], item_factors[item])
             for j in range(static.shape[1]):
                 row[10 + j] = static[item, j]

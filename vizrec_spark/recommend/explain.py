@@ -40,6 +40,7 @@ def causes(
         (users.indptr, users.item, users.recent.astype(np.float64), users.whole.astype(np.float64)),
         (items.lists.start, items.lists.item, items.lists.value),
         items.attributes,
+        items.is_new,
         weights[at("ridge_recent") : at("attributes_whole") + 1],
         float(np.exp2(1.0 / half_life)),
         found,
@@ -64,38 +65,40 @@ def causes(
 
 
 @compiled
-def _value(lists, source, of, to):  # type: ignore[no-untyped-def]
-    """What item `of` says for item `to` under a source; its entries are in order of position."""
-    start, item, value = lists
-    low, high = start[source, of], start[source, of + 1]
-    end = high
-    while low < high:
-        middle = (low + high) // 2
-        if item[middle] < to:
-            low = middle + 1
-        else:
-            high = middle
-    if low < end and item[low] == to:
-        return np.float64(value[low])
-    return 0.0
-
-
-@compiled
-def _list_causes(offers, history, lists, attributes, weights, step, out):  # type: ignore[no-untyped-def]
+def _list_causes(offers, history, lists, attributes, is_new, weights, step, out):  # type: ignore[no-untyped-def]
     of_user, of_item = offers
     indptr, hist_item, recent, whole = history
+    start, list_item, list_value = lists
+    slot = np.full(start.shape[1] - 1, -1, dtype=np.int64)
+    said = np.zeros((0, 4, 0))
+    block = -1
     for row in range(len(of_user)):
         user, target = of_user[row], of_item[row]
         first, last = indptr[user], indptr[user + 1]
         size = last - first
         if size == 0:
             continue
-        values = np.zeros((4, size))
-        for e in range(size):
-            past = hist_item[first + e]
-            for source in range(3):
-                values[source, e] = _value(lists, source, past, target)
-            values[3, e] = dot(attributes[past], attributes[target])
+        if block < 0 or of_user[block] != user:
+            # What each entry says for each of the user's offers, in one pass over the lists.
+            block, end = row, row
+            while end < len(of_user) and of_user[end] == user:
+                slot[of_item[end]] = end - row
+                end += 1
+            said = np.zeros((end - row, 4, size))
+            for e in range(size):
+                past = hist_item[first + e]
+                for source in range(3):
+                    for at in range(start[source, past], start[source, past + 1]):
+                        place = slot[list_item[at]]
+                        if place >= 0:
+                            said[place, source, e] = list_value[at]
+                for offer in range(row, end):
+                    said[offer - row, 3, e] = dot(attributes[past], attributes[of_item[offer]])
+            for offer in range(row, end):
+                slot[of_item[offer]] = -1
+        if is_new[target]:
+            continue
+        values = said[row - block]
         now, ever = recent[first:last], whole[first:last]
         sums, later = np.zeros((4, 2)), np.zeros(4)
         total_now, total_ever = 0.0, 0.0

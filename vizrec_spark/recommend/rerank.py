@@ -21,7 +21,7 @@ def rerank(
 ) -> NDArray[np.int64]:
     """Which candidates stand in each user's list, best first: rows of the candidates (u, k), -1 behind the last.
 
-    Candidates of user i are rows indptr[i] to indptr[i + 1] with `score`, ties by item. One place after another goes
+    Candidates of user i are rows indptr[i] to indptr[i + 1] in ascending order of item, with `score`; ties by item. One place after another goes
     to the candidate of the largest (1 − d) · s − d · m, where d is `config.diversity`, s the score over the range of
     the user's `config.pool` best, and m the largest cosine of its looks to what stands in the list already (maximal
     marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate group
@@ -29,10 +29,8 @@ def rerank(
     fewer new items than `config.exploration` times its length, rounded down, the place goes to the best new item.
     """
     chosen = np.full((len(indptr) - 1, k), -1, dtype=np.int64)
-    order = np.lexsort((item, -score, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))))
     _rerank(
         indptr,
-        order,
         item,
         score,
         items.looks,
@@ -47,14 +45,15 @@ def rerank(
 
 
 @compiled
-def _rerank(indptr, order, item, score, looks, group, category, is_new, shares, sizes, out):  # type: ignore[no-untyped-def]
+def _rerank(indptr, item, score, looks, group, category, is_new, shares, sizes, out):  # type: ignore[no-untyped-def]
     diversity, exploration = shares
     pool_size, most = sizes
     k = out.shape[1]
     groups = np.empty(k, dtype=np.int64)
     categories = np.empty(k, dtype=np.int64)
     for user in range(len(indptr) - 1):
-        rows = order[indptr[user] : indptr[user + 1]]
+        # Candidates stand in order of item, and the sort is stable: so ties go by item.
+        rows = indptr[user] + np.argsort(-score[indptr[user] : indptr[user + 1]], kind="mergesort")
         size = len(rows)
         if size == 0:
             continue
