@@ -21,12 +21,12 @@ def rerank(
 ) -> NDArray[np.int64]:
     """Which candidates stand in each user's list, best first: rows of the candidates (u, k), -1 behind the last.
 
-    Candidates of user i are rows indptr[i] to indptr[i + 1] in ascending order of item, with `score`; ties by item. One place after another goes
-    to the candidate of the largest (1 − d) · s − d · m, where d is `config.diversity`, s the score over the range of
-    the user's `config.pool` best, and m the largest cosine of its looks to what stands in the list already (maximal
-    marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate group
-    (`config.one_per_group`), no more than `config.max_per_category` of a category. While the list up to a place holds
-    fewer new items than `config.exploration` times its length, rounded down, the place goes to the best new item.
+    Candidates of user i are rows indptr[i] to indptr[i + 1] in ascending order of item, with `score`; ties go by item.
+    One place after another goes to the candidate of the largest (1 − d) · s − d · m, where d is `config.diversity`, s
+    the score over the range of the user's `config.pool` best, and m the largest cosine of its looks to what stands in
+    the list already (maximal marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate
+    group (`config.one_per_group`), no more than `config.max_per_category` of a category. While the list up to a place
+    holds fewer new items than `config.exploration` times its length, rounded down, it goes to the best new item.
     """
     chosen = np.full((len(indptr) - 1, k), -1, dtype=np.int64)
     _rerank(
