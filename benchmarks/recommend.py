@@ -33,7 +33,7 @@ from vizrec_spark.kernels.block_topk import Seen, block_topk
 from vizrec_spark.recommend.assemble import Settings, co_consumption, counts_of, fixed_side, item_side
 from vizrec_spark.recommend.attributes import attribute_block, category_block
 from vizrec_spark.recommend.blend import Blend
-from vizrec_spark.recommend.content import Content, predict_from_content
+from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.items import Entries, ItemSide, strength
 from vizrec_spark.recommend.log import Log, rows_of
 from vizrec_spark.recommend.score import recommend_block, score_users
@@ -110,8 +110,7 @@ class Shop:
         self.user_factors, factors = window_als(self.log, als)
         content = _content(catalogue, self.ids, config.look_features)
         has = np.asarray(factors.any(axis=1))
-        people = np.bincount(self.log.item, minlength=n_items)
-        predicted = predict_from_content(content, factors, has, people, self.user_factors)
+        _, predicted, _ = factors_from_content(content, factors, has, self.user_factors)
         chosen, counts = counts_of(self.log)
         entries = co_consumption(chosen, counts, config.neighbours, 100.0)
         self.side: ItemSide = item_side(

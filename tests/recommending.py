@@ -34,9 +34,7 @@ def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
     near = attributes @ attributes.T
     near_of, near_to = np.nonzero((near > 0) & ~np.eye(n, dtype=bool))
     people = np.where(is_new, 0, rng.integers(0, 5, n))
-    standing = np.column_stack(
-        [np.log1p(people), rng.random(n), rng.random(n), is_new, is_new * rng.random(n)]
-    )
+    standing = np.column_stack([np.log1p(people), rng.random(n), rng.random(n), is_new])
     return ItemSide(
         ids=np.array([f"i{i:03d}" for i in range(n)], dtype=object),
         titles=np.array([f"Item {i}" for i in range(n)], dtype=object),

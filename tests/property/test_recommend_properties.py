@@ -51,11 +51,7 @@ def slow_features(users, side, user: int, item: int) -> dict[str, float]:  # typ
     likeness = {e: float(side.attributes[users.item[e]] @ side.attributes[item]) for e in entries}
     dot = float(users.factors[user] @ side.factors[item])
     standing = dict(
-        zip(
-            ("popularity", "trend", "freshness", "new", "new_popularity"),
-            map(float, side.standing[item]),
-            strict=True,
-        )
+        zip(("popularity", "trend", "freshness", "new"), map(float, side.standing[item]), strict=True)
     )
     if side.is_new[item]:
         return {**dict.fromkeys(NAMES, 0.0), "new_als": dot, **standing}

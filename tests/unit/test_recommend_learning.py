@@ -162,7 +162,7 @@ def test_errors_are_those_of_users_not_of_pairs() -> None:
 def test_an_anchor_keeps_size_and_what_weighs_new_items() -> None:
     weights = np.arange(len(FEATURES), dtype=float)
     half = anchored(weights, "als", 0.5)
-    new = [at("new"), at("new_als"), at("new_popularity")]
+    new = [at("new"), at("new_als")]
     assert half[new].tolist() == weights[new].tolist()
     assert np.delete(half, new).sum() == pytest.approx(np.delete(weights, new).sum())
     np.testing.assert_allclose(anchored(weights, "als", 1.0), weights)

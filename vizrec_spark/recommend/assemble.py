@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
-from vizrec_spark.recommend.content import Content, Predicted, likeness_of, looks_unit, nearest_by_attributes
+from vizrec_spark.recommend.content import Content, likeness_of, looks_unit, nearest_by_attributes
 from vizrec_spark.recommend.items import Entries, ItemSide, stacked
 from vizrec_spark.recommend.log import Log, rows_of
 
@@ -78,11 +78,11 @@ def item_side(
     entries: dict[str, Entries],
     factors: NDArray[np.float32],
     has_factors: NDArray[np.bool_],
-    predicted: Predicted | None,
+    predicted: NDArray[np.float64] | None,
     trend_half_life_days: float,
     as_new: NDArray[np.bool_] | None = None,
 ) -> ItemSide:
-    """The item side. `predicted`: factors from content for items without (`content.predict_from_content`).
+    """The item side. `predicted`: factors from content for items without (`content.factors_from_content`).
 
     Items for which `as_new` holds are shown as if nobody had met them: that is how the blend learns what a new item
     is worth.
@@ -100,7 +100,7 @@ def item_side(
     is_new = (~has_factors | hidden) & known
     made = np.where(has_factors[:, None], factors, np.float32(0.0)).astype(np.float32)
     if predicted is not None:
-        made[is_new] = predicted.factors[is_new].astype(np.float32)
+        made[is_new] = predicted[is_new].astype(np.float32)
     people[hidden], trend[hidden] = 0, 0.0
     if as_new is not None:
         entries = {
@@ -108,10 +108,7 @@ def item_side(
             for name, source in entries.items()
         }
     dated = np.flatnonzero(np.isfinite(content.added))
-    expected = np.zeros(n) if predicted is None else np.where(is_new, predicted.popularity, 0.0)
-    standing = np.column_stack([np.log1p(people), np.log1p(trend), freshness, is_new, expected]).astype(
-        np.float32
-    )
+    standing = np.column_stack([np.log1p(people), np.log1p(trend), freshness, is_new]).astype(np.float32)
     return ItemSide(
         content.ids,
         content.titles,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vizrec_spark.kernels.block_ridge import fit_block_ridge
+from vizrec_spark.kernels.block_ridge import BlockRidge, fit_block_ridge
 from vizrec_spark.kernels.block_topk import Seen, block_topk
 from vizrec_spark.recommend.attributes import Block, attribute_likeness
 from vizrec_spark.recommend.items import Entries
@@ -66,28 +65,18 @@ def nearest_by_attributes(
     return bounds, key[kept].astype(np.int32), value[kept].astype(np.float32)
 
 
-class Predicted(NamedTuple):
-    """What content says of every item: `factors` (n, rank) and `popularity` (n,), log(1 + people).
-
-    For an item that was learned from it is the prediction of the model without it.
-    """
-
-    factors: NDArray[np.float64]
-    popularity: NDArray[np.float64]
-
-
-def predict_from_content(
+def factors_from_content(
     content: Content,
     factors: NDArray[np.float32],
     has_factors: NDArray[np.bool_],
-    people: NDArray[np.int64],
     user_factors: NDArray[np.float32],
-) -> Predicted | None:
-    """ALS factors, and popularity, regressed on content.
+) -> tuple[BlockRidge | None, NDArray[np.float64], NDArray[np.int64]]:
+    """ALS factors regressed on content; the model, predictions for all items (n, rank), and the rows learned from.
 
-    Pictures are one block, each attribute another, so that neither drowns the other; errors of factors count as they
-    change the users' scores: eᵀ (UᵀU / u) e. At most `_FIT_ROWS` items are learned from (evenly spaced in order of
-    id). None without content or with fewer than 20 items to learn from.
+    Pictures are one block, each attribute another, so that neither drowns the other; errors count as they change
+    the users' scores: eᵀ (UᵀU / u) e. At most `_FIT_ROWS` items are learned from (evenly spaced in order of id). The
+    prediction of an item that was learned from is the one of the model without it. No model without content or with
+    fewer than 20 items to learn from.
     """
     rows = np.flatnonzero(has_factors & content.known())
     rows = rows[:: max(1, -(-len(rows) // _FIT_ROWS))]
@@ -97,23 +86,18 @@ def predict_from_content(
         blocks.append(np.nan_to_num(content.look_features).astype(np.float64))
         present.append(content.pictured)
     if not blocks or len(rows) < 20:
-        return None
-    held = np.stack(present, axis=1)
-
-    def predict(target: NDArray[np.float64], metric: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        model = fit_block_ridge([b[rows] for b in blocks], target, metric, held[rows])
-        filled = [
-            np.where(has[:, None], block, mean)
-            for block, has, mean in zip(blocks, present, model.means, strict=True)
-        ]
-        found = model.predict(filled)
-        found[rows] = model.left_out
-        return found
-
+        return None, np.zeros(factors.shape), rows
     wide = user_factors.astype(np.float64)
     metric = wide.T @ wide / max(len(wide), 1)
-    liked = np.log1p(people[rows]).astype(np.float64)[:, None]
-    return Predicted(predict(factors[rows].astype(np.float64), metric), predict(liked, None)[:, 0])
+    held = np.stack(present, axis=1)
+    model = fit_block_ridge([b[rows] for b in blocks], factors[rows].astype(np.float64), metric, held[rows])
+    masked = [
+        np.where(has[:, None], block, mean)
+        for block, has, mean in zip(blocks, present, model.means, strict=True)
+    ]
+    predicted = model.predict(masked)
+    predicted[rows] = model.left_out
+    return model, predicted, rows
 
 
 def looks_unit(content: Content) -> NDArray[np.float32]:

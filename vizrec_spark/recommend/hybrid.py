@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.recommend.assemble import Settings, co_consumption, counts_of, fixed_side, item_side
 from vizrec_spark.recommend.blend import Blend, configured
-from vizrec_spark.recommend.content import Content, predict_from_content
+from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.gather import gather_content, gather_factors, gather_log
 from vizrec_spark.recommend.history import touched_pairs, user_rows
@@ -65,8 +65,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
     factors = gather_factors(inputs.item_factors, content.ids, "item_id")
     has_factors = np.asarray(factors.any(axis=1))
     users = gather_user_sample(inputs.user_factors, factors.shape[1])
-    people = np.bincount(log.item[log.weight > 0], minlength=len(content))
-    predicted = predict_from_content(content, factors, has_factors, people, users)
+    model, predicted, _ = factors_from_content(content, factors, has_factors, users)
     modelled, counts = counts_of(log)
     side = item_side(
         content,
@@ -75,7 +74,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
         co_consumption(modelled, counts, config.neighbours, settings.regularization),
         factors,
         has_factors,
-        predicted,
+        None if model is None else predicted,
         config.half_life_days,
     )
     if blend is None:

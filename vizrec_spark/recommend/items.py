@@ -47,10 +47,9 @@ class ItemSide:
     `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
     `has_factors` (n,) bool; `is_new` (n,) bool: its factors come from its content; `lists`: see `Lists`;
     `attributes` (n, a) float32: unit rows, so that a dot product is a likeness, and `attribute_*` the nearest by it;
-    `standing` (n, 5) float32: popularity, trend, freshness, new, new_popularity (see `sources.FEATURES`);
-    `by_freshness`: positions of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture
-    features, zero without a picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first
-    category, -1 without;
+    `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
+    of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
+    picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
     `allowed` (n,) bool; `boost` (n,) float32, added to the score. Size is about
     n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes.
     """

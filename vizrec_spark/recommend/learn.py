@@ -18,12 +18,12 @@ from vizrec_spark.recommend.assemble import (
     item_side,
 )
 from vizrec_spark.recommend.blend import Blend, Judged
-from vizrec_spark.recommend.content import Content, Predicted, predict_from_content
+from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.describe import Candidates, describe
 from vizrec_spark.recommend.fit import fit_weights
 from vizrec_spark.recommend.items import Entries, ItemSide
 from vizrec_spark.recommend.log import Log, validation_window
-from vizrec_spark.recommend.sources import FEATURES, NAMES, OF_NEW, at, used_features, used_limits
+from vizrec_spark.recommend.sources import FEATURES, NAMES, at, used_features, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
 from vizrec_spark.recommend.window_als import window_als
 
@@ -35,7 +35,7 @@ NEW_OFFSETS = (-8.0, -4.0, -2.0, -1.0, -0.5, 0.0)
 there are not as wanted as those that are shown as if new."""
 _CHOICE_USERS = 1500
 _AT = 10
-_SINGLES = tuple(f.name for f in FEATURES if f.name not in (*OF_NEW, "freshness"))
+_SINGLES = tuple(f.name for f in FEATURES if f.name not in ("new", "new_als", "freshness"))
 
 
 class Window(NamedTuple):
@@ -47,7 +47,7 @@ class Window(NamedTuple):
     train: Log
     user_factors: NDArray[np.float32]
     item_factors: NDArray[np.float32]
-    predicted: Predicted | None
+    predicted: NDArray[np.float64] | None
     modelled: NDArray[np.int64]
     counts: NDArray[np.float32]
     judged: NDArray[np.int64]
@@ -115,7 +115,7 @@ def learn_blend(
     mixed, final = tried[share, offset], shaped(fitted[0].weights, share, offset)
     told = Judged("blend", float(mixed.mean()), 0.0, 0.0, 0.0)
     judged = [_compared(name, mixed, ndcg) for name, ndcg in alone.items()]
-    of_new = np.array([name in OF_NEW for name in NAMES])
+    of_new = np.array([name in ("new", "new_als") for name in NAMES])
 
     def spread(bound: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.where(of_new, 1.0, share) * (bound - fitted[0].weights))
@@ -139,7 +139,7 @@ def anchored(weights: NDArray[np.float64], best: str, share: float) -> NDArray[n
     Likelihood counts all ranks and NDCG the first ten, so a learned blend can rank below its best feature. Between
     the two lies a line; the validation window says where on it to stop. What weighs new items against others stays.
     """
-    of_new = np.array([name in OF_NEW for name in NAMES])
+    of_new = np.array([name in ("new", "new_als") for name in NAMES])
     met = np.where(of_new, 0.0, weights)
     return np.asarray(
         share * met + (1.0 - share) * np.abs(met).sum() * _one(best) + np.where(of_new, weights, 0.0)
@@ -162,8 +162,8 @@ def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsCon
     judged = np.sort(rng.permutation(judged)[: config.learn.users])
     train = log.where(~held)
     user_factors, item_factors = window_als(train, als)
-    people = np.bincount(train.item[train.weight > 0], minlength=log.n_items)
-    predicted = predict_from_content(content, item_factors, people > 0, people, user_factors)
+    has = np.bincount(train.item[train.weight > 0], minlength=log.n_items) > 0
+    model, predicted, _ = factors_from_content(content, item_factors, has, user_factors)
     modelled, counts = counts_of(train)
     row = np.full(log.n_users, -1, dtype=np.int64)
     row[judged] = np.arange(len(judged))
@@ -172,7 +172,7 @@ def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsCon
         train,
         user_factors,
         item_factors,
-        predicted,
+        None if model is None else predicted,
         modelled,
         counts,
         judged,

@@ -52,17 +52,13 @@ FEATURES: Final = (
     Feature("trend", "popularity", "log(1 + people, each event halved every half-life before the last one)"),
     Feature("freshness", "popularity", "2^(−days since it was added / 30); 0 where that is unknown"),
     Feature("new", "popularity", "1 for a new item, whose popularity nobody knows yet"),
-    Feature("new_popularity", "popularity", "log(1 + people) that the content of a new item lets expect"),
 )
 
 NAMES: Final = tuple(feature.name for feature in FEATURES)
 PART_OF: Final[NDArray[np.int64]] = np.array([PARTS.index(feature.part) for feature in FEATURES])
-OF_NEW: Final = ("new_als", "new", "new_popularity")
-"""Features of new items alone."""
-
 LEAST: Final = {"new": -1e6, "new_als": 0.05}
 """Least weights of features where weights are kept from being negative, if not 0: newness is a constant of a kind of
-item and may count against it; among new items nothing but these tell one from another."""
+item and may count against it; among new items nothing but `new_als` tells one from another."""
 
 
 def used_features(weights: BlendWeights) -> NDArray[np.bool_]:
