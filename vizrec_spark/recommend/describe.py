@@ -195,6 +195,7 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
         n_chosen = _head(by_popularity, extra[0], np.uint8(16), allowed, barred, mark, chosen, n_chosen)
         n_chosen = _head(by_freshness, extra[1], np.uint8(32), allowed, barred, mark, chosen, n_chosen)
         picked = np.sort(chosen[:n_chosen])
+        own = user_factors[user]
         out_indptr[user + 1] = out_indptr[user] + n_chosen
         for c in range(n_chosen):
             item = picked[c]
@@ -204,7 +205,7 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             row = out_features[written]
             written += 1
             row[:] = 0.0
-            taste = dot(user_factors[user], item_factors[item])
+            taste = dot(own, item_factors[item])
             for j in range(static.shape[1]):
                 row[10 + j] = static[item, j]
             if is_new[item]:
@@ -218,8 +219,9 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                 row[5] = sum_recent[2, item] / total_recent
                 row[6] = sum_whole[2, item] / total_whole
                 row[7] = most_alike[item]
-                row[8] = dot(profile_recent, attributes[item]) / total_recent
-                row[9] = dot(profile_whole, attributes[item]) / total_whole
+                line = attributes[item]
+                row[8] = dot(profile_recent, line) / total_recent
+                row[9] = dot(profile_whole, line) / total_whole
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
             barred[seen[at]] = False
         for e in range(indptr[user], indptr[user + 1]):

@@ -31,13 +31,13 @@ class BlendWeights(Section):
 class CandidatesConfig(Section):
     """How many candidates each source may propose for a user."""
 
-    als: Count = 60
-    cooccurrence: Count = 100
-    visual: Count = 60
-    attributes: Count = 30
-    popularity: Count = 60
+    als: Count = 40
+    cooccurrence: Count = 80
+    visual: Count = 40
+    attributes: Count = 20
+    popularity: Count = 40
     fresh: Count = 10
-    new: Count = 30
+    new: Count = 20
 
 
 class LearnConfig(Section):
@@ -64,7 +64,7 @@ class RerankConfig(Section):
     """What shapes a list after scoring."""
 
     diversity: Share = 0.0
-    pool: Annotated[int, Field(ge=1)] = 100
+    pool: Annotated[int, Field(ge=1)] = 60
     one_per_group: bool = True
     group_cosine: Annotated[float, Field(gt=0, le=1)] = 0.98
     max_per_category: Annotated[int, Field(ge=1)] | None = None
