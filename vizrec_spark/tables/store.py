@@ -176,7 +176,7 @@ class TableStore:
         if self.exists(table):
             last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
             cloned = last.operationParameters.get("sourceVersion") if last.operation == "CLONE" else None
-            if cloned == str(other._version(table)):
+            if cloned == str(other._snapshot(table).version()):
                 return self._written(table, changed=0)
             return self.overwrite(table, source)
         if self._config.catalog is not None:
