@@ -72,6 +72,7 @@ def _list_causes(offers, history, lists, attributes, is_new, weights, step, out)
     slot = np.full(start.shape[1] - 1, -1, dtype=np.int64)
     said = np.zeros((0, 4, 0))
     block = -1
+    left = np.empty((4, 2))
     for row in range(len(of_user)):
         user, target = of_user[row], of_item[row]
         first, last = indptr[user], indptr[user + 1]
@@ -118,7 +119,6 @@ def _list_causes(offers, history, lists, attributes, is_new, weights, step, out)
         later_now = 0.0
         # From the oldest on, so that what would move up is known: `later` sums what stands behind entry e.
         for e in range(size - 1, -1, -1):
-            left = np.empty((4, 2))
             for source in range(4):
                 left[source, 0] = sums[source, 0] - now[e] * values[source, e] + (step - 1.0) * later[source]
                 left[source, 1] = sums[source, 1] - ever[e] * values[source, e]
@@ -196,13 +196,14 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
         root = inner.copy()
         for a in range(size):
             root[a, a] += 1.0 / more[a]
-        _factorise(root)
+        _invert(root)
         weight = np.empty(size)
-        column = np.empty(size)
+        column, solved = np.empty(size), np.empty(size)
         for a in range(size):
-            column[:] = inner[a]
-            _solve(root, column)
-            q = column[a] / more[a]
+            q = 0.0
+            for b in range(size):
+                q += inner[a, b] * root[b, a]
+            q /= more[a]
             s = float(dot(user_factors[user], item_factors[hist_item[entry[a]]]))
             if implicit:
                 weight[a] = ((1.0 + more[a]) - more[a] * s) / max(1.0 - more[a] * q, 1e-9)
@@ -217,17 +218,17 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
         bend = np.empty(size)
         for a in range(size):
             bend[a] = float(dot(past[a], own))
-        _solve(root, bend)
-        for i in range(rank):
-            total = 0.0
-            for a in range(size):
-                total += bend[a] * scaled[a, i]
-            own[i] -= np.float32(total)  # now u in the turned axes
+        _times(root, bend, solved)
+        for a in range(size):
+            share = np.float32(solved[a])
+            for i in range(rank):
+                own[i] -= share * scaled[a, i]  # so that it ends as u in the turned axes
         for i in range(rank):
             own[i] /= np.float32(spread[i] + regularization * size)
         for a in range(size):
             bend[a] = float(dot(past[a], own))
-        _solve(root, bend)
+        _times(root, bend, solved)
+        bend[:] = solved
         for offer in range(row, end):
             aimed = turned[of_item[offer]]
             for a in range(size):
@@ -235,10 +236,10 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
             relief = float(dot(own, aimed))
             for a in range(size):
                 relief -= column[a] * bend[a]
-            _solve(root, column)
+            _times(root, column, solved)
             most = 0.0
             for a in range(size):
-                lost = column[a] / more[a] * weight[a] - regularization * relief
+                lost = solved[a] / more[a] * weight[a] - regularization * relief
                 if lost > most and lost > 1e-12:
                     most = lost
                     out[offer, 0] = entry[a]
@@ -246,27 +247,27 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
 
 
 @compiled
-def _factorise(matrix):  # type: ignore[no-untyped-def]
-    """The Cholesky factor of a symmetric positive definite matrix, in place in its lower triangle."""
+def _invert(matrix):  # type: ignore[no-untyped-def]
+    """The inverse of a symmetric positive definite matrix in place (Gauss-Jordan, which needs no pivoting there)."""
     size = len(matrix)
-    for i in range(size):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] = np.sqrt(max(total, 1e-30)) if i == j else total / matrix[j, j]
+    for k in range(size):
+        pivot = 1.0 / matrix[k, k]
+        matrix[k, k] = 1.0
+        for j in range(size):
+            matrix[k, j] *= pivot
+        for i in range(size):
+            if i != k:
+                factor = matrix[i, k]
+                matrix[i, k] = 0.0
+                for j in range(size):
+                    matrix[i, j] -= factor * matrix[k, j]
 
 
 @compiled
-def _solve(root, right):  # type: ignore[no-untyped-def]
-    """Solves with the factor of `_factorise`, in place."""
-    size = len(right)
-    for i in range(size):
-        total = right[i]
-        for k in range(i):
-            total -= root[i, k] * right[k]
-        right[i] = total / root[i, i]
-    for i in range(size - 1, -1, -1):
-        right[i] /= root[i, i]
-        for k in range(i):
-            right[k] -= root[i, k] * right[i]
+def _times(matrix, vector, out):  # type: ignore[no-untyped-def]
+    """`out` = matrix · vector of a symmetric matrix, row by row, which the compiler can make vectors of."""
+    out[:] = 0.0
+    for b in range(len(vector)):
+        value = vector[b]
+        for a in range(len(vector)):
+            out[a] += value * matrix[b, a]
