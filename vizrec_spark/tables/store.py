@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from urllib.parse import unquote
 
 from delta import DeltaTable
-from delta.exceptions import DeltaConcurrentModificationException
+from delta import exceptions as delta_exceptions
 from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
@@ -23,6 +23,16 @@ from vizrec_spark.tables.contract import Table
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 _VERSION_PROPERTY = "vizrec.contractVersion"
+# In Python these have no base class of their own.
+_CONFLICTS = (
+    delta_exceptions.ConcurrentAppendException,
+    delta_exceptions.ConcurrentDeleteDeleteException,
+    delta_exceptions.ConcurrentDeleteReadException,
+    delta_exceptions.ConcurrentTransactionException,
+    delta_exceptions.ConcurrentWriteException,
+    delta_exceptions.MetadataChangedException,
+    delta_exceptions.ProtocolChangedException,
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,8 @@ class TableStore:
         wrote = int(metrics.get("numOutputRows", 0))
         if where is None:
             return Written(table.name, self.location(table), snapshot.version(), wrote, wrote)
-        return self._written(table, changed=max(wrote, int(metrics.get("numDeletedRows", 0))))
+        done = self._written(table, changed=wrote)
+        return done if wrote else replace(done, changed=self._rows_at(table, before) - done.rows)
 
     def insert_missing(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
         """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
@@ -232,6 +243,11 @@ class TableStore:
         # Not from the history: a merge that finds nothing to change makes no commit.
         return self._written(table, changed=counts.num_affected_rows)
 
+    def _rows_at(self, table: Table, version: int) -> int:
+        old = self._spark.read.option("versionAsOf", version).format("delta")
+        location = self.location(table)
+        return (old.table(location) if self._config.catalog is not None else old.load(location)).count()
+
     def _written(self, table: Table, changed: int) -> Written:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
         rows = self._delta(table).toDF().count()
@@ -287,7 +303,7 @@ class TableStore:
         conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
         try:
             yield
-        except DeltaConcurrentModificationException as error:
+        except _CONFLICTS as error:
             raise TableError(
                 f"Table {table.name} at {self.location(table)} was written by another run at the same time, and that "
                 "one won: let it end, then run this stage again."
