@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from vizrec_spark.config.models import AlsConfig, RecommendConfig
+from vizrec_spark.config.models import AlsConfig, CandidatesConfig, RecommendConfig
 from vizrec_spark.recommend.assemble import (
     Fixed,
     Settings,
@@ -34,6 +34,7 @@ NEW_OFFSETS = (-8.0, -4.0, -2.0, -1.0, -0.5, 0.0)
 """What is tried against new items, in standard deviations of the score: those that nobody has met although they were
 there are not as wanted as those that are shown as if new."""
 _CHOICE_USERS = 1500
+_DEPTH = 80
 _AT = 10
 _SINGLES = tuple(f.name for f in FEATURES if f.name not in ("new", "new_als", "freshness"))
 
@@ -63,15 +64,17 @@ def learn_blend(
     1. The last of each user's likes are held out; co-consumption, ALS, popularity and content models are fitted on
        the rest. 2. The ridge's regularization and the half-life of recency are those under which the ridge ranks the
        held-out items best. 3. A share of the items is shown as if new (factors predicted by a model that did not see
-       them, no popularity), so that new and other items are weighed on one scale. 4. The weights are fitted. 5. The
-       blend, fitted on one half of the users and judged on the other, must not rank below any single feature;
-       otherwise that feature is used alone.
+       them, no popularity), so that new and other items are weighed on one scale. 4. The weights are fitted. 5. Of
+       the blends on the line between the best feature alone and the learned weights, and of some offsets against new
+       items, the one is used that ranks best by weights fitted on one half of the users and judged on the other.
     """
     window = open_window(log, content, config, als)
     if window is None:
         return None
     used = used_features(config.weights)
-    limits = used_limits(config.candidates, config.weights)
+    # What decides is who stands near the top: lists of a whole catalogue are learned from their heads.
+    capped = {source: min(most, _DEPTH) for source, most in config.candidates.model_dump().items()}
+    limits = used_limits(CandidatesConfig(**capped), config.weights)
     settings = choose_settings(window, content, fixed, config)
     entries = co_consumption(window.modelled, window.counts, config.neighbours, settings.regularization)
     rng = np.random.default_rng(config.learn.seed)
