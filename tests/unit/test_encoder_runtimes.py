@@ -202,6 +202,37 @@ def test_the_id_of_an_onnx_encoder_says_what_is_computed(
     assert len(ids) == len(changes)
 
 
+def test_weights_in_a_file_beside_the_model_are_part_of_what_is_cached(
+    onnx_model: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(onnx_model[0]))
+    kernel, ids, graphs = onnx_model[1], [], []
+    path = tmp_path / "beside" / "net.onnx"
+    path.parent.mkdir()
+    spec = EncoderSpec(str(path), layer="flat", input_size=(8, 8), preprocessing="tf")
+    for factor in (1, 2):
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(factor * kernel, "kernel"))
+        (path.parent / "weights.bin").unlink(missing_ok=True)
+        onnx.save_model(
+            onnx.ModelProto.FromString(model.SerializeToString()),
+            str(path),
+            save_as_external_data=True,
+            location="weights.bin",
+            size_threshold=0,
+        )
+        graphs.append(path.read_bytes())
+        ids.append(build_encoder(spec, tmp_path / "c").encoder_id)
+        assert build_encoder(spec, tmp_path / "c").encoder_id == ids[-1]
+    assert graphs[0] == graphs[1]  # the graph alone does not tell
+    assert ids[0] != ids[1]
+    (path.parent / "weights.bin").unlink()
+    with pytest.raises(EncoderError, match=r"keeps weights in weights\.bin, which is not beside it"):
+        build_encoder(spec, tmp_path / "c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

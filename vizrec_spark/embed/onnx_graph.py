@@ -32,7 +32,7 @@ def compose_onnx(
         model = onnx.load(str(path))  # weights in files beside it are read too
         onnx.checker.check_model(model)
     except Exception as error:
-        raise EncoderError(f"{path} cannot be read as an ONNX model: {first_line(error)}") from None
+        raise _unreadable(path, error) from None
     taken = _image_input(model, path)
     channels_first, size = _layout(taken, path, input_size)
     feature = layer or _only_output(model, path)
@@ -44,6 +44,36 @@ def compose_onnx(
     _vector_behind(model, feature, rank, dimension)
     onnx.checker.check_model(model)
     return model, size, dimension
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files beside `path` that hold its weights, sorted; none where the model is one file.
+
+    Raises: EncoderError when the package onnx is missing, the file cannot be read, or one of them is not there.
+    """
+    onnx = _import_onnx()
+    from onnx import external_data_helper as external
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    names = {
+        external.ExternalDataInfo(tensor).location
+        for tensor in external._get_all_tensors(model)
+        if external.uses_external_data(tensor)
+    }
+    files = [path.parent / name for name in sorted(names)]
+    for file in files:
+        if not file.is_file():
+            raise EncoderError(
+                f"{path} keeps weights in {file.name}, which is not beside it: copy both to one folder."
+            )
+    return files
+
+
+def _unreadable(path: Path, error: Exception) -> EncoderError:
+    return EncoderError(f"{path} cannot be read as an ONNX model: {first_line(error)}")
 
 
 def model_digest(model: Any) -> str:
