@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tests.landing import picture
@@ -16,7 +17,7 @@ from vizrec_spark.config import load_config
 from vizrec_spark.embed import commit
 from vizrec_spark.embed.cleanup import encoders_in_use, remove_other_encoders
 from vizrec_spark.embed.stage import STAGE
-from vizrec_spark.errors import EncoderError
+from vizrec_spark.errors import EncoderError, TableError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.encoders import current_encoder
@@ -103,6 +104,60 @@ def test_a_crash_keeps_the_chunks_that_were_done(
     assert context.tables.read(EMBEDDINGS).select("sha256").distinct().count() == N
     assert context.tables.read(EMBEDDINGS).count() == N
     assert current_encoder(context.tables, context.config.embed) is not None
+
+
+@pytest.mark.parametrize("reembed", [False, True])
+def test_each_picture_is_encoded_once_whatever_is_written_meanwhile(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reembed: bool
+) -> None:
+    """Two chunks with a failure in each, and a run that replaces `images` after the first is committed."""
+    context = contexts(spark, tmp_path, "embed.chunk=5", f"embed.reembed={str(reembed).lower()}")
+    half = [picture(n) for n in range(4)] + [b"not a picture"]
+    other = [picture(n) for n in range(4, 8)] + [b"no picture either"]
+    frame = spark.createDataFrame(image_rows(half + other), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
+    context.tables.insert_missing(IMAGES, frame.coalesce(1))
+    counted, encode, whole = tmp_path / "counted", commit.embed_images, commit.ChunkWriter._commit
+    chunks = []
+
+    def counting(pictures: DataFrame, *arguments: Any, **options: Any) -> DataFrame:
+        def noted(batches: Iterator[Any]) -> Iterator[Any]:
+            for batch in batches:
+                with counted.open("a") as stream:
+                    stream.writelines(f"{name}\n" for name in batch.column("sha256").to_pylist())
+                yield batch
+
+        return encode(pictures.mapInArrow(noted, pictures.schema), *arguments, **options)
+
+    def committed(writer: commit.ChunkWriter, *arguments: Any) -> Any:
+        written = whole(writer, *arguments)
+        chunks.append(written.changed)
+        if len(chunks) == 1:
+            context.tables.overwrite(IMAGES, context.tables.read(IMAGES).withColumn("width", F.lit(25)))
+        return written
+
+    monkeypatch.setattr(commit, "embed_images", counting)
+    monkeypatch.setattr(commit.ChunkWriter, "_commit", committed)
+    monkeypatch.setattr(commit.ChunkWriter, "_stop_at_many_failures", lambda _: None)
+    assert STAGE.run(context).written[0].changed == 8
+    assert chunks == [4, 4]
+    names = counted.read_text().split()
+    assert len(names) == len(set(names)) == 10
+    assert context.tables.read(QUARANTINE).where("stage = 'embed'").count() == 2
+
+
+def test_pictures_that_get_lost_publish_nothing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = contexts(spark, tmp_path)
+    context.tables.overwrite(
+        IMAGES, spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
+    )
+    whole = commit.contents
+    monkeypatch.setattr(commit, "contents", lambda *a, **k: whole(*a, **k).limit(2))
+    with pytest.raises(TableError, match="3 pictures waited and 2 came out"):
+        STAGE.run(context)
+    assert current_encoder(context.tables, context.config.embed) is None
 
 
 def test_encoders_side_by_side_anew_and_removed(spark: SparkSession, tmp_path: Path) -> None:

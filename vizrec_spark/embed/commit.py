@@ -15,7 +15,7 @@ from vizrec_spark.embed.memory import worker_peak_bytes
 from vizrec_spark.embed.resolve import ReadyEncoder
 from vizrec_spark.embed.select import contents
 from vizrec_spark.embed.udf import embed_images, ship_model
-from vizrec_spark.errors import EncoderError
+from vizrec_spark.errors import EncoderError, TableError
 from vizrec_spark.stage import StageContext, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES
@@ -38,12 +38,14 @@ class ChunkWriter:
         self._context, self._encoder = context, encoder
         self._images, self._keys = images, keys
         self._refused: Counter[str] = Counter()
+        self._answered = 0
 
     def encode(self, chunks: Sequence[Chunk]) -> Written:
         """Commits the vectors of all `chunks` to `embeddings`; the sum of what was written.
 
         Raises: EncoderError as soon as more pictures have failed than ``embed.max_failed_share`` of all that the
-        shop has. The chunk at hand is then not committed; those before it are, and hold.
+        shop has. The chunk at hand is then not committed; those before it are, and hold. TableError when pictures
+        that waited have come out neither with a vector nor with a reason: the files that held them are gone.
         """
         tables, spark = self._context.tables, self._context.spark
         if not chunks:
@@ -63,6 +65,11 @@ class ChunkWriter:
                 changed / max(time.monotonic() - began, 1e-9),
                 f"{worker_peak_bytes(spark) >> 20:,}",
             )
+        if self._answered != waiting:
+            raise TableError(
+                f"{waiting:,} pictures waited and {self._answered:,} came out, with a vector or a reason: table "
+                "`images` has changed under this run. Run stage `embed` again; it goes on with what is missing."
+            )
         return Written(written.table, written.location, written.version, written.rows, changed)
 
     def _commit(self, chunk: Chunk, model_file: str) -> Written:
@@ -70,12 +77,14 @@ class ChunkWriter:
         # Once to disk: the failures are counted before the vectors are written.
         results = self._encoded(chunk, model_file).persist(StorageLevel.DISK_ONLY)
         try:
-            failed = results.where("reason IS NOT NULL")
-            counts = failed.groupBy("reason").count().collect()
+            counts = {row.reason: row["count"] for row in results.groupBy("reason").count().collect()}
+            self._answered += sum(counts.values())
+            counts.pop(None, None)
             if counts:
-                self.failures.append(failed.persist(StorageLevel.DISK_ONLY))
+                failed = results.where("reason IS NOT NULL").persist(StorageLevel.DISK_ONLY)
+                self.failures.append(failed)
                 failed.count()  # while the results are there
-                self._refused.update({row.reason: row["count"] for row in counts})
+                self._refused.update(counts)
                 self._stop_at_many_failures()
             write = tables.upsert if config.reembed else tables.insert_missing
             vectors = results.where("reason IS NULL")

@@ -31,8 +31,9 @@ def run(context: StageContext) -> StageResult:
     log.info("embed: encoder %s gives %d numbers a picture", encoder.encoder_id, encoder.dimension)
     log.info("embed: runtime %s in %s: %s", choice.runtime, choice.precision, choice.why)
     tables.ensure(EMBEDDINGS)
-    images = tables.read(IMAGES).withColumn("file", F.col("_metadata.file_path"))
-    done = tables.read(EMBEDDINGS)
+    # Pinned: the chunks commit to `embeddings`, and another run may write `images`, while these frames are in use.
+    images = tables.read_at(IMAGES, tables.version(IMAGES)).withColumn("file", F.col("_metadata.file_path"))
+    done = tables.read_at(EMBEDDINGS, tables.version(EMBEDDINGS))
     keys = missing_keys(images, done.limit(0) if config.reembed else done, encoder.encoder_id).persist()
     writer = ChunkWriter(context, encoder, images, keys)
     try:
