@@ -14,6 +14,44 @@ from vizrec_spark.errors import EncoderError
 
 PIXELS, VECTORS = "vizrec_rgb", "vizrec_vectors"
 _BATCH = "batch"
+_CHANNELS_FIRST = frozenset(
+    {
+        "Conv",
+        "ConvTranspose",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "BatchNormalization",
+    }
+)
+_POINTWISE = frozenset(
+    [
+        "Relu",
+        "LeakyRelu",
+        "PRelu",
+        "Elu",
+        "Selu",
+        "Gelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Mish",
+        "Tanh",
+        "Clip",
+        "Erf",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Sqrt",
+        "Cast",
+        "Identity",
+        "Dropout",
+        "Concat",
+    ]
+)
 
 
 def compose_onnx(
@@ -40,8 +78,8 @@ def compose_onnx(
     shape = [None, 3, *size] if channels_first else [None, *size, 3]
     _set_shape(taken, shape)
     _scale_in_front(model, taken.name, preprocessing, size, channels_first)
-    rank, dimension = _inferred(onnx, model, feature, path)
-    _vector_behind(model, feature, rank, dimension)
+    last, rank, dimension = _inferred(onnx, model, feature, path)
+    _vector_behind(model, feature, rank, dimension, channels_last=last)
     onnx.checker.check_model(model)
     return model, size, dimension
 
@@ -205,8 +243,8 @@ def _scale_in_front(
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, [_BATCH, *size, 3]))
 
 
-def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[int, int]:
-    """Rank and length of the feature."""
+def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[bool, int, int]:
+    """Whether the feature has its numbers last behind height and width, its rank, and how many numbers it has."""
     probe = type(model)()
     probe.CopyFrom(model)
     probe.graph.output.append(onnx.helper.make_empty_tensor_value_info(feature))
@@ -218,20 +256,54 @@ def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[int, int
         d.dim_value if d.HasField("dim_value") else None
         for d in inferred.graph.output[0].type.tensor_type.shape.dim
     ]
-    if len(dims) not in (2, 4) or not dims[1]:
+    if dims and dims[0] is not None:
+        raise EncoderError(
+            f"{path} is made for batches of {dims[0]}, whatever its input says (a Reshape, for one, has it built in): "
+            "export it anew with a dynamic batch size."
+        )
+    last = len(dims) == 4 and _channels_last(model, feature, path)
+    dimension = dims[3 if last else 1] if len(dims) in (2, 4) else None
+    if not dimension:
         raise EncoderError(
             f"{feature!r} of {path} is {dims}, not (batch, numbers) or (batch, numbers, height, width): set "
             "embed.layer to a tensor that is."
         )
-    return len(dims), int(dims[1])
+    return last, len(dims), int(dimension)
 
 
-def _vector_behind(model: Any, feature: str, rank: int, dimension: int) -> None:
+def _channels_last(model: Any, feature: str, path: Path) -> bool:
+    """Whether a feature with height and width has its numbers last.
+
+    ONNX convolves and pools channels first, so a tensor has that order unless a Transpose has changed it since.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    name = feature
+    while name in makers:
+        node = makers[name]
+        if node.op_type in _CHANNELS_FIRST:
+            return False
+        if node.op_type == "Transpose":
+            perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            if perm in ([0, 2, 3, 1], [0, 3, 1, 2]):
+                return perm == [0, 2, 3, 1]
+            break
+        if node.op_type not in _POINTWISE:
+            break
+        name = next((n for n in node.input if n in makers), "")
+    raise EncoderError(
+        f"{feature!r} of {path} has four dimensions, and which of them are its numbers cannot be told: set embed.layer "
+        "to the output of a convolution or pooling, or to a tensor (batch, numbers)."
+    )
+
+
+def _vector_behind(model: Any, feature: str, rank: int, dimension: int, *, channels_last: bool) -> None:
     from onnx import TensorProto, helper
 
     nodes = [helper.make_node("Cast", [feature], ["vizrec_wide"], to=TensorProto.FLOAT)]
+    if channels_last:
+        nodes.append(helper.make_node("Transpose", ["vizrec_wide"], ["vizrec_first"], perm=[0, 3, 1, 2]))
     if rank == 4:
-        nodes.append(helper.make_node("GlobalAveragePool", ["vizrec_wide"], ["vizrec_pooled"]))
+        nodes.append(helper.make_node("GlobalAveragePool", [nodes[-1].output[0]], ["vizrec_pooled"]))
     nodes.append(helper.make_node("Flatten", [nodes[-1].output[0]], [VECTORS], axis=1))
     model.graph.node.extend(nodes)
     model.graph.output.append(helper.make_tensor_value_info(VECTORS, TensorProto.FLOAT, [_BATCH, dimension]))
