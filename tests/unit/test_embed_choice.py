@@ -53,6 +53,7 @@ def test_what_is_asked_for_is_taken() -> None:
         ("file", ("onnxruntime",), ("onnxruntime", "auto"), "runs .onnx encoders only"),
         ("file", (), ("openvino", "auto"), r"not installed: pip install 'vizrec-spark\[openvino\]'"),
         ("file", ("openvino",), ("openvino", "bfloat16"), "can do float32"),
+        ("file", (), ("tensorflow", "bfloat16"), "can do float32"),
         ("onnx", ("onnxruntime", "cpu_bfloat16"), ("onnxruntime", "bfloat16"), "can do float32"),
     ],
 )
@@ -66,7 +67,7 @@ def test_what_cannot_run_is_refused(
 def test_auto_stays_with_the_precision_of_the_vectors_that_are_there() -> None:
     able = machine("openvino", "cpu_bfloat16")
     assert choose("application", able, recorded="float32").precision == "float32"
-    assert choose("application", machine(), recorded="bfloat16").runtime == "tensorflow"
+    assert choose("application", machine("cpu_bfloat16"), recorded="bfloat16").runtime == "tensorflow"
     with pytest.raises(EncoderError, match="were made in bfloat16"):
         choose("application", machine("openvino"), recorded="bfloat16")
     assert choose("application", able, precision="bfloat16", recorded="float32").precision == "bfloat16"
@@ -79,6 +80,22 @@ def test_a_gpu_that_spark_grants_counts_if_tensorflow_can_use_one(monkeypatch: p
         assert Machine.here({"spark.task.resource.gpu.amount": "0.5"}).gpu is cuda
         assert not Machine.here({"spark.task.resource.gpu.amount": "0"}).gpu
     assert not Machine.here().gpu
+
+
+def test_a_gpu_of_the_driver_alone_counts_in_local_mode_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice_module, "gpu_present", lambda: True)
+    monkeypatch.setattr(choice_module, "tensorflow_for_gpu", lambda: True)
+    assert Machine.here({"spark.master": "local[2]"}).gpu
+    assert not Machine.here({"spark.master": "yarn"}).gpu
+    assert Machine.here({"spark.master": "yarn", "spark.task.resource.gpu.amount": "1"}).gpu
+
+
+@pytest.mark.parametrize("uses", [True, False])
+def test_openvino_itself_says_whether_it_uses_bfloat16(monkeypatch: pytest.MonkeyPatch, uses: bool) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(choice_module, "cpu_flags", lambda: frozenset({"bf16"}))
+    monkeypatch.setattr(choice_module, "openvino_has_bfloat16", lambda: uses)
+    assert Machine.here().cpu_bfloat16 is uses
 
 
 def test_each_precision_has_an_id_of_its_own() -> None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizrec_spark.embed.chunks import Chunk, DataFile, plan_chunks, task_count
+from vizrec_spark.embed.chunks import LARGEST_CHUNK, Chunk, DataFile, chunk_size, plan_chunks, task_count
 
 FILES = st.lists(st.integers(1, 5000), max_size=30).map(
     lambda counts: [DataFile(f"f{i:02}", n, 10 * n) for i, n in enumerate(counts)]
@@ -43,3 +43,9 @@ def test_tasks_follow_pictures_bytes_and_cores() -> None:
     assert task_count(100_000, 10, 2) == 100  # none above 1,000
     assert task_count(2_000, 10, 2) == 16
     assert task_count(100, 3200 << 20, 2) == 100  # 32 MiB each
+
+
+def test_a_chunk_grows_with_the_cores_up_to_a_bound() -> None:
+    assert chunk_size(None, 2) == 20_000
+    assert chunk_size(None, 10_000) == chunk_size(2 * LARGEST_CHUNK, 2) == LARGEST_CHUNK
+    assert chunk_size(7, 10_000) == 7

@@ -32,18 +32,20 @@ class Machine:
 
     @classmethod
     def here(cls, spark_conf: Mapping[str, str] | None = None) -> Machine:
-        """This machine; a GPU also where Spark grants its tasks one, as the driver itself may have none.
+        """This machine; its GPU only where Spark grants its tasks one, or in local mode, where they run on it.
 
         Executors are taken to be like the driver; `vizrec_spark.embed.runtimes` refuses a precision there that a
         CPU does not have.
         """
         conf = spark_conf or {}
         granted = any(float(conf.get(key, "0") or 0) > 0 for key in _GPU_CONF)
+        local = conf.get("spark.master", "local").startswith("local")
+        openvino = find_spec("openvino") is not None and find_spec("scipy") is not None
         return cls(
-            openvino=find_spec("openvino") is not None and find_spec("scipy") is not None,
+            openvino=openvino,
             onnxruntime=find_spec("onnxruntime") is not None,
-            cpu_bfloat16=not _BFLOAT16_FLAGS.isdisjoint(cpu_flags()),
-            gpu=(granted or gpu_present()) and tensorflow_for_gpu(),
+            cpu_bfloat16=cpu_has_bfloat16() and (not openvino or openvino_has_bfloat16()),
+            gpu=(granted or (local and gpu_present())) and tensorflow_for_gpu(),
         )
 
 
@@ -103,6 +105,18 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(named, "").partition(":")[2].split())
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU has instructions that multiply bfloat16."""
+    return not _BFLOAT16_FLAGS.isdisjoint(cpu_flags())
+
+
+def openvino_has_bfloat16() -> bool:
+    """Whether OpenVINO, which must be installed, uses such instructions: on ARM it may not, although they are there."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def gpu_present() -> bool:
     """Whether this machine shows an NVIDIA GPU; found without TensorFlow, whose import takes seconds."""
     return which("nvidia-smi") is not None and Path("/proc/driver/nvidia/version").exists()
@@ -153,7 +167,7 @@ def _runtime(kind: Kind, machine: Machine, asked: str) -> tuple[RuntimeName, str
 
 
 def _precisions(name: RuntimeName, machine: Machine) -> tuple[Precision, ...]:
-    able = name == "tensorflow" or (name == "openvino" and machine.cpu_bfloat16)
+    able = (name != "onnxruntime" and machine.cpu_bfloat16) or (name == "tensorflow" and machine.gpu)
     return ("float32", "bfloat16") if able else ("float32",)
 
 
