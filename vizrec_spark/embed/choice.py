@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vizrec_spark.embed.encoder import Kind
 from vizrec_spark.errors import EncoderError
@@ -58,29 +58,45 @@ class Choice:
     why: str
 
 
+class Recorded(NamedTuple):
+    """How the vectors that are there were made: the runtime is None for float32, which is the same in all."""
+
+    precision: Precision
+    runtime: RuntimeName | None
+
+
 def choose(
     kind: Kind,
     machine: Machine,
     runtime: str = "auto",
     precision: str = "auto",
-    recorded: Precision | None = None,
+    recorded: Recorded | None = None,
 ) -> Choice:
     """The fastest runtime for an encoder of `kind` on `machine`, or the one that is asked for.
 
-    `recorded` is the precision of the vectors that the tables already hold under this configuration: ``auto`` stays
+    `recorded` is how the vectors were made that the tables already hold under this configuration: ``auto`` stays
     with it, so that another machine does not encode a whole catalogue anew.
 
     Raises: EncoderError when what is asked for, or recorded, cannot run here.
     """
+    if recorded is not None and recorded.runtime is not None and precision != "float32":
+        if runtime == "auto":
+            runtime = recorded.runtime
+        elif precision == "auto" and runtime != recorded.runtime:
+            raise EncoderError(
+                f"the embeddings of this encoder were made in {recorded.precision} by {recorded.runtime}, and those of "
+                f"{runtime} differ. Set embed.runtime=auto to go on with them, or embed.precision, which encodes every "
+                "picture anew."
+            )
     name, why = _runtime(kind, machine, runtime)
     fits = _precisions(name, machine)
     if precision == "auto" and recorded is not None:
-        if recorded not in fits:
+        if recorded.precision not in fits:
             raise EncoderError(
-                f"the embeddings of this encoder were made in {recorded}, which {name} cannot do on this machine. Run "
+                f"the embeddings of this encoder were made in {recorded.precision}, which {name} cannot do here. Run "
                 "stage `embed` where it can, or set embed.precision=float32, which encodes every picture anew."
             )
-        return Choice(name, recorded, f"{why}; {recorded}, as the vectors that are there")
+        return Choice(name, recorded.precision, f"{why}; {recorded.precision}, as the vectors that are there")
     if precision == "auto":
         fast = "bfloat16" in fits and (name == "openvino" or machine.gpu)
         reason = _why_precision(name, machine, fast)

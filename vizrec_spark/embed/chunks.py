@@ -8,6 +8,9 @@ from typing import NamedTuple
 CHUNK_PER_CORE = 10_000
 """Pictures of a chunk for each core: some minutes of work, beside which a commit costs nothing."""
 
+LARGEST_CHUNK = 1_000_000
+"""Pictures of a chunk on any cluster: as many keys as a chunk's are broadcast, about 150 MB."""
+
 _TASK_PICTURES = 1_000
 _TASK_BYTES = 32 * 1024 * 1024
 _TASKS_PER_CORE = 8
@@ -30,6 +33,11 @@ class Chunk(NamedTuple):
     parts: int
     pictures: int
     bytes: int
+
+
+def chunk_size(asked: int | None, cores: int) -> int:
+    """Pictures of a chunk: `asked`, or `CHUNK_PER_CORE` for each core; `LARGEST_CHUNK` at most."""
+    return min(asked or CHUNK_PER_CORE * cores, LARGEST_CHUNK)
 
 
 def plan_chunks(files: Iterable[DataFile], size: int) -> list[Chunk]:
