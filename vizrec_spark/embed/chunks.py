@@ -70,4 +70,8 @@ def _closed(files: Sequence[DataFile], size: int) -> list[Chunk]:
     pictures, size_bytes = sum(f.pictures for f in files), sum(f.bytes for f in files)
     parts = -(-pictures // size)
     names = tuple(f.path for f in files)
-    return [Chunk(names, part, parts, pictures // parts, size_bytes // parts) for part in range(parts)]
+    # Rounded so that the parts add up to the whole.
+    return [
+        Chunk(names, part, parts, (pictures + part) // parts, (size_bytes + part) // parts)
+        for part in range(parts)
+    ]
