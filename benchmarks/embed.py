@@ -1,8 +1,9 @@
 """Stage `embed` as it runs, against ``keras.Model.predict`` and against its own runtime on arrays in memory.
 
 The job reads pictures that stage `ingest` took from JPEG files, decodes them, encodes them and commits the vectors to
-Delta. Both peers get the same pictures, decoded beforehand. Everything runs on the cores of one machine, one after
-the other, in one process tree.
+Delta, in two chunks. Both peers get the same pictures, all of them, decoded beforehand; the runtime has the batch and
+the threads of the job, or, where those are not set, the faster of one worker a core and one on all cores. Everything
+runs on the cores of one machine, one after the other, in one process tree.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -33,7 +33,6 @@ from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.resolve import ReadyEncoder, ready_encoder
 from vizrec_spark.embed.runtimes import load_runtime
 from vizrec_spark.embed.stage import STAGE as EMBED
-from vizrec_spark.embed.udf import embed_images, ship_model
 from vizrec_spark.imaging import load_rgb
 from vizrec_spark.ingest.stage import STAGE as INGEST
 from vizrec_spark.session import build_session
@@ -48,19 +47,12 @@ SMALL = [
     "embed.options={alpha: 0.25}",
 ]
 NEIGHBOURS = 10
-CEILING_IMAGES = 800
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The benchmark's command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.embed", description=__doc__)
-    parser.add_argument("--images", type=int, default=4000, help="pictures (default: %(default)s)")
-    parser.add_argument(
-        "--peer-images",
-        type=int,
-        default=1200,
-        help="the first of them that the peers get (default: %(default)s)",
-    )
+    parser.add_argument("--images", type=int, default=3000, help="pictures (default: %(default)s)")
     parser.add_argument(
         "--folder", type=Path, help="take the JPEG files below it; default: generated pictures"
     )
@@ -140,7 +132,7 @@ def _run(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     landing = bench.scratch / "landing"
     distinct = write_landing(landing, args.images, args.folder)
     result["distinct_images"] = distinct
-    main = bench.config("tables", landing, RESNET)
+    main = bench.config("tables", landing, [*RESNET, f"embed.chunk={-(-args.images // 2)}"])
     result["ingest_s"] = bench.timed(INGEST, main)
     result |= _cold(args, bench)
     encoder = ready_encoder(bench.context(main, EMBED))
@@ -153,40 +145,29 @@ def _run(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     result |= {"full_s": full, "images_per_s": args.images / full}
     result["worker_peak_mib"] = worker_peak_bytes(bench.spark) >> 20
     result |= _again(args, bench, main, landing, full)
-    count = min(args.images, args.peer_images)
-    pixels = _pixels(landing, count, encoder)
-    result |= {"peer_images": count, "decode_ms": 1000 * pixels[1] / count}
-    result |= _peers(args, bench, main, encoder, pixels[0], min(distinct, count))
+    pixels, decoding = _pixels(landing, args.images, encoder)
+    result["decode_ms"] = 1000 * decoding / args.images
+    result |= _peers(args, bench, main, encoder, pixels, distinct)
     result["ratio_vs_keras_predict"] = result["images_per_s"] / result["keras_predict_images_per_s"]
     result["ratio_vs_runtime_ceiling"] = result["images_per_s"] / result["runtime_images_per_s"]
     if args.trained != "none":
-        result |= _trained(args, bench, landing, pixels[0], min(distinct, count))
+        result |= _trained(args, bench, landing, pixels, distinct)
     return result
 
 
 def _memory(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
-    """Peak memory of the workers after each quarter, with a small encoder: what grows would be pictures."""
+    """Peak memory of the workers after each quarter, through the real stages with a small encoder: what grows would be
+    pictures. The workers are those of `ingest` too, which decodes in them."""
     quarter = -(-args.memory_images // 4)
-    encoder: ReadyEncoder | None = None
+    landing = bench.scratch / "memory"
+    config = bench.config("memory-tables", landing, SMALL)
     peaks = []
     for number in range(4):
-        landing = bench.scratch / f"memory-{number}"
         write_landing(landing, quarter, args.folder, first=number * quarter)
-        encoder = encoder or ready_encoder(
-            bench.context(bench.config("memory-tables", landing, SMALL), EMBED)
-        )
-        files = bench.spark.read.format("binaryFile").load(str(landing / "images"))
-        pictures = files.select(F.sha2("content", 256).alias("sha256"), "content")
-        embed_images(
-            pictures.repartition(8 * args.cores, "sha256"),
-            ship_model(bench.spark, encoder.path),
-            encoder.encoder_id,
-            input_size=encoder.input_size,
-            runtime=encoder.choice.runtime,
-            precision=encoder.choice.precision,
-        ).write.format("noop").mode("overwrite").save()
+        bench.timed(INGEST, config)
+        bench.timed(EMBED, config)
         peaks.append(worker_peak_bytes(bench.spark) >> 20)
-        shutil.rmtree(landing)
+    shutil.rmtree(landing)
     return {
         "memory_images": 4 * quarter,
         "memory_peaks_mib": peaks,
@@ -240,9 +221,15 @@ def _peers(
     pixels: np.ndarray,
     distinct: int,
 ) -> dict[str, Any]:
+    embed = config.embed
+    ways = {(args.cores, 1), (1, args.cores)}
+    if (
+        embed.threads is not None or args.task_cpus > 1
+    ):  # as many workers as Spark starts, each as the job runs it
+        ways = {(max(args.cores // args.task_cpus, 1), embed.threads or args.task_cpus)}
     ceilings = {
-        f"{workers} x {threads} threads": _ceiling(encoder, pixels[:CEILING_IMAGES], workers, threads)
-        for workers, threads in {(args.cores, 1), (1, args.cores)}
+        f"{workers} x {threads} threads": _ceiling(encoder, pixels, workers, threads, embed.batch_size)
+        for workers, threads in sorted(ways)
     }
     features, rate = _predicted(config, encoder, pixels)
     ours = _vectors(bench, config, encoder, len(pixels))
@@ -254,14 +241,16 @@ def _peers(
     }
 
 
-def _ceiling(encoder: ReadyEncoder, pixels: np.ndarray, workers: int, threads: int) -> float:
+def _ceiling(
+    encoder: ReadyEncoder, pixels: np.ndarray, workers: int, threads: int, batch_size: int | None
+) -> float:
     """Pictures a second of the runtime alone: `workers` of it at once, each on `threads` threads."""
     runtimes = [
         load_runtime(
             encoder.choice.runtime,
             encoder.path,
             precision=encoder.choice.precision,
-            batch_size=None,
+            batch_size=batch_size,
             threads=threads,
         )
         for _ in range(workers)

@@ -65,6 +65,7 @@ VALID: dict[str, Values] = {
     },
     "encoders": {"config_key": "{}", "encoder_id": "e1", "dimension": 1},
     "embeddings": {"sha256": SHA, "encoder_id": "e1", "vector": [0.5]},
+    "encoding_failures": {"sha256": SHA, "encoder_id": "e1", "reason": "truncated", "message": "cut"},
     "item_neighbors": {
         "encoder_id": "e1",
         "item_id": "a",
@@ -210,6 +211,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     "quarantine": {"reason_is_code": [{"reason": "Not an image"}, {"reason": ""}]},
     "encoders": {"dimension_positive": [{"dimension": 0}]},
     "embeddings": {"sha256_is_hex": [{"sha256": "x"}], "vector_not_empty": [{"vector": []}]},
+    "encoding_failures": {"sha256_is_hex": [{"sha256": "x"}], "reason_is_code": [{"reason": "Bad one"}]},
     "item_neighbors": {
         "rank_from_one": [{"rank": 0}],
         "not_itself": [{"neighbor_id": "a"}],

@@ -74,8 +74,8 @@ def test_float32_features_are_those_of_keras(
 def test_bfloat16_features_are_close_and_not_the_same(
     name: Any, encoder: BuiltEncoder, pixels: np.ndarray, wanted: np.ndarray
 ) -> None:
-    if name == "openvino" and not (HERE.openvino and HERE.cpu_bfloat16):
-        pytest.skip("OpenVINO with bfloat16 needs the package and a CPU that has it")
+    if not HERE.cpu_bfloat16 or (name == "openvino" and not HERE.openvino):
+        pytest.skip("needs the package and a CPU that has bfloat16")
     path = export_encoder(encoder, name)
     got = encoded(load_runtime(name, path, precision="bfloat16", batch_size=10, threads=1), pixels)
     assert got.dtype == np.float32
@@ -202,6 +202,71 @@ def test_the_id_of_an_onnx_encoder_says_what_is_computed(
     assert len(ids) == len(changes)
 
 
+@pytest.mark.parametrize("layer", ["last", "first", "odd", "baked"])
+def test_the_order_of_a_feature_map_and_a_batch_that_is_built_in(
+    layer: str, onnx_model: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    """`last` has its numbers behind height and width, `first` had; `odd` cannot be told, `baked` takes one picture."""
+    onnx, name = pytest.importorskip("onnx"), "onnxruntime"
+    pytest.importorskip(name)
+    path, kernel = onnx_model
+    model, node = onnx.load(str(path)), onnx.helper.make_node
+    model.graph.node.extend(
+        [
+            node("Transpose", ["features"], ["turned"], perm=[0, 2, 3, 1]),
+            node("Relu", ["turned"], ["last"]),
+            node("Transpose", ["last"], ["first"], perm=[0, 3, 1, 2]),
+            node("Transpose", ["last"], ["odd"], perm=[0, 2, 1, 3]),
+            node("Reshape", ["flat", "one"], ["baked"]),
+        ]
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 5]), "one"))
+    path = tmp_path / "turned.onnx"
+    onnx.save(model, str(path))
+    spec = EncoderSpec(str(path), layer=layer, input_size=(8, 12), preprocessing="caffe")
+    if layer in ("odd", "baked"):
+        words = "cannot be told" if layer == "odd" else "is made for batches of 1"
+        with pytest.raises(EncoderError, match=words):
+            build_encoder(spec, tmp_path / "c")
+        return
+    built = build_encoder(spec, tmp_path / "c")
+    assert built.dimension == 5
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 12, 3), dtype=np.uint8)
+    runtime = load_runtime(name, built.path, precision="float32", batch_size=3, threads=1)  # type: ignore[arg-type]
+    np.testing.assert_allclose(encoded(runtime, pixels), convolved(pixels, kernel), rtol=1e-4, atol=1e-2)
+
+
+def test_weights_in_a_file_beside_the_model_are_part_of_what_is_cached(
+    onnx_model: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(onnx_model[0]))
+    kernel, ids, graphs = onnx_model[1], [], []
+    path = tmp_path / "beside" / "net.onnx"
+    path.parent.mkdir()
+    for factor in (1, 2):
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(factor * kernel, "kernel"))
+        (path.parent / "weights.bin").unlink(missing_ok=True)
+        onnx.save_model(
+            onnx.ModelProto.FromString(model.SerializeToString()),
+            str(path),
+            save_as_external_data=True,
+            location="weights.bin",
+            size_threshold=0,
+        )
+        graphs.append(path.read_bytes())
+        spec = EncoderSpec(str(path), layer="flat", input_size=(8, 8), preprocessing="tf")
+        ids.append(build_encoder(spec, tmp_path / "c").encoder_id)
+        assert build_encoder(spec, tmp_path / "c").encoder_id == ids[-1]
+    assert graphs[0] == graphs[1]  # the graph alone does not tell
+    assert ids[0] != ids[1]
+    (path.parent / "weights.bin").unlink()
+    with pytest.raises(EncoderError, match=r"keeps weights in weights\.bin, which is not beside it"):
+        build_encoder(spec, tmp_path / "c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -255,11 +320,26 @@ def test_a_process_sees_only_the_gpu_that_spark_granted(monkeypatch: pytest.Monk
 
     class Task:
         def resources(self) -> dict[str, ResourceInformation]:
-            return {"gpu": ResourceInformation("gpu", ["3"])}
+            return {"gpu": ResourceInformation("gpu", [address])}
+
+    address = "3"
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setattr(tensorflow, "_claimed", None)
     tensorflow._claim_gpu()  # not in a task: as the machine is set up
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
     monkeypatch.setattr(TaskContext, "get", classmethod(lambda cls: Task()))
     tensorflow._claim_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    address = "1"
+    tensorflow._claim_gpu()  # a later task of the same process
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_tensorflow_does_not_emulate_bfloat16(encoder: BuiltEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr("vizrec_spark.embed.choice.cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    with pytest.raises(EncoderError, match="no bfloat16 instructions"):
+        load_runtime("tensorflow", encoder.path, precision="bfloat16", batch_size=1, threads=1)

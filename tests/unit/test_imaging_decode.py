@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from vizrec_spark.errors import ImageRefused
-from vizrec_spark.imaging import ImageInfo, inspect_image, load_rgb
+from vizrec_spark.imaging import ImageInfo, colour, inspect_image, load_rgb
 from vizrec_spark.imaging.jpeg import decode_jpeg, may_be_turned, scaled_size
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
@@ -165,6 +165,26 @@ def test_float_and_32_bit_samples_are_scaled() -> None:
     assert abs(int(load_rgb(encoded(unit, "TIFF"), (8, 8))[0, 0, 0]) - 128) <= 1
     deep = Image.fromarray(np.full((8, 8), 32768, dtype=np.int32))
     assert load_rgb(encoded(deep, "TIFF"), (8, 8))[0, 0].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "I;16", "F", "I", "keyed"])
+def test_pictures_are_converted_in_tiles_as_they_would_be_whole(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(3).integers(0, 256, (23, 37, 4), dtype=np.uint8)
+    if mode in ("I;16", "F", "I"):
+        kinds = {"I;16": np.uint16, "F": np.float32, "I": np.int32}
+        image = Image.fromarray((samples[..., 0].astype(np.int64) * 250).astype(kinds[mode]))
+    elif mode == "keyed":
+        image = Image.fromarray(samples[..., :3])
+        image.info["transparency"] = tuple(int(v) for v in samples[5, 5, :3])
+    else:
+        image = Image.fromarray(samples).convert("LA" if mode == "PA" else mode).convert(mode)
+    whole = np.asarray(colour.to_rgb(image))
+    for size in (7, 100):  # a tile narrower than the picture, and one of some rows
+        monkeypatch.setattr(colour, "_TILE", size)
+        assert np.array_equal(np.asarray(colour.to_rgb(image)), whole)
+    assert whole.std() > 10
 
 
 def test_cmyk_and_grey_and_bilevel() -> None:

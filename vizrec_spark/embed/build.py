@@ -16,7 +16,7 @@ from vizrec_spark.embed.applications import application_model
 from vizrec_spark.embed.cut import cut_model
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.fingerprint import encoder_id, slug
-from vizrec_spark.embed.onnx_graph import compose_onnx, model_digest
+from vizrec_spark.embed.onnx_graph import compose_onnx, model_digest, weight_files
 from vizrec_spark.embed.preprocessing import Preprocessing, application_preprocessing, as_layer, named
 from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import first_line, load_weights
@@ -179,7 +179,9 @@ def _spec_key(spec: EncoderSpec) -> str:
         "options": dict(spec.options),
     }
     if spec.kind == "onnx":
+        assert source is not None  # EncoderSpec has checked that it is there
         facts["format"] = "onnx"
+        facts["weight_files"] = [(file.name, _sha256(file)) for file in weight_files(source)]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

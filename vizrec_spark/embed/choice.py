@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vizrec_spark.embed.encoder import Kind
 from vizrec_spark.errors import EncoderError
@@ -32,18 +32,20 @@ class Machine:
 
     @classmethod
     def here(cls, spark_conf: Mapping[str, str] | None = None) -> Machine:
-        """This machine; a GPU also where Spark grants its tasks one, as the driver itself may have none.
+        """This machine; its GPU only where Spark grants its tasks one, or in local mode, where they run on it.
 
         Executors are taken to be like the driver; `vizrec_spark.embed.runtimes` refuses a precision there that a
         CPU does not have.
         """
         conf = spark_conf or {}
         granted = any(float(conf.get(key, "0") or 0) > 0 for key in _GPU_CONF)
+        local = conf.get("spark.master", "local").startswith("local")
+        openvino = find_spec("openvino") is not None and find_spec("scipy") is not None
         return cls(
-            openvino=find_spec("openvino") is not None and find_spec("scipy") is not None,
+            openvino=openvino,
             onnxruntime=find_spec("onnxruntime") is not None,
-            cpu_bfloat16=not _BFLOAT16_FLAGS.isdisjoint(cpu_flags()),
-            gpu=(granted or gpu_present()) and tensorflow_for_gpu(),
+            cpu_bfloat16=cpu_has_bfloat16() and (not openvino or openvino_has_bfloat16()),
+            gpu=(granted or (local and gpu_present())) and tensorflow_for_gpu(),
         )
 
 
@@ -56,29 +58,45 @@ class Choice:
     why: str
 
 
+class Recorded(NamedTuple):
+    """How the vectors that are there were made: the runtime is None for float32, which is the same in all."""
+
+    precision: Precision
+    runtime: RuntimeName | None
+
+
 def choose(
     kind: Kind,
     machine: Machine,
     runtime: str = "auto",
     precision: str = "auto",
-    recorded: Precision | None = None,
+    recorded: Recorded | None = None,
 ) -> Choice:
     """The fastest runtime for an encoder of `kind` on `machine`, or the one that is asked for.
 
-    `recorded` is the precision of the vectors that the tables already hold under this configuration: ``auto`` stays
+    `recorded` is how the vectors were made that the tables already hold under this configuration: ``auto`` stays
     with it, so that another machine does not encode a whole catalogue anew.
 
     Raises: EncoderError when what is asked for, or recorded, cannot run here.
     """
+    if recorded is not None and recorded.runtime is not None and precision != "float32":
+        if runtime == "auto":
+            runtime = recorded.runtime
+        elif precision == "auto" and runtime != recorded.runtime:
+            raise EncoderError(
+                f"the embeddings of this encoder were made in {recorded.precision} by {recorded.runtime}, and those of "
+                f"{runtime} differ. Set embed.runtime=auto to go on with them, or embed.precision, which encodes every "
+                "picture anew."
+            )
     name, why = _runtime(kind, machine, runtime)
     fits = _precisions(name, machine)
     if precision == "auto" and recorded is not None:
-        if recorded not in fits:
+        if recorded.precision not in fits:
             raise EncoderError(
-                f"the embeddings of this encoder were made in {recorded}, which {name} cannot do on this machine. Run "
+                f"the embeddings of this encoder were made in {recorded.precision}, which {name} cannot do here. Run "
                 "stage `embed` where it can, or set embed.precision=float32, which encodes every picture anew."
             )
-        return Choice(name, recorded, f"{why}; {recorded}, as the vectors that are there")
+        return Choice(name, recorded.precision, f"{why}; {recorded.precision}, as the vectors that are there")
     if precision == "auto":
         fast = "bfloat16" in fits and (name == "openvino" or machine.gpu)
         reason = _why_precision(name, machine, fast)
@@ -101,6 +119,18 @@ def cpu_flags() -> frozenset[str]:
         return frozenset()
     named = (line for line in lines if line.lower().startswith(("flags", "features")))
     return frozenset(next(named, "").partition(":")[2].split())
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU has instructions that multiply bfloat16."""
+    return not _BFLOAT16_FLAGS.isdisjoint(cpu_flags())
+
+
+def openvino_has_bfloat16() -> bool:
+    """Whether OpenVINO, which must be installed, uses such instructions: on ARM it may not, although they are there."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def gpu_present() -> bool:
@@ -153,7 +183,7 @@ def _runtime(kind: Kind, machine: Machine, asked: str) -> tuple[RuntimeName, str
 
 
 def _precisions(name: RuntimeName, machine: Machine) -> tuple[Precision, ...]:
-    able = name == "tensorflow" or (name == "openvino" and machine.cpu_bfloat16)
+    able = (name != "onnxruntime" and machine.cpu_bfloat16) or (name == "tensorflow" and machine.gpu)
     return ("float32", "bfloat16") if able else ("float32",)
 
 

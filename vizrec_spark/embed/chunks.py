@@ -8,6 +8,9 @@ from typing import NamedTuple
 CHUNK_PER_CORE = 10_000
 """Pictures of a chunk for each core: some minutes of work, beside which a commit costs nothing."""
 
+LARGEST_CHUNK = 1_000_000
+"""Pictures of a chunk on any cluster: as many keys as a chunk's are broadcast, about 150 MB."""
+
 _TASK_PICTURES = 1_000
 _TASK_BYTES = 32 * 1024 * 1024
 _TASKS_PER_CORE = 8
@@ -30,6 +33,11 @@ class Chunk(NamedTuple):
     parts: int
     pictures: int
     bytes: int
+
+
+def chunk_size(asked: int | None, cores: int) -> int:
+    """Pictures of a chunk: `asked`, or `CHUNK_PER_CORE` for each core; `LARGEST_CHUNK` at most."""
+    return min(asked or CHUNK_PER_CORE * cores, LARGEST_CHUNK)
 
 
 def plan_chunks(files: Iterable[DataFile], size: int) -> list[Chunk]:
@@ -62,4 +70,8 @@ def _closed(files: Sequence[DataFile], size: int) -> list[Chunk]:
     pictures, size_bytes = sum(f.pictures for f in files), sum(f.bytes for f in files)
     parts = -(-pictures // size)
     names = tuple(f.path for f in files)
-    return [Chunk(names, part, parts, pictures // parts, size_bytes // parts) for part in range(parts)]
+    # Rounded so that the parts add up to the whole.
+    return [
+        Chunk(names, part, parts, (pictures + part) // parts, (size_bytes + part) // parts)
+        for part in range(parts)
+    ]

@@ -9,7 +9,7 @@ from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
 
 
 def encoders_in_use(tables: TableStore) -> DataFrame:
@@ -46,4 +46,4 @@ def remove_other_encoders(context: StageContext) -> list[Written]:
             "with this configuration first."
         )
     other = F.col("encoder_id") != F.lit(kept)
-    return [tables.delete(ENCODERS, other), tables.delete(EMBEDDINGS, other)]
+    return [tables.delete(table, other) for table in (ENCODERS, EMBEDDINGS, ENCODING_FAILURES)]

@@ -36,7 +36,7 @@ class EncoderSpec:
         ``efficientnet_lite0``; a file does not say, so it has to be given there.
     options: further constructor arguments of a ``keras.applications`` model (``alpha`` of MobileNet).
 
-    Raises: EncoderError for a source, weights or combination that cannot be meant.
+    Raises: EncoderError for a source, weights or combination that cannot be meant, or a file that is not there.
     """
 
     source: str = "keras.applications:ResNet50"
@@ -47,6 +47,8 @@ class EncoderSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.kind in ("file", "onnx"):
+            _existing(self.source, "embed.encoder")
         if self.kind == "application":
             _check_weights(self.weights)
             if self.layer is not None:
@@ -120,5 +122,5 @@ def _check_weights(weights: str | None) -> None:
 def _existing(path: str, key: str) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        raise EncoderError(f"{key} names the file {path}, which is not there.")
+        raise EncoderError(f"{key} names the file {path}, but there is no such file.")
     return found

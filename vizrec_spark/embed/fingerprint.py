@@ -56,15 +56,16 @@ def encoder_id(
     return f"{slug(prefix)}-{digest.hexdigest()[:12]}"
 
 
-def at_precision(float32_id: str, precision: str) -> str:
-    """The id of the same encoder computed at `precision`: itself for float32, else one of its own.
+def at_precision(float32_id: str, precision: str, runtime: str) -> str:
+    """The id of the same encoder computed at `precision` by `runtime`: itself for float32, else one of its own.
 
     ``resnet50-<12 hex digits>`` becomes ``resnet50_bfloat16-<12 others>``: a hash of the float32 id, which stands for
-    weights, architecture, preprocessing and input size, and of the precision.
+    weights, architecture, preprocessing and input size, of the precision, and of the runtime, as each rounds to
+    bfloat16 in other places.
     """
     if precision == "float32":
         return float32_id
-    digest = hashlib.sha256(f"{float32_id} {precision}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{float32_id} {precision} {runtime}".encode()).hexdigest()
     return f"{float32_id.rpartition('-')[0]}_{precision}-{digest[:12]}"
 
 

@@ -14,6 +14,44 @@ from vizrec_spark.errors import EncoderError
 
 PIXELS, VECTORS = "vizrec_rgb", "vizrec_vectors"
 _BATCH = "batch"
+_CHANNELS_FIRST = frozenset(
+    {
+        "Conv",
+        "ConvTranspose",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "BatchNormalization",
+    }
+)
+_POINTWISE = frozenset(
+    [
+        "Relu",
+        "LeakyRelu",
+        "PRelu",
+        "Elu",
+        "Selu",
+        "Gelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Mish",
+        "Tanh",
+        "Clip",
+        "Erf",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Sqrt",
+        "Cast",
+        "Identity",
+        "Dropout",
+        "Concat",
+    ]
+)
 
 
 def compose_onnx(
@@ -32,7 +70,7 @@ def compose_onnx(
         model = onnx.load(str(path))  # weights in files beside it are read too
         onnx.checker.check_model(model)
     except Exception as error:
-        raise EncoderError(f"{path} cannot be read as an ONNX model: {first_line(error)}") from None
+        raise _unreadable(path, error) from None
     taken = _image_input(model, path)
     channels_first, size = _layout(taken, path, input_size)
     feature = layer or _only_output(model, path)
@@ -40,10 +78,40 @@ def compose_onnx(
     shape = [None, 3, *size] if channels_first else [None, *size, 3]
     _set_shape(taken, shape)
     _scale_in_front(model, taken.name, preprocessing, size, channels_first)
-    rank, dimension = _inferred(onnx, model, feature, path)
-    _vector_behind(model, feature, rank, dimension)
+    last, rank, dimension = _inferred(onnx, model, feature, path)
+    _vector_behind(model, feature, rank, dimension, channels_last=last)
     onnx.checker.check_model(model)
     return model, size, dimension
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files beside `path` that hold its weights, sorted; none where the model is one file.
+
+    Raises: EncoderError when the package onnx is missing, the file cannot be read, or one of them is not there.
+    """
+    onnx = _import_onnx()
+    from onnx import external_data_helper as external
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    names = {
+        external.ExternalDataInfo(tensor).location
+        for tensor in external._get_all_tensors(model)
+        if external.uses_external_data(tensor)
+    }
+    files = [path.parent / name for name in sorted(names)]
+    for file in files:
+        if not file.is_file():
+            raise EncoderError(
+                f"{path} keeps weights in {file.name}, which is not beside it: copy both to one folder."
+            )
+    return files
+
+
+def _unreadable(path: Path, error: Exception) -> EncoderError:
+    return EncoderError(f"{path} cannot be read as an ONNX model: {first_line(error)}")
 
 
 def model_digest(model: Any) -> str:
@@ -175,8 +243,8 @@ def _scale_in_front(
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, [_BATCH, *size, 3]))
 
 
-def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[int, int]:
-    """Rank and length of the feature."""
+def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[bool, int, int]:
+    """Whether the feature has its numbers last behind height and width, its rank, and how many numbers it has."""
     probe = type(model)()
     probe.CopyFrom(model)
     probe.graph.output.append(onnx.helper.make_empty_tensor_value_info(feature))
@@ -188,20 +256,54 @@ def _inferred(onnx: Any, model: Any, feature: str, path: Path) -> tuple[int, int
         d.dim_value if d.HasField("dim_value") else None
         for d in inferred.graph.output[0].type.tensor_type.shape.dim
     ]
-    if len(dims) not in (2, 4) or not dims[1]:
+    if dims and dims[0] is not None:
+        raise EncoderError(
+            f"{path} is made for batches of {dims[0]}, whatever its input says (a Reshape, for one, has it built in): "
+            "export it anew with a dynamic batch size."
+        )
+    last = len(dims) == 4 and _channels_last(model, feature, path)
+    dimension = dims[3 if last else 1] if len(dims) in (2, 4) else None
+    if not dimension:
         raise EncoderError(
             f"{feature!r} of {path} is {dims}, not (batch, numbers) or (batch, numbers, height, width): set "
             "embed.layer to a tensor that is."
         )
-    return len(dims), int(dims[1])
+    return last, len(dims), int(dimension)
 
 
-def _vector_behind(model: Any, feature: str, rank: int, dimension: int) -> None:
+def _channels_last(model: Any, feature: str, path: Path) -> bool:
+    """Whether a feature with height and width has its numbers last.
+
+    ONNX convolves and pools channels first, so a tensor has that order unless a Transpose has changed it since.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    name = feature
+    while name in makers:
+        node = makers[name]
+        if node.op_type in _CHANNELS_FIRST:
+            return False
+        if node.op_type == "Transpose":
+            perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            if perm in ([0, 2, 3, 1], [0, 3, 1, 2]):
+                return perm == [0, 2, 3, 1]
+            break
+        if node.op_type not in _POINTWISE:
+            break
+        name = next((n for n in node.input if n in makers), "")
+    raise EncoderError(
+        f"{feature!r} of {path} has four dimensions, and which of them are its numbers cannot be told: set embed.layer "
+        "to the output of a convolution or pooling, or to a tensor (batch, numbers)."
+    )
+
+
+def _vector_behind(model: Any, feature: str, rank: int, dimension: int, *, channels_last: bool) -> None:
     from onnx import TensorProto, helper
 
     nodes = [helper.make_node("Cast", [feature], ["vizrec_wide"], to=TensorProto.FLOAT)]
+    if channels_last:
+        nodes.append(helper.make_node("Transpose", ["vizrec_wide"], ["vizrec_first"], perm=[0, 3, 1, 2]))
     if rank == 4:
-        nodes.append(helper.make_node("GlobalAveragePool", ["vizrec_wide"], ["vizrec_pooled"]))
+        nodes.append(helper.make_node("GlobalAveragePool", [nodes[-1].output[0]], ["vizrec_pooled"]))
     nodes.append(helper.make_node("Flatten", [nodes[-1].output[0]], [VECTORS], axis=1))
     model.graph.node.extend(nodes)
     model.graph.output.append(helper.make_tensor_value_info(VECTORS, TensorProto.FLOAT, [_BATCH, dimension]))

@@ -7,14 +7,15 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.embed.chunks import CHUNK_PER_CORE, DataFile, plan_chunks
+from vizrec_spark.embed.chunks import DataFile, chunk_size, plan_chunks
 from vizrec_spark.embed.commit import ChunkWriter
+from vizrec_spark.embed.failures import TooManyFailures, quarantine_rows
 from vizrec_spark.embed.resolve import ReadyEncoder, encoder_spec, ready_encoder
 from vizrec_spark.embed.select import missing_keys
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder, encoder_key
-from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, QUARANTINE
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES, IMAGES, QUARANTINE
 
 __all__ = ["STAGE", "encoder_spec", "run"]
 
@@ -31,19 +32,40 @@ def run(context: StageContext) -> StageResult:
     log.info("embed: encoder %s gives %d numbers a picture", encoder.encoder_id, encoder.dimension)
     log.info("embed: runtime %s in %s: %s", choice.runtime, choice.precision, choice.why)
     tables.ensure(EMBEDDINGS)
-    images = tables.read(IMAGES).withColumn("file", F.col("_metadata.file_path"))
-    done = tables.read(EMBEDDINGS)
-    keys = missing_keys(images, done.limit(0) if config.reembed else done, encoder.encoder_id).persist()
-    writer = ChunkWriter(context, encoder, images, keys)
+    mine = F.col("encoder_id") == encoder.encoder_id
+    if config.reembed:
+        tables.delete(ENCODING_FAILURES, mine)
+    tables.ensure(ENCODING_FAILURES)
+    # Pinned: the chunks commit to `embeddings`, and another run may write `images`, while these frames are in use.
+    images = tables.read_at(IMAGES, tables.version(IMAGES)).withColumn("file", F.col("_metadata.file_path"))
+    done = tables.read_at(EMBEDDINGS, tables.version(EMBEDDINGS)).select("sha256", "encoder_id")
+    known = tables.read_at(ENCODING_FAILURES, tables.version(ENCODING_FAILURES)).where(mine)
+    settled = (
+        known.select("sha256", "encoder_id")
+        if config.reembed
+        else done.unionByName(known.select(*done.columns))
+    )
+    keys = missing_keys(images, settled, encoder.encoder_id).persist()
+    writer = ChunkWriter(context, encoder, images, keys, known)
     try:
         # A row a data file of `images`, some thousands for ten million pictures.
         waiting = keys.groupBy("file").agg(F.count("*"), F.sum("bytes")).collect()
         files = [DataFile(path, int(n), int(size)) for path, n, size in waiting]
-        size = config.chunk or CHUNK_PER_CORE * spark.sparkContext.defaultParallelism
-        vectors = writer.encode(plan_chunks(files, size))
+        if (before := known.count()) > 0:
+            log.info(
+                "embed: %s pictures failed in earlier runs and are left out; --reembed tries them again",
+                f"{before:,}",
+            )
+        size = chunk_size(config.chunk, spark.sparkContext.defaultParallelism)
+        try:
+            vectors = writer.encode(plan_chunks(files, size))
+        except TooManyFailures:
+            _quarantine(context, [known, *writer.failures], images)
+            raise
         written = [
             vectors,
-            tables.overwrite(QUARANTINE, _quarantined(writer.failures, images), where="stage = 'embed'"),
+            _quarantine(context, [known, *writer.failures], images),
+            _remembered(context, writer.failures),
             _published(context, encoder),
         ]
         return StageResult(written, [f"{vectors.changed:,} pictures encoded by {encoder.encoder_id}"])
@@ -55,23 +77,17 @@ def run(context: StageContext) -> StageResult:
 STAGE = Stage("embed", "encode the pictures that have no embedding yet", run)
 
 
-def _quarantined(failures: list[DataFrame], images: DataFrame) -> DataFrame:
-    """A row for each picture of an item that has no vector, also where several show the same bytes."""
+def _quarantine(context: StageContext, failures: list[DataFrame], images: DataFrame) -> Written:
+    columns = ["sha256", "reason", "message"]
+    together = reduce(DataFrame.unionByName, (frame.select(*columns) for frame in failures))
+    return context.tables.overwrite(QUARANTINE, quarantine_rows(together, images), where="stage = 'embed'")
+
+
+def _remembered(context: StageContext, failures: list[DataFrame]) -> Written:
+    """Writes down what failed, for the runs to come; only a run that was not stopped gets here."""
     if not failures:
-        return images.sparkSession.createDataFrame([], QUARANTINE.schema)
-    shown = images.select("sha256", "item_id", "path")
-    return (
-        reduce(DataFrame.unionByName, failures)
-        .join(shown, "sha256")
-        .select(
-            F.lit("embed").alias("stage"),
-            F.lit("images").alias("source"),
-            "reason",
-            "message",
-            F.col("item_id").alias("key"),
-            F.col("path").alias("record"),
-        )
-    )
+        return context.tables.unchanged(ENCODING_FAILURES)
+    return context.tables.upsert(ENCODING_FAILURES, reduce(DataFrame.unionByName, failures))
 
 
 def _published(context: StageContext, encoder: ReadyEncoder) -> Written:

@@ -35,7 +35,7 @@ def decode_jpeg(content: bytes, stored: tuple[int, int], target: tuple[int, int]
     """The picture as stored (not turned), in mode RGBX, at the size that `scaled_size` gives for `stored` (from
     `jpeg_size`) and `target`, both (width, height). None where libjpeg has as much as a warning: Pillow then decides.
 
-    Strict, so nothing that Pillow refuses is accepted here: a file cut short, for one, warns.
+    Strict: a file cut short, for one, warns. Accepted are also sound pictures whose metadata Pillow's reader refuses.
     """
     width, height = scaled_size(stored, target)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pyspark import TaskContext
 
-from vizrec_spark.embed.choice import Precision
+from vizrec_spark.embed.choice import Precision, cpu_has_bfloat16
 from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.runtimes.base import cpu_batch, padded
 from vizrec_spark.errors import EncoderError
@@ -21,6 +21,8 @@ _GPU_BATCH = 512
 _GPU_SHARE = 0.5  # of the free memory, for one batch; cuDNN and XLA take work space beside it
 _KEPT_FLOAT32 = frozenset({"preprocessing", "as_float32"})
 
+_claimed: str | None = None  # the GPU of this process, once it has one
+
 
 class TensorFlowRuntime:
     """An encoder file as one compiled function on batches of uint8 pictures."""
@@ -29,13 +31,19 @@ class TensorFlowRuntime:
         """Load `path` in Keras' safe mode, to run on a GPU where there is one, or on `threads` CPU threads.
 
         TensorFlow sizes its thread pools once a process, so the first runtime of a process decides.
-        Raises: EncoderError when the file cannot be loaded.
+        Raises: EncoderError when the file cannot be loaded, or `precision` is bfloat16 and neither a GPU nor the CPU
+        has it: TensorFlow would emulate it, many times slower.
         """
         _claim_gpu()
         keras = import_keras()
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+        if precision == "bfloat16" and not gpus and not cpu_has_bfloat16():
+            raise EncoderError(
+                "this machine has no GPU and no bfloat16 instructions, the driver's has: set embed.precision=float32, "
+                "or run on machines of one kind."
+            )
         with contextlib.suppress(RuntimeError):  # the pools, or the GPU, stand already
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -97,11 +105,19 @@ def _mix_bfloat16(model: Any) -> None:
 
 
 def _claim_gpu() -> None:
-    """Shows TensorFlow only the GPU that Spark granted this task, so that each process has one of its own."""
+    """Shows TensorFlow only the GPU that Spark granted this task, so that each process has one of its own.
+
+    The first grant stands: TensorFlow does not change its device, and Spark may hand a later task of this process
+    another address, of which the memory would then be asked in vain.
+    """
+    global _claimed
+    if _claimed is not None:
+        return
     task = TaskContext.get()
     granted = task.resources().get("gpu") if task is not None else None
     if granted is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(granted.addresses)
+        _claimed = ",".join(granted.addresses)
+        os.environ["CUDA_VISIBLE_DEVICES"] = _claimed
 
 
 def _free_memory(gpu: Any) -> int:

@@ -10,7 +10,7 @@ from vizrec_spark.tables.schemas.als import (
     TUNING_TRIALS,
     USER_FACTORS,
 )
-from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
+from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
 from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
@@ -30,6 +30,7 @@ __all__ = [
     "COMPARED_ITEMS",
     "EMBEDDINGS",
     "ENCODERS",
+    "ENCODING_FAILURES",
     "ID_MAP",
     "IMAGES",
     "INTERACTIONS",
@@ -55,6 +56,7 @@ ALL_TABLES: tuple[Table, ...] = (
     QUARANTINE,
     ENCODERS,
     EMBEDDINGS,
+    ENCODING_FAILURES,
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
     COMPARED_ITEMS,
