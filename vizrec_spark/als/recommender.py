@@ -12,8 +12,8 @@ from vizrec_spark.als.prepare import prepared
 from vizrec_spark.als.train import chosen_blocks, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.recommender import load_frames, save_frames
-from vizrec_spark.retrieval import SharedFactors, share_factors, top_k, with_seen
+from vizrec_spark.retrieval import SharedFactors, share_factors, top_k
+from vizrec_spark.tables.frames import load_frames, save_frames
 from vizrec_spark.tables.schemas import ID_MAP
 
 _FRAMES = ("users", "items", "met")
@@ -46,9 +46,7 @@ class AlsRecommender:
                 for name, kind in (("users", "user"), ("items", "item")):
                     made[name] = spark.createDataFrame([], f"{kind}_id string, factors array<float>")
             else:
-                blocks = self.config.blocks or chosen_blocks(
-                    ready.size, spark.sparkContext.defaultParallelism
-                )
+                blocks = self.config.blocks or chosen_blocks(ready.size)
                 trained = train_als(
                     indexed(ready.frame, numbered), self.config.model_copy(update={"blocks": blocks})
                 )
@@ -75,7 +73,8 @@ class AlsRecommender:
         if self._shared is None:
             self._shared = share_factors(self.items)
         asked = users.select("user_id").join(self.users, "user_id")
-        return top_k(with_seen(asked, self._frame("met")), self._shared, k)
+        seen = self._frame("met").join(users.select("user_id"), "user_id", "left_semi")
+        return top_k(asked, self._shared, k, seen=seen)
 
     def save(self, path: str) -> None:
         """Keeps factors, what was met, and the settings at `path`."""
