@@ -13,4 +13,4 @@ def test_the_sample_shrinks_with_rank_and_iterations_and_not_at_the_defaults() -
     for rank in (64, 256, 1024):
         for iterations in (1, 12, 50):
             n = affordable(rank, iterations)
-            assert 1 <= n and n * iterations * (2 * rank**2 + 2 * rank**3 / 3) <= 1e11 or n == 1
+            assert (n >= 1 and n * iterations * (2 * rank**2 + 2 * rank**3 / 3) <= 1e11) or n == 1

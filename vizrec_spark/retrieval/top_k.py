@@ -49,6 +49,7 @@ def top_k(
     asked = queries.select(one, F.col("factors").cast("array<float>").alias("factors")).where(
         "factors IS NOT NULL"
     )
+    filtered = seen is not None
     if seen is not None:
         require_columns(seen, one, other)
         asked = with_pairs(asked, seen, names)
@@ -58,7 +59,7 @@ def top_k(
         if shared.count == 0:
             return
         offered = candidates(shared.file)
-        if seen is None:
+        if not filtered:
             for batch in batches:
                 for first in range(0, batch.num_rows, rows):
                     yield _answers(batch.slice(first, rows), None, offered, min(k, shared.count), names)
