@@ -41,21 +41,26 @@ class AlsRecommender:
                 for kind in ("user", "item")
             ]
             numbered = new_ids(kinds[0].union(kinds[1]), spark.createDataFrame([], ID_MAP.schema)).persist()
-            made = {"met": interactions.select("user_id", "item_id").distinct()}
-            if ready.size == 0:
-                for name, kind in (("users", "user"), ("items", "item")):
-                    made[name] = spark.createDataFrame([], f"{kind}_id string, factors array<float>")
-            else:
-                blocks = self.config.blocks or chosen_blocks(ready.size)
-                trained = train_als(
-                    indexed(ready.frame, numbered), self.config.model_copy(update={"blocks": blocks})
-                )
-                made["users"] = under_own_ids(trained.users, numbered, "user", "").drop("model_id")
-                made["items"] = under_own_ids(trained.items, numbered, "item", "").drop("model_id")
-            self._frames = {name: frame.persist() for name, frame in made.items()}
-            for frame in self._frames.values():
-                frame.count()
-            numbered.unpersist()
+            try:
+                made = {"met": interactions.select("user_id", "item_id").distinct()}
+                if ready.size == 0:
+                    for name, kind in (("users", "user"), ("items", "item")):
+                        made[name] = spark.createDataFrame([], f"{kind}_id string, factors array<float>")
+                else:
+                    blocks = self.config.blocks or chosen_blocks(ready.size)
+                    trained = train_als(
+                        indexed(ready.frame, numbered), self.config.model_copy(update={"blocks": blocks})
+                    )
+                    made["users"] = under_own_ids(trained.users, numbered, "user", "").drop("model_id")
+                    made["items"] = under_own_ids(trained.items, numbered, "item", "").drop("model_id")
+                self._frames = {name: frame.persist() for name, frame in made.items()}
+                for frame in self._frames.values():
+                    frame.count()
+            except BaseException:
+                self.unpersist()
+                raise
+            finally:
+                numbered.unpersist()
         return self
 
     @property
