@@ -36,7 +36,7 @@ from vizrec_spark.als.preferences import preferences
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.demo import generate_catalogue, generate_events, generate_shoppers
-from vizrec_spark.retrieval import share_factors, top_k, with_seen
+from vizrec_spark.retrieval import share_factors, top_k
 from vizrec_spark.session import build_session
 
 WEIGHTS = {"view": 1.0, "cart": 3.0, "buy": 5.0}
@@ -135,8 +135,7 @@ def _run(args: argparse.Namespace, spark: SparkSession, folder: Path) -> None:
     shop = Shop(spark, folder, args.users, args.items, args.events)
     numbered = shop.numbered(folder)
     n = numbered.count()
-    cores = spark.sparkContext.defaultParallelism
-    config = AlsConfig(rank=args.rank, iterations=args.iterations, blocks=chosen_blocks(n, cores))
+    config = AlsConfig(rank=args.rank, iterations=args.iterations, blocks=chosen_blocks(n))
 
     def default_fit() -> ALSModel:
         model = ALS(
@@ -259,7 +258,7 @@ def _lists(
     met = shop.frame.select("user_id", "item_id")
 
     def own() -> None:
-        _drain(top_k(with_seen(users, met), share_factors(items), args.k))
+        _drain(top_k(users, share_factors(items), args.k, seen=met))
 
     with _peak_of_workers() as peak:
         own_seconds, _ = _best("top-k, ours", own, repeat)
@@ -296,9 +295,9 @@ def _lists(
         )
 
     tables_seconds, _ = _best("top-k, implicit from tables", from_tables, 1)
-    overlap = _overlap(
-        top_k(with_seen(users.limit(400), met), share_factors(items), args.k), sample, x, y, args.k
-    )
+    asked = sample.users[:: max(1, len(sample.users) // 400)]
+    some = spark.createDataFrame([(name,) for name in asked], "user_id string").join(users, "user_id")
+    overlap = _overlap(top_k(some, share_factors(items), args.k, seen=met), asked, sample, x, y, args.k)
     for frame in (users, items):
         frame.unpersist()
     return {
@@ -316,35 +315,34 @@ def _drain(frame: DataFrame) -> None:
     frame.write.format("noop").mode("overwrite").save()
 
 
-def _overlap(lists: DataFrame, sample: Sample, x: np.ndarray, y: np.ndarray, k: int) -> float:
-    """Share of the exact lists (every score in float64, a full sort, the seen left out) that is found."""
-    user, item = ({name: i for i, name in enumerate(names)} for names in (sample.users, sample.items))
+def _overlap(
+    lists: DataFrame, asked: list[str], sample: Sample, x: np.ndarray, y: np.ndarray, k: int
+) -> float:
+    """Share of the places of the exact lists (every score in float64, a full sort, the seen left out) that hold the
+    same item; a user who was asked and got no list has none of them."""
+    row = {name: i for i, name in enumerate(sample.users)}
     bounds = np.searchsorted(sample.user, np.arange(len(x) + 1))
+    ranked = lists.toPandas().sort_values(["user_id", "rank"]).groupby("user_id")["item_id"].agg(list)
     hits = total = 0
-    for name, rows in lists.toPandas().groupby("user_id"):
-        scores = y.astype(np.float64) @ x[user[name]].astype(np.float64)
-        scores[sample.item[bounds[user[name]] : bounds[user[name] + 1]]] = -np.inf
-        exact = np.argsort(-scores, kind="stable")[:k]
-        hits += len(set(exact.tolist()) & {item[i] for i in rows["item_id"]})
+    for name in asked:
+        # einsum sums each row in the same order, whatever stands beside it.
+        scores = np.einsum("nr,r->n", y.astype(np.float64), x[row[name]].astype(np.float64))
+        scores[sample.item[bounds[row[name]] : bounds[row[name] + 1]]] = -np.inf
+        exact = [sample.items[i] for i in np.argsort(-scores, kind="stable")[:k] if scores[i] > -np.inf]
+        hits += sum(one == other for one, other in zip(exact, ranked.get(name, []), strict=False))
         total += len(exact)
     return hits / total
 
 
 @contextmanager
 def _peak_of_workers() -> Iterator[list[float]]:
-    """The largest resident set of a Python worker of Spark, in MB, looked at ten times a second."""
+    """The largest resident set of a Python worker of this process's Spark, in MB, looked at ten times a second."""
     peaks: list[float] = []
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.1):
-            for status in Path("/proc").glob("[0-9]*/status"):
-                try:
-                    if b"pyspark.daemon" in (status.parent / "cmdline").read_bytes():
-                        text = status.read_text()
-                        peaks.append(int(text.split("VmRSS:")[1].split()[0]) / 1024)
-                except (OSError, IndexError):
-                    continue
+            peaks.extend(_resident_below(os.getpid(), b"pyspark.daemon"))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -353,6 +351,28 @@ def _peak_of_workers() -> Iterator[list[float]]:
     finally:
         stop.set()
         watcher.join()
+
+
+def _resident_below(process: int, command: bytes) -> list[float]:
+    """MB of each descendant of a process whose command line holds `command`."""
+    parents, sizes = {}, {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text, own = status.read_text(), int(status.parent.name)
+            parents[own] = int(text.split("PPid:")[1].split()[0])
+            if command in (status.parent / "cmdline").read_bytes():
+                sizes[own] = int(text.split("VmRSS:")[1].split()[0]) / 1024
+        except (OSError, IndexError):  # it has just ended
+            continue
+
+    def descends(at: int) -> bool:
+        while at in parents:
+            at = parents[at]
+            if at == process:
+                return True
+        return False
+
+    return [size for own, size in sizes.items() if descends(own)]
 
 
 def _print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vizrec_spark.kernels import block_topk as kernel
@@ -78,6 +78,52 @@ def test_a_query_alone_gets_what_it_gets_in_a_block() -> None:
     assert (np.diff(together[1][:, :3]) == 1).all(), "equal candidates stand in the order of their positions"
 
 
+def test_more_equal_candidates_than_a_shortlist_holds_fall_by_position() -> None:
+    """300 copies of the best candidate, spread over the tiles: rounding differs with the tile, the answer must not."""
+    random = np.random.default_rng(3)
+    queries = random.normal(size=(65, 33)).astype(np.float32)
+    candidates = random.normal(size=(9000, 33)).astype(np.float32) / 8
+    copies = np.sort(random.choice(9000, 300, replace=False))
+    candidates[copies] = queries.mean(axis=0) + queries[0]
+    seen = [copies[:5].tolist()] * 65
+    together = block_topk(queries, candidates, 10, seen=_csr(seen))
+    for i, query in enumerate(queries):
+        alone = block_topk(query[None], candidates, 10, seen=_csr(seen[:1]))
+        np.testing.assert_array_equal(alone[0][0], together[0][i])
+        np.testing.assert_array_equal(alone[1][0], together[1][i])
+    np.testing.assert_array_equal(together[1][0], copies[5:15])
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 40))
+def test_rounding_decides_nothing(seed: int, k: int) -> None:
+    """Scores that float32 cannot tell apart, and one candidate so long that its rounding drowns all others."""
+    random = np.random.default_rng(seed)
+    queries = random.normal(size=(3, 5)).astype(np.float32)
+    candidates = (1 + 1e-7 * random.integers(0, 3, (900, 5))).astype(np.float32)
+    candidates[random.integers(0, 900)] *= random.choice([1, 1e6])
+    values, keys = block_topk(queries, candidates, k)
+    exact = np.stack([candidates.astype(float) @ query.astype(float) for query in queries])
+    np.testing.assert_allclose(values, -np.sort(-exact, axis=1)[:, :k], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(values, np.take_along_axis(exact, keys, axis=1), rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), k=st.sampled_from([1, 7, 60, 300]))
+def test_it_is_the_head_of_a_full_sort_among_many(seed: int, k: int) -> None:
+    """More candidates than a shortlist and than a tile hold; the worst order, ascending scores, too."""
+    random = np.random.default_rng(seed)
+    queries = random.integers(-3, 4, (4, 3)).astype(np.float32)
+    candidates = random.integers(-40, 41, (random.integers(700, 9000), 3)).astype(np.float32)
+    if seed % 2:
+        candidates = candidates[np.argsort(candidates @ queries[0])]
+    values, keys = block_topk(queries, candidates, k)
+    exact = queries.astype(float) @ candidates.T.astype(float)
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(keys, order)
+    np.testing.assert_array_equal(values, np.take_along_axis(exact, order, axis=1))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -87,6 +133,8 @@ def test_a_query_alone_gets_what_it_gets_in_a_block() -> None:
         ({"seen": Seen(np.array([0, 1]), np.array([0]))}, "3 row bounds"),
         ({"seen": Seen(np.array([0, 1, 1]), np.array([5]))}, "0 to 4"),
         ({"eligible": np.ones(4, dtype=bool)}, "eligible"),
+        ({"queries": np.full((2, 3), np.nan, dtype=np.float32)}, "finite"),
+        ({"candidates": np.full((5, 3), np.inf, dtype=np.float32)}, "finite"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> None:

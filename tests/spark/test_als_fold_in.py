@@ -82,7 +82,7 @@ def test_unknown_items_are_ignored_and_one_user_is_like_many(case: Case) -> None
 
 
 def test_an_item_is_folded_in_against_users(case: Case) -> None:
-    shared = share_factors(case.users.select("user_id", "factors"))
+    shared = share_factors(case.users.select("user_id", "factors"), name="user_id")
     got = rows(fold_in(case.preferences, shared, case.config, names=("item_id", "user_id")), "item_id")
     again = rows(case.items, "item_id")
     assert got.keys() == again.keys()

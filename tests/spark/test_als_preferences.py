@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from vizrec_spark.als import prepare
 from vizrec_spark.als.preferences import outliers, preferences
 from vizrec_spark.als.prepare import prepared
 from vizrec_spark.config.models import AlsConfig
@@ -83,7 +84,7 @@ def test_of_two_ratings_at_the_same_moment_the_event_decides(spark: SparkSession
 
 @pytest.mark.parametrize("kind", ["implicit", "explicit"])
 def test_nothing_gives_nothing(spark: SparkSession, kind: str) -> None:
-    assert found(preferences(interactions(spark, []), kind, 20.0)) == {}
+    assert found(preferences(interactions(spark, []), config(kind))) == {}
 
 
 def test_the_sum_is_the_same_to_the_last_bit_in_any_order(spark: SparkSession) -> None:
@@ -133,7 +134,28 @@ def test_who_acts_far_more_than_others_is_left_out(spark: SparkSession) -> None:
     assert len(got) == len(events) - 200 and all(user != "bot" for user, _ in got)
 
 
-def test_the_core_has_enough_of_both_and_what_fell_is_told(spark: SparkSession) -> None:
+def test_where_nearly_all_act_once_those_who_act_more_stay(spark: SparkSession) -> None:
+    """Three of four users have one event: the quartiles are equal, and a bare fence would take everybody else."""
+    events: list[Event] = [(f"u{n}", "a", "view", None, 1.0, 1) for n in range(40)]
+    events += [("keen", f"i{j}", "view", None, 1.0, 1) for j in range(7)]
+    events += [("bot", f"i{j}", "view", None, 1.0, 1) for j in range(9)]
+    assert [row.user_id for row in outliers(interactions(spark, events), 3.0).collect()] == [
+        "bot"
+    ]  # above 2³
+
+
+def test_neither_a_bot_nor_a_clock_that_runs_ahead_makes_the_rest_old(spark: SparkSession) -> None:
+    events: list[Event] = [(f"u{n}", f"i{j}", "view", None, 4.0, 11) for n in range(8) for j in range(200)]
+    events += [("u0", "future", "view", None, 4.0, 31), ("u0", "old", "view", None, 4.0, 1)]
+    events += [("bot", f"i{j}", "view", None, 1.0, 25) for j in range(5000)]
+    chosen = config("implicit", half_life_days=10.0, outlier_fence=3.0)
+    got = found(preferences(interactions(spark, events), chosen))
+    assert (got["u0", "future"], got["u1", "i0"], got["u0", "old"]) == (4.0, 4.0, 2.0)
+
+
+def test_the_core_has_enough_of_both_and_what_fell_is_told(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three users with the same three items are a core; a chain hung on it falls link by link."""
     core = {(u, i) for u in "abc" for i in "xyz"}
     chain = {("a", "1"), ("d", "1"), ("d", "2"), ("e", "2"), ("e", "3")}
@@ -143,6 +165,11 @@ def test_the_core_has_enough_of_both_and_what_fell_is_told(spark: SparkSession) 
         assert {(row.user_id, row.item_id) for row in ready.frame.collect()} == core
         assert ready.size == 9
         assert "left out 5 of 14 preferences" in ready.left_out[0]
+    monkeypatch.setattr(prepare, "_MOST_ROUNDS", 2)
+    monkeypatch.setattr(prepare, "_CUT", 1)
+    with prepared(frame, config("implicit", min_user_items=2, min_item_users=2)) as ready:
+        assert ready.size == 10
+        assert "stopped" in ready.left_out[0]
     with prepared(frame, config("implicit")) as ready:
         assert (ready.size, ready.left_out) == (14, [])
     with prepared(frame, config("implicit", min_item_users=9)) as ready:

@@ -121,12 +121,9 @@ def test_ids_that_are_not_ints_are_refused_before_mllib_casts_them(spark: SparkS
         train_als(long, config("implicit"))
 
 
-def test_blocks_follow_cores_and_grow_with_the_data() -> None:
-    assert chosen_blocks(1_000, 2) == 2
-    assert chosen_blocks(8_000_000, 2) == 2
-    assert chosen_blocks(8_000_001, 2) == 4
-    assert chosen_blocks(1_000_000_000, 64) == 256
-    assert chosen_blocks(0, 0) == 1
+def test_blocks_grow_with_the_data_alone() -> None:
+    assert [chosen_blocks(n) for n in (0, 1_000_000, 1_000_001, 50_000_000)] == [2, 2, 3, 100]
+    assert [chosen_blocks(n) for n in (200_000_000, 1_024_000_000, 1_024_000_001)] == [256, 256, 257]
 
 
 def test_the_linear_algebra_is_named(spark: SparkSession) -> None:

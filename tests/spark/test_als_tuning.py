@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.als.tuning import stage as tuning
@@ -35,24 +33,16 @@ def pairs(frame: DataFrame) -> set[tuple[str, str]]:
     return {(row.user_id, row.item_id) for row in frame.collect()}
 
 
-@settings(max_examples=6)
-@given(
-    counts=st.lists(st.integers(1, 12), min_size=1, max_size=5),
-    share=st.sampled_from([0.1, 0.25, 0.5]),
-    seed=st.randoms(use_true_random=False),
-)
-def test_the_latest_of_each_user_are_held_out_and_nothing_is_lost(
-    spark: SparkSession, counts: list[int], share: float, seed: object
-) -> None:
-    events = [(f"u{u}", f"i{j}", 1.0, j // 2) for u, n in enumerate(counts) for j in range(n)]
-    seed.shuffle(events)  # type: ignore[attr-defined]
-    rows = last_share(log(spark, events), share).collect()
-    assert sorted((r.user_id, r.item_id) for r in rows) == sorted((u, i) for u, i, _, _ in events)
-    for user, n in enumerate(counts):
-        own = [r for r in rows if r.user_id == f"u{user}"]
-        out = [r.timestamp for r in own if r.held_out]
-        assert len(out) == math.floor(n * share)
-        assert not out or min(out) >= max(r.timestamp for r in own if not r.held_out)
+def test_what_is_held_out_is_later_than_all_that_is_learned_from(spark: SparkSession) -> None:
+    """One user acts early and one late: by the share of each, the late one's past would tell the early one's future."""
+    hours = [*(("early", hour) for hour in range(10)), *(("late", 20 + hour // 2) for hour in range(10))]
+    events: list[Event] = [(user, f"i{n}", 1.0, hour) for n, (user, hour) in enumerate(hours)]
+    for share, wanted in ((0.25, 6), (0.1, 2), (0.5, 10)):  # rows of one moment stay together
+        rows = last_share(log(spark, events), share).collect()
+        assert sorted(r.item_id for r in rows) == sorted(item for _, item, _, _ in events)
+        out = [r.timestamp for r in rows if r.held_out]
+        assert len(out) == wanted
+        assert min(out) > max(r.timestamp for r in rows if not r.held_out)
 
 
 def test_to_foretell_is_what_is_liked_and_new(spark: SparkSession) -> None:
@@ -61,6 +51,7 @@ def test_to_foretell_is_what_is_liked_and_new(spark: SparkSession) -> None:
         ("u", "old1", 1.0, 7),
         ("u", "bad", 0.0, 8),
         ("u", "new", 1.0, 9),
+        ("stranger", "new", 1.0, 9),
     ]
     split = last_share(log(spark, events), 0.5)
     assert pairs(relevant(split)) == {("u", "new")}
@@ -157,4 +148,4 @@ def test_trials_are_kept_a_later_run_goes_on_and_the_best_is_a_configuration(
 
 def test_nothing_to_foretell_says_what_to_do(shop: Shop) -> None:
     with pytest.raises(TableError, match=r"nothing to foretell.*tune\.held_out"):
-        shop.run(1, "tune.held_out=0.01")
+        shop.run(1, "tune.held_out=0.999")

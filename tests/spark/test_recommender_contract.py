@@ -146,8 +146,23 @@ def test_no_factors(name: str, spark: SparkSession) -> None:
     """Nothing to learn from is no error: nobody gets anything; without `fit` it is one."""
     empty = MADE[name](spark).fit(checkerboard(spark).limit(0))
     assert lists(empty.recommend(everyone(spark), 5)) == {}
+    empty.unpersist()
+    with pytest.raises(TableError, match="call fit or load first"):
+        empty.recommend(everyone(spark), 5)
     with pytest.raises(TableError, match="call fit or load first"):
         MADE[name](spark).recommend(everyone(spark), 5)
+
+
+def test_a_low_rating_counts_against_what_was_done_before(spark: SparkSession) -> None:
+    rows = [
+        (user, item, "buy", None, 5.0, datetime(2024, 1, 1, tzinfo=UTC))
+        for user, item in (("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "b"), ("u3", "a"))
+    ]
+    rows += [(user, "b", "rating", 1.0, 0.0, datetime(2024, 1, 2, tzinfo=UTC)) for user in ("u1", "u2")]
+    log = spark.createDataFrame(rows, INTERACTIONS.schema)
+    stranger = spark.createDataFrame([("u3",), ("new",)], "user_id string")
+    assert lists(Popularity().fit(log).recommend(stranger, 5)) == {"new": [(1, "a", 3.0)]}
+    assert lists(ItemCosine().fit(log).recommend(stranger, 5)) == {}
 
 
 def test_a_table_without_its_columns_is_refused(spark: SparkSession) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.errors import TableError
-from vizrec_spark.retrieval import share_factors, top_k, with_seen
+from vizrec_spark.retrieval import share_factors, top_k
 
 RANK, USERS, ITEMS = 4, 50, 31
 ODD = ["", " ", "é", "e\u0301", "商品", "🧦", "Z", "a"]
@@ -67,11 +67,11 @@ def test_users_to_items_and_items_to_users_equal_a_full_sort(spark: SparkSession
     shared = share_factors(item_factors, eligible=may)
     assert (shared.count, shared.rank) == (ITEMS, RANK)
     out = met | {(u, i) for u in users for i in items if i not in offered}
-    got = top_k(with_seen(user_factors, pairs), shared, 7, block_bytes=1)  # blocks of one row
+    got = top_k(user_factors, shared, 7, seen=pairs, block_bytes=1)  # blocks of one row
     assert ranked(got) == sort_all(users, x, items, y, out, 7)
-    assert ranked(top_k(with_seen(user_factors, pairs), shared, 7)) == ranked(got)
+    assert ranked(top_k(user_factors, shared, 7, seen=pairs)) == ranked(got)
 
-    back = top_k(item_factors, share_factors(user_factors), 100, names=("item_id", "user_id"))
+    back = top_k(item_factors, share_factors(user_factors, name="user_id"), 100, names=("item_id", "user_id"))
     assert ranked(back) == sort_all(items, y, users, x, set(), 100)
 
 
@@ -96,6 +96,9 @@ def test_the_same_factors_share_one_file(spark: SparkSession) -> None:
         ([("a", [1.0]), ("a", [2.0])], "repeated"),
         ([(None, [1.0])], "null"),
         ([("a", [1.0]), ("b", [1.0, 2.0])], "equally long"),
+        ([("a", [1.0, None]), ("b", [1.0, 2.0])], "finite"),
+        ([("a", [float("nan")])], "finite"),
+        ([("a", None)], "null"),
     ],
 )
 def test_factors_that_cannot_be_shared_are_named(
@@ -103,3 +106,23 @@ def test_factors_that_cannot_be_shared_are_named(
 ) -> None:
     with pytest.raises(TableError, match=message):
         share_factors(spark.createDataFrame(rows, "item_id string, factors array<float>"))
+
+
+def test_what_cannot_be_asked_is_named(spark: SparkSession) -> None:
+    users, x, items, y = drawn()
+    shared = share_factors(factors(spark, "item_id", items, y))
+    some = factors(spark, "user_id", users[:2], x[:2])
+    with pytest.raises(ValueError, match="at least 1"):
+        top_k(some, shared, 0)
+    with pytest.raises(TableError, match="item_id not among"):
+        top_k(some, shared, 1, seen=some)
+    with pytest.raises(TableError, match="name not among"):
+        share_factors(some, name="name")
+    met = spark.createDataFrame([("u0", "a")], "user_id string, item_id string")
+    for wrong, message in (
+        (factors(spark, "user_id", users[:2], x[:2, :3]), f"expected {RANK} numbers"),
+        (factors(spark, "user_id", users[:2], x[:2] * np.nan), "expected finite numbers"),
+        (some.union(some), "each user_id once"),
+    ):
+        with pytest.raises(Exception, match=message):
+            top_k(wrong, shared, 1, seen=met).collect()

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -51,9 +50,9 @@ def _solved(batch: pa.RecordBatch, shared: SharedFactors, config: AlsConfig, nam
     lists = batch.column("history")
     lengths = lists.value_lengths().to_numpy()
     entries = lists.flatten()
-    position = pc.index_in(entries.field(0).cast(fixed.ids.type), value_set=fixed.ids)
-    known = position.is_valid().to_numpy(zero_copy_only=False)
-    at = position.drop_null().to_numpy().astype(np.int64)
+    position = fixed.positions(entries.field(0))
+    known = position >= 0
+    at = position[known]
     preference = entries.field(1).to_numpy(zero_copy_only=False)[known]
     row = np.repeat(np.arange(len(lists)), lengths)[known]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(lists)))])

@@ -23,6 +23,7 @@ Factors = NDArray[np.float32]
 Ints = NDArray[np.int64]
 _CHUNK = 1 << 16  # preferences looked at together
 _SHARES = 1 << 20
+_WORK = 1e11  # multiplications
 
 
 class Sample(NamedTuple):
@@ -84,6 +85,15 @@ def loss(
     return total / max(len(sample.value), 1)
 
 
+def affordable(rank: int, iterations: int) -> int:
+    """How many preferences `convergence` may run on for at most some 10^11 multiplications (a minute or two).
+
+    A preference costs rank² on each side, and brings at most one user and one item of rank³ / 3 each.
+    """
+    each = 2 * rank**2 + 2 * rank**3 / 3
+    return max(1, int(_WORK / (iterations * each)))
+
+
 def convergence(sample: Sample, config: AlsConfig) -> list[float]:
     """The `loss` after each of the configured iterations of ALS on the sample alone.
 
@@ -122,7 +132,7 @@ def model_loss(sample: Sample, users: DataFrame, items: DataFrame, config: AlsCo
 
     The driver holds the factors of the sample's users and items, not those of all.
     """
-    x, y = _of(sample.users, users), _of(sample.items, items)
+    x, y = _of(sample.users, users, "user_id"), _of(sample.items, items, "item_id")
     shared = gram_of(items, config.rank) if config.preference == "implicit" else None
     return loss(x, y, sample, config, shared)
 
@@ -144,9 +154,8 @@ def gram_of(factors: DataFrame, rank: int) -> NDArray[np.float64]:
     return total
 
 
-def _of(ids: list[str], factors: DataFrame) -> Factors:
+def _of(ids: list[str], factors: DataFrame, name: str) -> Factors:
     """Rows of `factors` in the order of `ids`."""
-    name = next(c for c in factors.columns if c != "factors")
     wanted = factors.sparkSession.createDataFrame(
         pd.DataFrame({name: ids, "_row": range(len(ids))}), f"{name} string, _row long"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -10,6 +12,7 @@ from vizrec_spark.tables.liking import liking
 
 _PAIR = ("user_id", "item_id")
 _DAY = 86_400.0
+_LEAST_SPREAD = math.log(2.0)
 
 
 def preferences(interactions: DataFrame, config: AlsConfig) -> DataFrame:
@@ -19,9 +22,9 @@ def preferences(interactions: DataFrame, config: AlsConfig) -> DataFrame:
 
     implicit: p(u, i) = min(max_weight, Σ over the events e of u with i of w(e) · 2 ^ (−age(e) / half_life_days)),
     where w(e) is ``config.events[type of e]``, or for other types the row's `weight`; a low rating (`weight` 0) has
-    none. age(e) is the time from e to the latest event of all, in days; without a half-life the power is 1. The cap
-    keeps one keen user from drowning the rest. p is 0 where the latest rating of u for i is a low one, and pairs
-    with p = 0 are left out.
+    none. age(e) is the time from e to the moment `present` of the users left, in days, 0 for what lies behind it;
+    without a half-life the power is 1. The cap keeps one keen user from drowning the rest. p is 0 where the latest
+    rating of u for i is a low one, and pairs with p = 0 are left out.
 
     explicit: p(u, i) is the latest rating of u for i; pairs without a rating are left out, and weights, half-life
     and cap say nothing.
@@ -37,12 +40,21 @@ def preferences(interactions: DataFrame, config: AlsConfig) -> DataFrame:
         return kept.where("rating IS NOT NULL").groupBy(*_PAIR).agg(latest.alias("preference"))
     weight = _weight(config)
     if config.half_life_days is not None:
-        last = interactions.agg(F.max("timestamp").alias("_last"))
-        kept = kept.crossJoin(F.broadcast(last))
-        age = (F.col("_last").cast("double") - F.col("timestamp").cast("double")) / F.lit(_DAY)
-        weight = weight * F.pow(F.lit(2.0), -age / F.lit(config.half_life_days))
+        kept = kept.crossJoin(F.broadcast(present(kept)))
+        age = (F.col("present") - F.col("timestamp").cast("double")) / F.lit(_DAY)
+        weight = weight * F.pow(F.lit(2.0), -F.greatest(age, F.lit(0.0)) / F.lit(config.half_life_days))
     capped = F.least(liking(weight), F.lit(config.max_weight))
     return kept.groupBy(*_PAIR).agg(capped.alias("preference")).where("preference > 0")
+
+
+def present(interactions: DataFrame) -> DataFrame:
+    """One row `present` (double, seconds since 1970): the first moment that 99.9 % of the rows do not lie behind.
+
+    The latest row of all may come from a clock that runs ahead, and would make everything else old. The quantile is
+    exact, so that repeated runs agree; one executor holds about 50 bytes for each distinct second of the log.
+    """
+    quantile = F.expr("percentile_disc(0.999) WITHIN GROUP (ORDER BY unix_seconds(timestamp))")
+    return interactions.agg(quantile.cast("double").alias("present"))
 
 
 def _weight(config: AlsConfig) -> Column:
@@ -56,14 +68,17 @@ def outliers(interactions: DataFrame, fence: float) -> DataFrame:
     """`user_id`, `events` (long) of users who act so much more than others that they are taken for programs.
 
     Tukey's rule on the logarithm of the number of events, whose distribution over users is near to symmetric: above
-    Q3 + `fence` · (Q3 − Q1), with the quartiles over all users (Tukey 1977, "Exploratory Data Analysis"; 3 is his
-    "far out").
+    Q3 + `fence` · max(Q3 − Q1, ln 2), with the quartiles over all users (Tukey 1977, "Exploratory Data Analysis"; 3 is
+    his "far out"). Where most users have the same number of events the quartiles are no spread to go by; a factor of 2
+    is then taken for one.
     """
     counts = interactions.groupBy("user_id").agg(F.count(F.lit(1)).alias("events"))
     log = F.log(F.col("events").cast("double"))
     quartiles = counts.agg(F.percentile(log, F.array(F.lit(0.25), F.lit(0.75))).alias("_q"))
     low, high = F.col("_q")[0], F.col("_q")[1]
-    far = counts.crossJoin(F.broadcast(quartiles)).where(log > high + F.lit(fence) * (high - low))
+    far = counts.crossJoin(F.broadcast(quartiles)).where(
+        log > high + F.lit(fence) * F.greatest(high - low, F.lit(_LEAST_SPREAD))
+    )
     return far.select("user_id", "events")
 
 

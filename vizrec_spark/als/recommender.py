@@ -12,8 +12,8 @@ from vizrec_spark.als.prepare import prepared
 from vizrec_spark.als.train import chosen_blocks, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.recommender import load_frames, save_frames
-from vizrec_spark.retrieval import SharedFactors, share_factors, top_k, with_seen
+from vizrec_spark.retrieval import SharedFactors, share_factors, top_k
+from vizrec_spark.tables.frames import load_frames, save_frames
 from vizrec_spark.tables.schemas import ID_MAP
 
 _FRAMES = ("users", "items", "met")
@@ -41,23 +41,26 @@ class AlsRecommender:
                 for kind in ("user", "item")
             ]
             numbered = new_ids(kinds[0].union(kinds[1]), spark.createDataFrame([], ID_MAP.schema)).persist()
-            made = {"met": interactions.select("user_id", "item_id").distinct()}
-            if ready.size == 0:
-                for name, kind in (("users", "user"), ("items", "item")):
-                    made[name] = spark.createDataFrame([], f"{kind}_id string, factors array<float>")
-            else:
-                blocks = self.config.blocks or chosen_blocks(
-                    ready.size, spark.sparkContext.defaultParallelism
-                )
-                trained = train_als(
-                    indexed(ready.frame, numbered), self.config.model_copy(update={"blocks": blocks})
-                )
-                made["users"] = under_own_ids(trained.users, numbered, "user", "").drop("model_id")
-                made["items"] = under_own_ids(trained.items, numbered, "item", "").drop("model_id")
-            self._frames = {name: frame.persist() for name, frame in made.items()}
-            for frame in self._frames.values():
-                frame.count()
-            numbered.unpersist()
+            try:
+                made = {"met": interactions.select("user_id", "item_id").distinct()}
+                if ready.size == 0:
+                    for name, kind in (("users", "user"), ("items", "item")):
+                        made[name] = spark.createDataFrame([], f"{kind}_id string, factors array<float>")
+                else:
+                    blocks = self.config.blocks or chosen_blocks(ready.size)
+                    trained = train_als(
+                        indexed(ready.frame, numbered), self.config.model_copy(update={"blocks": blocks})
+                    )
+                    made["users"] = under_own_ids(trained.users, numbered, "user", "").drop("model_id")
+                    made["items"] = under_own_ids(trained.items, numbered, "item", "").drop("model_id")
+                self._frames = {name: frame.persist() for name, frame in made.items()}
+                for frame in self._frames.values():
+                    frame.count()
+            except BaseException:
+                self.unpersist()
+                raise
+            finally:
+                numbered.unpersist()
         return self
 
     @property
@@ -75,7 +78,8 @@ class AlsRecommender:
         if self._shared is None:
             self._shared = share_factors(self.items)
         asked = users.select("user_id").join(self.users, "user_id")
-        return top_k(with_seen(asked, self._frame("met")), self._shared, k)
+        seen = self._frame("met").join(users.select("user_id"), "user_id", "left_semi")
+        return top_k(asked, self._shared, k, seen=seen)
 
     def save(self, path: str) -> None:
         """Keeps factors, what was met, and the settings at `path`."""

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
 from vizrec_spark.als.id_map import LARGEST_INDEX, indexed, new_ids, require_room
-from vizrec_spark.als.loss import Sample, convergence, model_loss, sampled
+from vizrec_spark.als.loss import Sample, affordable, convergence, model_loss, sampled
 from vizrec_spark.als.prepare import Prepared, prepared
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
@@ -33,6 +33,8 @@ _NO_PART_OF_THE_MODEL = {
 def run(context: StageContext) -> StageResult:
     """Trains on all interactions, unless the tables already hold the model of this data and set-up."""
     tables = context.tables
+    # Without a checkpoint directory MLlib silently ignores the interval and the lineage grows.
+    context.spark.sparkContext.setCheckpointDir(context.config.als.checkpoint_dir)
     with prepared(tables.read(INTERACTIONS), context.config.als) as ready:
         if ready.size == 0 and not tables.read(INTERACTIONS).isEmpty():
             raise TableError(
@@ -42,8 +44,7 @@ def run(context: StageContext) -> StageResult:
             )
         if ready.size == 0:
             return _no_model(context)
-        cores = context.spark.sparkContext.defaultParallelism
-        blocks = context.config.als.blocks or chosen_blocks(ready.size, cores)
+        blocks = context.config.als.blocks or chosen_blocks(ready.size)
         config = context.config.als.model_copy(update={"blocks": blocks})
         model_id = _model_id(ready, config)
         path = None if config.model_dir is None else f"{config.model_dir.rstrip('/')}/{model_id}"
@@ -67,8 +68,6 @@ def _trained(
         require_room(wanted, tables.read(ID_MAP))
     ids = tables.insert_missing(ID_MAP, new_ids(wanted, tables.read(ID_MAP)))
     id_map = tables.read(ID_MAP)
-    # Without a checkpoint directory MLlib silently ignores the interval and the lineage grows.
-    context.spark.sparkContext.setCheckpointDir(config.checkpoint_dir)
     model, users, items = train_als(indexed(frame, id_map), config)
     written = [
         ids,
@@ -104,7 +103,8 @@ def _watched(
     """Losses by iteration on a sample, that of the model, and sentences about both."""
     if config.loss_sample == 0:
         return [], None, []
-    sample: Sample = sampled(ready.frame, config.loss_sample, min(1.0, config.loss_sample / ready.size))
+    size = min(config.loss_sample, affordable(config.rank, config.iterations))
+    sample: Sample = sampled(ready.frame, size, min(1.0, size / ready.size))
     if len(sample.value) == 0:
         return [], None, ["no loss: the sample is empty, raise als.loss_sample"]
     losses = convergence(sample, config)

@@ -12,7 +12,9 @@ from pyspark.sql.types import IntegerType
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import SessionError, TableError
 
-_BLOCK_PREFERENCES = 4_000_000
+_BLOCK_PREFERENCES = 500_000
+_MANY_BLOCKS = 256
+_MOST_IN_A_BLOCK = 4_000_000
 
 
 class Trained(NamedTuple):
@@ -29,7 +31,7 @@ def train_als(indexed: DataFrame, config: AlsConfig) -> Trained:
     implicit: confidence 1 + alpha · preference (Hu, Koren and Volinsky 2008, "Collaborative Filtering for
     Implicit Feedback Datasets"); explicit: squared error on the ratings. The regularization of a row grows with
     its number of preferences (Zhou et al. 2008, ALS-WR), as MLlib has it. `config.blocks` must be chosen
-    (`chosen_blocks`), or there are as many as cores.
+    (`chosen_blocks`), or there are 2.
 
     Raises: SessionError without a checkpoint directory: MLlib would silently ignore the interval, and a long
     lineage overflows the stack. TableError when `user` or `item` is not int: MLlib would cast it.
@@ -46,7 +48,7 @@ def train_als(indexed: DataFrame, config: AlsConfig) -> Trained:
                 f"Column `{name}` is {indexed.schema[name].dataType.simpleString()}, expected int: number the ids "
                 "with `new_ids` and `indexed`."
             )
-    blocks = config.blocks or spark.sparkContext.defaultParallelism
+    blocks = config.blocks or chosen_blocks(0)
     # A fixed layout, so that sums run in the same order and a repeated run gives the same factors.
     laid_out = indexed.repartition(blocks, "user").sortWithinPartitions("user", "item")
     model = ALS(
@@ -73,16 +75,17 @@ def train_als(indexed: DataFrame, config: AlsConfig) -> Trained:
     )
 
 
-def chosen_blocks(preferences: int, cores: int) -> int:
-    """How many blocks of users, and of items, to train `preferences` rows on `cores` in.
+def chosen_blocks(preferences: int) -> int:
+    """How many blocks of users, and of items, to train `preferences` rows in: one for each half million, 2 to 256, and
+    more where a block would hold more than 4 million (about 100 MB with the factors that come to it at rank 64).
 
-    As many as cores, so that each works and every factor travels as rarely as can be: MLlib sends a factor to
-    each block that needs it, and shuffles blocks × blocks pieces twice an iteration. Large data get a multiple of
-    that, so that a block holds at most 4 million preferences (about 50 MB, with as much again for the factors that
-    come to it at rank 64).
+    As few as fill the machine train fastest: MLlib sends a factor to each block that needs it, and shuffles blocks ×
+    blocks pieces twice an iteration. The number shapes the order of sums, and so the last digits of the model, so it
+    must not depend on how many cores happen to be there when a job starts; whoever has many cores for little data
+    sets `als.blocks` to their number.
     """
-    waves = max(1, -(-preferences // (_BLOCK_PREFERENCES * max(cores, 1))))
-    return max(cores, 1) * waves
+    usual = min(max(2, -(-preferences // _BLOCK_PREFERENCES)), _MANY_BLOCKS)
+    return max(usual, -(-preferences // _MOST_IN_A_BLOCK))
 
 
 def linear_algebra(spark: SparkSession) -> str:

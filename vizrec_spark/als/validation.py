@@ -6,29 +6,35 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.kernels.ranking import ndcg_at_k
 
 
 def last_share(interactions: DataFrame, share: float) -> DataFrame:
-    """`interactions` with `held_out` (boolean): the latest ⌊share · n⌋ of each user's n rows.
+    """`interactions` with `held_out` (boolean): the latest `share` of all rows, from one moment on that holds for
+    everybody, so that nothing of anyone's future is ever learned from.
 
-    Rows of one moment are told apart by item and event. Users with fewer than 1 / share rows have none held out.
+    The moment is the exact quantile of the times in whole seconds, rounded up; rows of one second stay together, so the
+    share is met as well as ties allow. One executor holds about 50 bytes for each distinct second of the log.
     """
-    user = Window.partitionBy("user_id")
-    place = F.row_number().over(user.orderBy(F.desc("timestamp"), F.desc("item_id"), F.desc("event")))
-    number = F.count(F.lit(1)).over(user)
-    return interactions.withColumn("held_out", place <= F.floor(number * F.lit(share)))
+    seconds = F.unix_timestamp("timestamp")
+    moment = interactions.agg(F.ceil(F.percentile(seconds, F.lit(1 - share))).alias("_moment"))
+    return (
+        interactions.crossJoin(F.broadcast(moment))
+        .withColumn("held_out", seconds >= F.col("_moment"))
+        .drop("_moment")
+    )
 
 
 def relevant(split: DataFrame) -> DataFrame:
     """`user_id`, `item_id` to be foretold from a frame with `held_out`: held out, liked (`weight` above 0) and new to
-    the user, who has no other interaction with the item before."""
+    the user, who has no other interaction with the item before, but some with others."""
     met = split.where("NOT held_out").select("user_id", "item_id").distinct()
     wanted = split.where("held_out AND weight > 0").select("user_id", "item_id").distinct()
-    return wanted.join(met, ["user_id", "item_id"], "left_anti")
+    known = wanted.join(met, "user_id", "left_semi")
+    return known.join(met, ["user_id", "item_id"], "left_anti")
 
 
 def mean_ndcg(recommendations: DataFrame, wanted: DataFrame, k: int) -> DataFrame:

@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
-from vizrec_spark.recommender import load_frames, save_frames
+from vizrec_spark.tables.frames import load_frames, save_frames
+from vizrec_spark.tables.liking import liking
 
 _FRAMES = ("neighbors", "liked", "met")
 
@@ -16,7 +17,7 @@ _FRAMES = ("neighbors", "liked", "met")
 class ItemCosine:
     """Scores an item by its cosine with each item that the user likes; strangers get nothing.
 
-    With L(i) the users with an event of `weight` above 0 on item i, cos(i, j) = |L(i) ∩ L(j)| / √(|L(i)| |L(j)|), and
+    With L(i) the users who like item i (`liking` above 0), cos(i, j) = |L(i) ∩ L(j)| / √(|L(i)| |L(j)|), and
     each item keeps its `neighbors` nearest, ties by item id. score(u, i) = Σ cos(i, j) over the items j that u likes
     and whose neighbour i is (Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation Algorithms").
     A user speaks for the pairs among their latest `max_history` liked items, so that the work of a user is at most
@@ -35,13 +36,12 @@ class ItemCosine:
 
     def fit(self, interactions: DataFrame) -> Self:
         """Counts pairs; see `Recommender.fit`. The nearest items and what users like stay in memory."""
-        for frame in self._frames.values():
-            frame.unpersist()
+        self.unpersist()
         latest = Window.partitionBy("user_id").orderBy(F.desc("_last"), "item_id")
         liked = (
-            interactions.where("weight > 0")
-            .groupBy("user_id", "item_id")
-            .agg(F.max("timestamp").alias("_last"))
+            interactions.groupBy("user_id", "item_id")
+            .agg(liking().alias("_liking"), F.max("timestamp").alias("_last"))
+            .where("_liking > 0")
             .withColumn("_place", F.row_number().over(latest))
             .where(F.col("_place") <= self.max_history)
             .select("user_id", "item_id")
@@ -101,6 +101,12 @@ class ItemCosine:
         made = cls(**settings)
         made._frames = frames
         return made
+
+    def unpersist(self) -> None:
+        """Lets go of what `fit` keeps in memory; the recommender has to be fitted again."""
+        for frame in self._frames.values():
+            frame.unpersist()
+        self._frames = {}
 
     def _frame(self, name: str) -> DataFrame:
         if name not in self._frames:

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
-from vizrec_spark.recommender import load_frames, save_frames
+from vizrec_spark.tables.frames import load_frames, save_frames
 
 _NEEDED = {"user_id": "string", "item_id": "string", "score": "double"}
 
@@ -53,6 +53,10 @@ class TableRecommender:
             .where(F.col("rank") <= k)
         )
         return ranked.select("user_id", "rank", "item_id", "score")
+
+    def unpersist(self) -> None:
+        """Nothing is kept in memory; what was seen is forgotten."""
+        self._met = None
 
     def save(self, path: str) -> None:
         """Keeps the lists, and what was seen, at `path`."""

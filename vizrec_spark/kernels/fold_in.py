@@ -15,12 +15,16 @@ from vizrec_spark.kernels.compiled import compiled
 Factors = NDArray[np.float32]
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
+_GRAM_ROWS = 1 << 14  # copied to float64 at a time
 
 
 def gram(factors: Factors) -> NDArray[np.float64]:
     """YᵀY (r, r) float64 of factors (n, r): what all rows of an implicit model share."""
-    wide = factors.astype(np.float64)
-    return np.asarray(wide.T @ wide)
+    total = np.zeros((factors.shape[1], factors.shape[1]))
+    for first in range(0, len(factors), _GRAM_ROWS):
+        wide = factors[first : first + _GRAM_ROWS].astype(np.float64)
+        total += wide.T @ wide
+    return total
 
 
 def fold_in_implicit(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vizrec_spark.retrieval.seen import with_seen
 from vizrec_spark.retrieval.shared import SharedFactors, share_factors
 from vizrec_spark.retrieval.top_k import top_k
 
-__all__ = ["SharedFactors", "share_factors", "top_k", "with_seen"]
+__all__ = ["SharedFactors", "share_factors", "top_k"]

@@ -35,8 +35,8 @@ def run(context: StageContext) -> StageResult:
         n_wanted = wanted.count()
         if n_wanted == 0:
             raise TableError(
-                f"Table interactions has nothing to foretell: no user has a new, liked item among the latest "
-                f"{tune.held_out:.0%} of their interactions. Raise tune.held_out, or gather more data."
+                f"Table interactions has nothing to foretell: no user of before has a new, liked item among the latest "
+                f"{tune.held_out:.0%} of all interactions. Set tune.held_out otherwise, or gather more data."
             )
         study_id, metric = _study_id(interactions, context.config), f"ndcg@{tune.k}"
         earlier = _earlier(tables.read_or_empty(TUNING_TRIALS), study_id)
