@@ -87,6 +87,13 @@ class TableStore:
         self._require_contract(table)
         return table.conform(self._delta(table).toDF())
 
+    def read_pinned(self, table: Table) -> DataFrame:
+        """Like `read`, but every evaluation of the frame sees the version that is the latest now."""
+        self.read(table)
+        reader = self._spark.read.format("delta").option("versionAsOf", self._snapshot(table).version())
+        place = self.location(table)
+        return table.conform(reader.table(place) if self._config.catalog is not None else reader.load(place))
+
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
