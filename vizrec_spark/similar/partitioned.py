@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from pyspark import StorageLevel
+from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -25,7 +25,7 @@ from vizrec_spark.similar.quality import (
     recall_interval,
     sample_queries,
 )
-from vizrec_spark.similar.shards import neighbors_by_shards, shards_for
+from vizrec_spark.similar.shards import Sharding, neighbors_by_shards, sharding, shards_for
 from vizrec_spark.stage import log
 
 _SHARD_BYTES = 2**30
@@ -46,6 +46,7 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
     vectors = vectors.persist(StorageLevel.DISK_ONLY)
     blocks = pack_blocks(vectors, block_rows=config.block_rows).persist(StorageLevel.DISK_ONLY)
     neighbors: DataFrame | None = None
+    dealt: Broadcast[Sharding] | None = None
     try:
         if vectors.isEmpty():
             yield None
@@ -57,6 +58,7 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             found = exact_block_join(
                 blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows
             )
+            found = found.persist(StorageLevel.DISK_ONLY)
             neighbors = found
             recall = Recall(1.0, 1.0, 1.0, n_items)
             everyone = Occupancy(n_items, 0, 0)
@@ -76,8 +78,8 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             "similar: %d shards of about %s MiB, each vector goes to %.1f of them",
             *(shards, f"{copies * n_items * item_bytes / shards / 2**20:,.0f}", copies),
         )
-        deep = neighbors_by_shards(vectors, method, k=method.rerank, shards=shards, seed=config.seed)
-        deep = deep.persist(StorageLevel.DISK_ONLY)
+        dealt = vectors.sparkSession.sparkContext.broadcast(sharding(method, shards, seed=config.seed))
+        deep = neighbors_by_shards(vectors, dealt, k=method.rerank).persist(StorageLevel.DISK_ONLY)
         neighbors = deep
         found = deep.where(F.col("rank") <= config.k)
         recall = _measured(vectors, blocks, found, n_items, config)
@@ -89,6 +91,8 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
     finally:
         if neighbors is not None:
             neighbors.unpersist()
+        if dealt is not None:
+            dealt.destroy()
         blocks.unpersist()
         vectors.unpersist()
 

@@ -90,9 +90,10 @@ class TableStore:
     def read_pinned(self, table: Table) -> DataFrame:
         """Like `read`, but every evaluation of the frame sees the version that is the latest now."""
         self.read(table)
-        reader = self._spark.read.format("delta").option("versionAsOf", self._snapshot(table).version())
-        place = self.location(table)
-        return table.conform(reader.table(place) if self._config.catalog is not None else reader.load(place))
+        version = self._snapshot(table).version()
+        return table.conform(
+            self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
+        )
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
