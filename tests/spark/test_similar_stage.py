@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import Config
-from vizrec_spark.errors import ConfigError, InputError, RecallError
+from vizrec_spark.errors import ConfigError, InputError, RecallError, TableError
 from vizrec_spark.similar import stage
 from vizrec_spark.similar.arrow import matrix_to_vectors
 from vizrec_spark.similar.ask import nearest_items, neighbors_of_all
@@ -195,8 +196,8 @@ class Shop:
         hashes = [hashlib.sha256(row.tobytes()).hexdigest() for row in matrix]
         table = pa.table(
             {
-                "item_id": names(len(matrix)),
-                "sha256": hashes,
+                "item_id": pa.array(names(len(matrix)), pa.string()),
+                "sha256": pa.array(hashes, pa.string()),
                 "vector": matrix_to_vectors(matrix),
                 "content": pa.array(content or [b"-"] * len(matrix), pa.binary()),
             }
@@ -238,6 +239,15 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(spark, tmp_path_factory.mktemp("similar") / "tables")
+
+
+def test_an_older_table_is_refused_before_anything_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    other = TableStore(spark, shop.config().tables, Stamp("run", "similar", ""))
+    other.ensure(replace(SIMILARITY_QUALITY, version=1))
+    with pytest.raises(TableError, match="similarity_quality .* follows contract version 1"):
+        shop.run()
+    assert [commit["version"] for commit in other.commits(ITEM_NEIGHBORS)] == [0]  # made, not written to
 
 
 def test_auto_reaches_the_target_says_so_and_mends_lists_below_it(shop: Shop) -> None:
