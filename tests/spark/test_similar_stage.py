@@ -245,7 +245,7 @@ def test_an_older_table_is_refused_before_anything_is_written(spark: SparkSessio
     shop = Shop(spark, tmp_path)
     other = TableStore(spark, shop.config().tables, Stamp("run", "similar", ""))
     other.ensure(replace(SIMILARITY_QUALITY, version=1))
-    with pytest.raises(TableError, match="similarity_quality .* follows contract version 1"):
+    with pytest.raises(TableError, match=r"similarity_quality .* follows contract version 1"):
         shop.run()
     assert [commit["version"] for commit in other.commits(ITEM_NEIGHBORS)] == [0]  # made, not written to
 
