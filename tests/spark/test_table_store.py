@@ -192,11 +192,3 @@ def test_of_writers_at_the_same_time_each_wins_or_says_so(
     assert all(t == "won" or "was written by another run at the same time" in t for t in told), told
     [(_, _, grams)] = content(stores[0])
     assert told[grams - 10] == "won"
-
-
-def test_a_pinned_frame_keeps_its_version(store: TableStore, rows: Rows) -> None:
-    store.overwrite(PARCELS, rows(("Kiel", "a", 1)))
-    pinned = store.read_pinned(PARCELS)
-    store.overwrite(PARCELS, rows(("Kiel", "b", 2)))
-    assert [row.id for row in pinned.collect()] == ["a"]
-    assert [row.id for row in store.read_pinned(PARCELS).collect()] == ["b"]

@@ -21,7 +21,7 @@ from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
 from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import Table, Written
+from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
     CATEGORY_NEIGHBORS,
@@ -53,12 +53,12 @@ def run(context: StageContext) -> StageResult:
         )
     for table in WRITTEN:  # what is wrong with one of them is said before anything is written
         tables.ensure(table)
-    catalogue = tables.read_pinned(ITEMS) if config.per_category else None
+    catalogue = _pinned(tables, ITEMS) if config.per_category else None
     publish = partial(_publish, context, encoder_id)
     # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
     pictures = Pictures(
-        tables.read_pinned(IMAGES),
-        tables.read_pinned(EMBEDDINGS).where(F.col("encoder_id") == encoder_id),
+        _pinned(tables, IMAGES),
+        _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id),
     )
     with _search(context, encoder_id, pictures) as found:
         if found is None:
@@ -132,13 +132,17 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
     if before.isEmpty():  # the last run did not come to its end
         return None
     # Pinned, because the lists are replaced while they are read.
-    neighbors = tables.read_pinned(ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
+    neighbors = _pinned(tables, ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
     return Published(neighbors, quality.method, before, now)
 
 
 def _near_enough(neighbors: DataFrame, config: SimilarConfig) -> DataFrame:
     weakest = config.filters.min_cosine
     return neighbors if weakest is None else neighbors.where(F.col("cosine") >= weakest)
+
+
+def _pinned(tables: TableStore, table: Table) -> DataFrame:
+    return tables.read_at(table, tables.version(table))
 
 
 def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:

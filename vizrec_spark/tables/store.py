@@ -87,13 +87,31 @@ class TableStore:
         self._require_contract(table)
         return table.conform(self._delta(table).toDF())
 
-    def read_pinned(self, table: Table) -> DataFrame:
-        """Like `read`, but every evaluation of the frame sees the version that is the latest now."""
-        self.read(table)
-        version = self._snapshot(table).version()
-        return table.conform(
-            self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
-        )
+    def version(self, table: Table) -> int:
+        """The number of the table's latest version. Raises: TableError as `read`."""
+        if not self.exists(table):
+            raise TableError(
+                f"Table {table.name} does not exist at {self.location(table)}: run stage `{table.writer}` first."
+            )
+        self._require_contract(table)
+        return int(self._snapshot(table).version())
+
+    def read_at(self, table: Table, version: int) -> DataFrame:
+        """The table as it was at `version`, whatever is written to it while the frame is in use.
+
+        A frame of `read` follows the table: what was persisted of it is dropped with each MERGE, and computed anew on
+        the latest version. Raises: TableError as `read`, or when that version is no longer there.
+        """
+        self.version(table)
+        reader = self._spark.read.format("delta").option("versionAsOf", version)
+        place = self.location(table)
+        try:
+            found = reader.table(place) if self._config.catalog is not None else reader.load(place)
+        except AnalysisException as error:
+            raise TableError(
+                f"Table {table.name} at {place} cannot be read at version {version}: {_delta_fault(error)}"
+            ) from error
+        return table.conform(found)
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
