@@ -151,9 +151,7 @@ def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFra
 
 def _publish(context: StageContext, encoder_id: str, table: Table, rows: DataFrame | None) -> Written:
     """Replaces the encoder's slice of `table`; None empties it."""
-    if rows is None:
-        if _of_encoder(context, table, encoder_id).isEmpty():
-            return context.tables.unchanged(table)
-        rows = context.spark.createDataFrame([], table.schema)
+    if rows is None:  # a whole partition: no data is looked at
+        return context.tables.delete(table, F.col("encoder_id") == encoder_id)
     stamped = rows.withColumn("encoder_id", F.lit(encoder_id))
     return context.tables.overwrite(table, stamped, where=f"encoder_id = '{encoder_id}'")
