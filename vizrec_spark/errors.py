@@ -52,6 +52,12 @@ class RecallError(VizrecError):
     exit_code = 7
 
 
+class DiskSpaceError(VizrecError):
+    """A folder that the configuration names, or the system's temporary one, has too little room for what goes there."""
+
+    exit_code = 9
+
+
 class ImageRefused(VizrecError):
     """A picture that is not accepted.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import Config
-from vizrec_spark.errors import ConfigError, InputError, RecallError
+from vizrec_spark.errors import ConfigError, InputError, RecallError, TableError
+from vizrec_spark.similar import stage
 from vizrec_spark.similar.arrow import matrix_to_vectors
+from vizrec_spark.similar.ask import nearest_items, neighbors_of_all
 from vizrec_spark.similar.centre import Centre, collect_centre
-from vizrec_spark.similar.exact import exact_neighbors
 from vizrec_spark.similar.fit import indexed
 from vizrec_spark.similar.generators import Cells, Hashes
-from vizrec_spark.similar.index import built_index, nearest_items, neighbors_of_all, write_points
+from vizrec_spark.similar.index import built_index, write_points
+from vizrec_spark.similar.index_file import save_index
 from vizrec_spark.similar.lists import NEIGHBORS_SCHEMA
-from vizrec_spark.similar.plan import Sizes, choose_plan
-from vizrec_spark.similar.quality import recall_at_k, recall_interval
+from vizrec_spark.similar.quality import recall_at_k
 from vizrec_spark.similar.reduction import fit_reduction
 from vizrec_spark.similar.scoring import Metric
-from vizrec_spark.similar.shards import Method, neighbors_by_shards
+from vizrec_spark.similar.shards import Method, neighbors_by_shards, sharding
 from vizrec_spark.similar.shared import share_vectors
-from vizrec_spark.similar.stage import STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
@@ -44,7 +45,7 @@ from vizrec_spark.tables.schemas import (
     SIMILARITY_QUALITY,
 )
 
-N, D = 900, 32
+N, D = 900, 96
 Rows = set[tuple[str, int, str]]
 
 
@@ -72,6 +73,22 @@ def listed(neighbors: DataFrame) -> Rows:
     return {(row.item_id, row.rank, row.neighbor_id) for row in neighbors.collect()}
 
 
+def near(matrix: np.ndarray, k: int, metric: Metric = "cosine") -> Rows:
+    """The k nearest of each row, by brute force."""
+    rows = matrix.astype(np.float64)
+    if metric == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    distance = np.square(rows).sum(axis=1) - 2 * rows @ rows.T  # less each row's own square
+    np.fill_diagonal(distance, np.inf)
+    best = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    ids = names(len(matrix))
+    return {(ids[i], place + 1, ids[j]) for i, row in enumerate(best) for place, j in enumerate(row)}
+
+
+def pairs(lists: Rows) -> set[tuple[str, str]]:
+    return {(item, other) for item, _, other in lists}
+
+
 @pytest.fixture(scope="module")
 def vectors(spark: SparkSession) -> DataFrame:
     return frame(spark, nested()).repartition(3).cache()
@@ -97,15 +114,16 @@ def test_both_plans_give_the_same_lists(
     shared, centre = share_vectors(vectors, tmp_path)
     write_points(spark, shared, reduction, 3)
     index = built_index(shared, reduction, generator, 20, N)
-    by_memory = listed(neighbors_of_all(spark, index.save(), k=8, parts=3))
-    sharded = neighbors_by_shards(vectors, Method(reduction, generator, 20), k=8, shards=5, seed=0)
+    by_memory = listed(neighbors_of_all(spark, save_index(index), k=8, parts=3))
+    dealt = sharding(Method(reduction, generator, 20), 5, seed=0)
+    sharded = neighbors_by_shards(vectors, spark.sparkContext.broadcast(dealt), k=8)
     assert sharded.schema == NEIGHBORS_SCHEMA
     assert listed(sharded) == by_memory and len(by_memory) > 7 * N
-    exact = exact_neighbors(vectors, vectors, k=8, metric=metric, block_rows=256)
-    recall = recall_interval([row.recall for row in recall_at_k(sharded, exact, metric=metric).collect()])
-    assert 0.5 < recall.mean < 1  # neither blind nor all pairs
+    exact, found = pairs(near(matrix, 8, metric)), pairs(by_memory)
+    assert 0.5 < len(found & exact) / len(exact) < 1  # neither blind nor all pairs
     assert centre.n_items == N
-    np.testing.assert_allclose(centre.mean, collect_centre(vectors).mean, atol=1e-6)
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    np.testing.assert_allclose(centre.mean, units.mean(axis=0), atol=1e-6)
 
 
 def test_centre_is_the_mean_of_unit_vectors(vectors: DataFrame) -> None:
@@ -154,20 +172,11 @@ def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Pa
     }  # fmt: skip
     assert all(r.cosine == 1 for r in rows if r.rank == 1) and len(rows) == 12
     short = queries.select("query_id", F.slice("vector", 1, 5).alias("vector"))
-    with pytest.raises(Exception, match="query vectors of length 32, got 5"):
+    with pytest.raises(Exception, match="query vectors of length 96, got 5"):
         nearest_items(short, path, k=4).collect()
-
-
-def test_the_plan_follows_from_sizes() -> None:
-    config = Config().similar
-    small, large = (Sizes(10, size, 10 * size, 1000, True) for size in (900, 1100))
-    assert [choose_plan(sizes, config) for sizes in (small, large)] == ["shared", "partitioned"]
-    cluster = Sizes(10, 900, 9000, 1000, False)
-    assert choose_plan(cluster, config) == "partitioned"
-    seen = config.model_copy(update={"shared_dir": "/mnt/all"})
-    assert choose_plan(cluster, seen) == "shared"
-    with pytest.raises(ConfigError, match="shared_dir"):
-        choose_plan(cluster, config.model_copy(update={"plan": "shared"}))
+    blind = config.model_copy(update={"probes": 1, "target_recall": 0.99})
+    with pytest.raises(RecallError, match=r"target_recall is 0\.99"):
+        indexed(vectors, tmp_path, blind)
 
 
 class Shop:
@@ -187,8 +196,8 @@ class Shop:
         hashes = [hashlib.sha256(row.tobytes()).hexdigest() for row in matrix]
         table = pa.table(
             {
-                "item_id": names(len(matrix)),
-                "sha256": hashes,
+                "item_id": pa.array(names(len(matrix)), pa.string()),
+                "sha256": pa.array(hashes, pa.string()),
                 "vector": matrix_to_vectors(matrix),
                 "content": pa.array(content or [b"-"] * len(matrix), pa.binary()),
             }
@@ -212,13 +221,13 @@ class Shop:
 
     def items(self, kinds: list[str], prices: list[float]) -> None:
         rows = [
-            (name, None, [kind], price, None, {})
+            (name, None, [kind] if kind else [], price, None, {})
             for name, kind, price in zip(names(len(kinds)), kinds, prices, strict=True)
         ]
         self.store.overwrite(ITEMS, self.spark.createDataFrame(rows, ITEMS.schema))
 
     def run(self, **similar: Any) -> StageResult:
-        return STAGE.run(StageContext(self.spark, self.config(**similar), self.store, "run"))
+        return stage.STAGE.run(StageContext(self.spark, self.config(**similar), self.store, "run"))
 
     def rows(self, table: Table) -> list[Any]:
         return self.store.read(table).collect()
@@ -227,70 +236,112 @@ class Shop:
         return listed(self.store.read(ITEM_NEIGHBORS))
 
 
-@pytest.fixture()
-def shop(spark: SparkSession, tmp_path: Path) -> Shop:
-    return Shop(spark, tmp_path / "tables")
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(spark, tmp_path_factory.mktemp("similar") / "tables")
 
 
-def test_auto_reaches_the_target_says_so_and_repeats_itself(shop: Shop) -> None:
-    shop.pictures(nested())
-    settings = {"k": 8, "exact_below": 100, "incremental_below": 0, "recall_queries": 200}
-    shop.run(**settings, method="exact")
-    exact = shop.lists()
-    shop.run(**settings, method="cells")
+def test_an_older_table_is_refused_before_anything_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    other = TableStore(spark, shop.config().tables, Stamp("run", "similar", ""))
+    other.ensure(replace(SIMILARITY_QUALITY, version=1))
+    with pytest.raises(TableError, match=r"similarity_quality .* follows contract version 1"):
+        shop.run()
+    assert [commit["version"] for commit in other.commits(ITEM_NEIGHBORS)] == [0]  # made, not written to
+
+
+def test_auto_reaches_the_target_says_so_and_mends_lists_below_it(shop: Shop) -> None:
+    matrix = nested()
+    shop.pictures(matrix)
+    settings = {"k": 8, "dimensions": 24, "exact_below": 100, "incremental_below": 0.5, "recall_queries": 200}
+    exact = near(matrix, 8)
+    shop.run(**settings)
     first, quality = shop.lists(), shop.rows(SIMILARITY_QUALITY)[0]
     assert quality.method == "cells" and quality.plan == "shared" and quality.recall >= 0.95
-    assert len(first & exact) / len(exact) > 0.9
+    assert quality.n_queries == 200 and 0.93 < len(pairs(first) & pairs(exact)) / len(exact) < 1
     assert quality.max_bucket_share <= 64 / N and quality.candidates_per_item < N
     assert sum(quality.bucket_histogram) == quality.n_buckets
-    shop.run(**settings, method="cells")
-    assert shop.lists() == first
-    shop.run(**settings, method="cells", plan="partitioned")
-    quality = shop.rows(SIMILARITY_QUALITY)[0]
-    assert quality.plan == "partitioned" and quality.recall >= 0.95
-    before = shop.lists()
+    # An update of lists that have lost their ends would stay below the target: all are searched for, alike.
+    shop.store.delete(ITEM_NEIGHBORS, F.col("rank") > 4)
+    shop.run(**settings)
+    assert shop.lists() == first and shop.rows(SIMILARITY_QUALITY)[0].n_searched == N
     with pytest.raises(RecallError, match=r"target_recall is 0\.95"):
         shop.run(**settings, method="cells", probes=1)
-    assert shop.lists() == before
+    assert shop.lists() == first
 
 
-def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
+def test_the_partitioned_plan_measures_its_recall_and_cuts_lists_short(shop: Shop) -> None:
+    # All would be tuned on, so that nobody were left to judge on.
+    shop.pictures(nested(400))
+    settings = {"k": 8, "tuning_queries": 1000, "filters": {"min_cosine": 0.9988}}
+    shop.run(**settings, method="cells", plan="partitioned")
+    quality, rows = shop.rows(SIMILARITY_QUALITY)[0], shop.rows(ITEM_NEIGHBORS)
+    assert quality.plan == "partitioned" and quality.recall >= 0.95 and quality.n_queries == 200
+    assert 0.9988 <= min(row.cosine for row in rows) < 0.9991 and len(rows) < 8 * 400
+
+
+def test_an_update_is_the_full_run_without_the_full_search(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"k": 6, "method": "exact", "incremental_below": 0.5}
-    matrix = nested(300)
+    matrix = nested(300) - np.float32(1.45)  # apart enough that rounding changes no rank
     shop.pictures(matrix[:290])
     shop.run(**settings)
     changed = matrix.copy()
     changed[7] = matrix[100] + 0.01
     shop.pictures(changed)
     told = shop.run(**settings)
-    updated, quality = shop.lists(), shop.rows(SIMILARITY_QUALITY)[0]
+    quality = shop.rows(SIMILARITY_QUALITY)[0]
     assert 11 <= quality.n_searched < 150 and "asked for anew" in told.notes[1]
-    shop.run(**{**settings, "incremental_below": 0.0})
-    assert updated == shop.lists()
-    shop.run(**settings)
+    assert shop.lists() == near(changed, 6)
     shop.pictures(changed[:280])
     shop.run(**settings)
-    fewer = shop.lists()
-    assert {name for row in fewer for name in (row[0], row[2])} == set(names(280))
-    shop.run(**{**settings, "incremental_below": 0.0})
-    assert fewer == shop.lists()
+    assert shop.lists() == near(changed[:280], 6) and shop.rows(SIMILARITY_QUALITY)[0].n_searched < 150
+
+    # Dead between its commits, a run with other settings leaves its lists with the quality of those before.
+    publish = stage._publish
+
+    def dying(*args: Any) -> Any:
+        if args[2] is SIMILARITY_QUALITY:
+            raise KeyboardInterrupt
+        return publish(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "_publish", dying)
+        shop.run(**{**settings, "k": 2})
+    assert shop.lists() == near(changed[:280], 2)
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6)
+
+    # What another method has found is not taken for exact.
+    quality = shop.store.read(SIMILARITY_QUALITY).withColumn("method", F.lit("cells")).toArrow()
+    shop.store.overwrite(SIMILARITY_QUALITY, shop.spark.createDataFrame(quality))
+    shop.store.delete(ITEM_NEIGHBORS, F.col("rank") > 4)
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6)
 
 
 def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
     matrix = nested(200)
     kinds, prices = [f"kind{n % 3}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
+    kinds[199] = ""  # in no category
     shop.pictures(matrix)
     shop.items(kinds, prices)
     units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     order = np.argsort(-(units @ units.T), axis=1)
-    pairs = tmp_path / "pairs"
+    excluded = tmp_path / "pairs"
     first = next(m for m in order[0].tolist() if m != 0 and kinds[m] == kinds[0])
     rows = [("i0000", names(200)[first])]
-    spark.createDataFrame(rows, "item_id string, neighbor_id string").write.parquet(str(pairs))
-    filters = {"same": ["categories[0]"], "where": "price < 55", "price_band": 0.5, "exclude": str(pairs)}
+    spark.createDataFrame(rows, "item_id string, neighbor_id string").write.parquet(str(excluded))
+    filters = {
+        "same": ["get(categories, 0)"],
+        "where": "price < 55",
+        "price_band": 0.5,
+        "exclude": str(excluded),
+    }
     shop.run(method="exact", k=5, filters=filters, per_category=2)
     found = shop.lists()
-    for item in (0, 1, 77, 199):
+    for item in (0, 1, 77, 198):
         allowed = [
             m
             for m in order[item].tolist()
@@ -304,12 +355,15 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
         assert got == [names(200)[m] for m in allowed[:5]]
     with pytest.raises(ConfigError, match=r"similar\.filters"):
         shop.run(method="exact", filters={"where": "colour = 1"})
+    with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
+        shop.run(method="exact", filters={"same": ["categories[0]"]})
     shop.run(method="exact", k=5, per_category=2)
     listed_by = shop.store.read(CATEGORY_NEIGHBORS).where("item_id = 'i0001'").collect()
-    for kind in set(kinds):
-        near = [m for m in order[1].tolist() if m != 1 and kinds[m] == kind][:2]
+    assert {row.category for row in listed_by} <= set(kinds) - {""}
+    for kind in set(kinds) - {""}:
+        nearest = [m for m in order[1].tolist() if m != 1 and kinds[m] == kind][:2]
         got = [r.neighbor_id for r in sorted(listed_by, key=lambda r: r.rank) if r.category == kind]
-        assert got == [names(200)[m] for m in near if m in order[1][:38]]
+        assert got == [names(200)[m] for m in nearest if m in order[1][:38]]
 
 
 def test_near_duplicates_are_alike_to_the_encoder_and_in_pixels(shop: Shop) -> None:
@@ -329,3 +383,8 @@ def test_near_duplicates_are_alike_to_the_encoder_and_in_pixels(shop: Shop) -> N
     assert {(r.item_id, r.group_id, r.group_size) for r in shop.rows(NEAR_DUPLICATES)} == {
         ("i0002", "i0002", 3), ("i0005", "i0002", 3), ("i0006", "i0002", 3),
     }  # fmt: skip
+    # The last item gone, nothing of it stays in any table.
+    shop.pictures(matrix[:0])
+    shop.run(method="exact", k=5, near_duplicates={"cosine": 0.9999})
+    for table in stage.WRITTEN:
+        assert shop.rows(table) == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.kernels.candidates import Rows
+
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
 
@@ -63,7 +65,7 @@ def nearest_centroids(points: Floats, centroids: Floats, count: int) -> Codes:
     return found
 
 
-def split_cells(points: Floats, codes: Codes, centroids: Floats, cap: int) -> tuple[Codes, Floats, int]:
+def split_cells(points: Rows, codes: Codes, centroids: Floats, cap: int) -> tuple[Codes, Floats, int]:
     """Codes and centroids with no cell above `cap` members, and how many cells had to be cut.
 
     A cell that is too large is cut across its direction of largest spread into equal parts, each with a centroid

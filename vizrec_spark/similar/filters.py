@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from delta import DeltaTable
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -20,13 +20,14 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
 
     The driver holds some 20 bytes an item and 4 a pair. An item that `items` lacks has null in every column.
 
-    Raises: ConfigError when an expression is not one over those columns; InputError for unusable excluded pairs.
+    Raises: ConfigError when an expression is not one over those columns, or fails on a row of them; InputError for
+    unusable excluded pairs.
     """
     banned, banned_from = _banned(ids, items.sparkSession, filters.exclude)
     asked = filters.where is not None or filters.same or filters.price_band is not None
     if not asked:
         return Admission(banned=banned, banned_from=banned_from) if filters.exclude else EVERYTHING
-    facts = _facts(items, filters).toArrow()
+    facts = _facts(items, filters)
     at = pc.index_in(ids, value_set=facts.column("item_id"))
     offered = pc.fill_null(facts.column("offered").take(at), filters.where is None)
     value = pc.fill_null(facts.column("value").take(at), "")
@@ -40,10 +41,10 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
     return Admission(group, wanted, price, low, high, banned, banned_from)
 
 
-def _facts(items: DataFrame, filters: FiltersConfig) -> DataFrame:
+def _facts(items: DataFrame, filters: FiltersConfig) -> pa.Table:
     try:
         same = [F.expr(text).alias(f"v{number}") for number, text in enumerate(filters.same)]
-        return items.select(
+        facts = items.select(
             "item_id",
             (F.lit(True) if filters.where is None else F.coalesce(F.expr(filters.where), F.lit(False)))
             .cast("boolean")
@@ -51,7 +52,8 @@ def _facts(items: DataFrame, filters: FiltersConfig) -> DataFrame:
             (F.to_json(F.struct(*same)) if same else F.lit("")).alias("value"),
             F.col("price").cast("float").alias("price"),
         )
-    except AnalysisException as error:
+        return facts.toArrow()
+    except PySparkException as error:  # SQL that cannot be read, and SQL that fails on a row
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"similar.filters: expected SQL over the columns of table items ({', '.join(items.columns)}): {first}"

@@ -19,7 +19,8 @@ from vizrec_spark.kernels.candidates import EVERYTHING, Admission
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
-from vizrec_spark.similar.quality import Recall, recall_interval, recalls
+from vizrec_spark.similar.index_file import save_index
+from vizrec_spark.similar.quality import Recall, query_counts, recall_interval, recalls, require_recall
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.scoring import Nearest
 from vizrec_spark.similar.search import Searcher
@@ -39,7 +40,7 @@ from vizrec_spark.stage import log
 
 @dataclass(frozen=True)
 class Samples:
-    """Item numbers, ascending: to learn from, to tune on, to judge on (the last two share none)."""
+    """Item numbers: to learn from (in random order), to tune on and to judge on (ascending; they share none)."""
 
     learning: NDArray[np.int64]
     tuning: NDArray[np.int64]
@@ -70,10 +71,11 @@ def draw_samples(n_items: int, config: SimilarConfig) -> Samples:
     """Seeded samples of item numbers; the queries are at most all items, half of them each."""
     generator = np.random.default_rng([config.seed, n_items])
     queries = generator.permutation(n_items)
-    judging = queries[: min(config.recall_queries, max(1, n_items // 2))]
-    tuning = queries[len(judging) :][: config.tuning_queries]
-    learning = generator.choice(n_items, min(n_items, SAMPLE), replace=False)
-    return Samples(np.sort(learning), np.sort(tuning if len(tuning) else judging), np.sort(judging))
+    n_tuning, n_judging = query_counts(n_items, config.tuning_queries, config.recall_queries)
+    judging, tuning = queries[:n_judging], queries[n_judging : n_judging + n_tuning]
+    # Cells start from the first of them, so their order must not be that of the ids.
+    learning = generator.permutation(n_items)[:SAMPLE]
+    return Samples(learning, np.sort(tuning), np.sort(judging))
 
 
 def fitted(
@@ -150,7 +152,7 @@ def _evidence(
     wanted = cell_sample(shared.n_items, config.cells)
     if len(learning) < wanted:
         generator = np.random.default_rng(config.seed)
-        learning = np.sort(generator.choice(shared.n_items, wanted, replace=False))
+        learning = generator.permutation(shared.n_items)[:wanted]
     return Evidence(
         queries=reduction.located(points[samples.tuning]),
         neighbors=located.reshape(*numbers.shape, -1),
@@ -187,11 +189,13 @@ def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
 
     `folder` must exist, be empty, and stay where driver and executors see it for as long as it is searched.
 
-    Raises: InputError when there are no vectors.
+    Raises: InputError when there are no vectors; RecallError when the index misses `config.target_recall`.
     """
     spark = vectors.sparkSession
     shared, _ = share_vectors(vectors, folder)
     if shared.n_items == 0:
         raise InputError("expected vectors to search in, got none: run stage `embed` first")
     parts = 2 * spark.sparkContext.defaultParallelism
-    return fitted(spark, shared, config, EVERYTHING, parts).index.save()
+    found = fitted(spark, shared, config, EVERYTHING, parts)
+    require_recall(found.recall, found.method, found.told, config)
+    return save_index(found.index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StructField, StructType
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.similar.arrow import list_array, vectors_to_matrix
+from vizrec_spark.similar.arrow import list_array, matrix_to_vectors, vectors_to_matrix
 from vizrec_spark.similar.blocks import pack_blocks
 from vizrec_spark.similar.exact import exact_block_join
 from vizrec_spark.similar.generators import Occupancy
-from vizrec_spark.similar.quality import sample_queries
+from vizrec_spark.similar.quality import query_counts, sample_queries
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.shards import Method
 from vizrec_spark.similar.tuning import (
@@ -51,15 +52,19 @@ def fitted_by_shards(
     """The cheapest of cells and hashes that reaches the target on tuning queries; None where that is all pairs.
 
     `vectors` (item_id, vector) and the same as `blocks` (`blocks.BLOCKS_SCHEMA`), both persisted. Runs four jobs.
-    The driver holds the sample, at most max(`SAMPLE`, 48 · cells) vectors, and tuning_queries · k neighbours.
+    The driver holds `SAMPLE` vectors, and reduced ones: 48 a cell, and tuning_queries · k neighbours.
     """
     few = n_items <= max(2, config.exact_below if config.method == "auto" else 0)
     if config.method == "exact" or few:
         return None
     wanted = max(SAMPLE, cell_sample(n_items, config.cells))
-    sample = _matrix(sample_queries(vectors, wanted, seed=config.seed + 2))
-    reduction = fit_reduction(sample[:SAMPLE], config.dimensions, config.metric, seed=config.seed)
-    asked = sample_queries(vectors, config.tuning_queries, seed=config.seed + 1).localCheckpoint()
+    whole = _matrix(sample_queries(vectors, SAMPLE, seed=config.seed + 2), "vector")
+    dimension = whole.shape[1]
+    reduction = fit_reduction(whole, config.dimensions, config.metric, seed=config.seed)
+    drawn = sample_queries(vectors, wanted, seed=config.seed + 2)
+    sample = _matrix(_projected(drawn, reduction, "located"), "points")
+    n_tuning = query_counts(n_items, config.tuning_queries, config.recall_queries)[0]
+    asked = sample_queries(vectors, n_tuning, seed=config.seed + 1).localCheckpoint()
     true = exact_block_join(
         pack_blocks(asked, block_rows=config.block_rows),
         blocks,
@@ -67,18 +72,23 @@ def fitted_by_shards(
         metric=config.metric,
         block_rows=config.block_rows,
     )
-    named = vectors.select(F.col("item_id").alias("neighbor_id"), F.col("vector").alias("near"))
+    true = true.localCheckpoint()
+    found = vectors.join(
+        true.select(F.col("neighbor_id").alias("item_id")).distinct(), "item_id", "left_semi"
+    )
+    near = _projected(found, reduction, "candidates").withColumnsRenamed(
+        {"item_id": "neighbor_id", "points": "near"}
+    )
     rows = (
-        asked.join(true, "item_id")
-        .join(named, "neighbor_id")
-        .select("item_id", "rank", "vector", "near")
+        _projected(asked, reduction, "queries")
+        .join(true, "item_id")
+        .join(near, "neighbor_id")
+        .select("item_id", "rank", "points", "near")
         .orderBy("item_id", "rank")
         .toArrow()
         .combine_chunks()
     )
-    evidence = _evidence(
-        vectors, rows, reduction, reduction.located(reduction.candidates(sample)), n_items, config
-    )
+    evidence = _evidence(vectors, rows, reduction, sample, n_items, dimension, config)
     methods = ("cells", "lsh") if config.method == "auto" else (config.method,)
     choice = tuned_by(evidence, methods, config)[0]
     if config.method == "auto" and choice.work >= exact_work(n_items, evidence.dimension):
@@ -89,13 +99,34 @@ def fitted_by_shards(
     cap = max(4, int(smallest_cap(n_items, config.max_bucket_share) * share))
     generator, homes, occupancy = choice.generator.capped(evidence.sample, homes, cap)
     sizes = np.bincount(homes.reshape(-1), minlength=generator.cells)
-    occupancy = replace(occupancy, largest=int(sizes.max() / share))
+    occupancy = replace(
+        occupancy,
+        largest=int(sizes.max() / share),
+        cut_pairs=int(occupancy.cut_pairs / share**2),  # pairs grow as the square of the items
+    )
     method = Method(reduction, generator, choice.rerank)
     return FittedMethod(method, choice, occupancy, (sizes / share).astype(np.int64), evidence.queries)
 
 
-def _matrix(vectors: DataFrame) -> NDArray[np.float32]:
-    return vectors_to_matrix(vectors.select("vector").toArrow().column(0))
+def _matrix(vectors: DataFrame, column: str) -> NDArray[np.float32]:
+    return vectors_to_matrix(vectors.select(column).toArrow().column(0))
+
+
+def _projected(
+    vectors: DataFrame, reduction: Reduction, what: Literal["queries", "candidates", "located"]
+) -> DataFrame:
+    """item_id and points (array<float>) of `vectors` (item_id, vector): reduced where they are."""
+
+    def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                matrix = vectors_to_matrix(batch.column("vector"))
+                points = reduction.queries(matrix) if what == "queries" else reduction.candidates(matrix)
+                points = reduction.located(points) if what == "located" else points
+                columns = [batch.column("item_id"), matrix_to_vectors(points)]
+                yield pa.RecordBatch.from_arrays(columns, names=["item_id", "points"])
+
+    return vectors.select("item_id", "vector").mapInArrow(project, "item_id string, points array<float>")
 
 
 def _evidence(
@@ -104,14 +135,15 @@ def _evidence(
     reduction: Reduction,
     located_sample: NDArray[np.float32],
     n_items: int,
+    dimension: int,
     config: SimilarConfig,
 ) -> Evidence:
     items = rows.column("item_id").to_numpy()
     query_of = np.unique(items, return_inverse=True)[1]
     place = rows.column("rank").to_numpy() - 1
     first = np.flatnonzero(np.diff(query_of, prepend=-1))
-    queries = reduction.queries(vectors_to_matrix(rows.column("vector"))[first])
-    near = reduction.candidates(vectors_to_matrix(rows.column("near")))
+    queries = vectors_to_matrix(rows.column("points"))[first]
+    near = vectors_to_matrix(rows.column("near"))
     there = np.zeros((len(queries), config.k), dtype=bool)
     there[query_of, place] = True
     located = np.zeros((len(queries), config.k, located_sample.shape[1]), dtype=np.float32)
@@ -126,7 +158,7 @@ def _evidence(
         reduced_rank=np.maximum(ahead, 0),
         sample=located_sample,
         n_items=n_items,
-        dimension=len(rows.column("vector")[0]),
+        dimension=dimension,
         width=reduction.width,
         cap=smallest_cap(n_items, config.max_bucket_share),
     )

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import RecallError
 from vizrec_spark.similar.centre import Centre
 from vizrec_spark.similar.generators import Occupancy
 from vizrec_spark.similar.plan import Plan
@@ -20,10 +19,11 @@ from vizrec_spark.tables.schemas import SIMILARITY_QUALITY
 
 @dataclass(frozen=True)
 class Found:
-    """neighbors: `lists.NEIGHBORS_SCHEMA`; deep: the same with all that were scored; sizes: members of each cell."""
+    """neighbors: `lists.NEIGHBORS_SCHEMA`; deep: the same with all that were scored, where
+    categories are asked for; sizes: members of each cell."""
 
     neighbors: DataFrame
-    deep: DataFrame
+    deep: DataFrame | None
     plan: Plan
     method: str
     setting: str
@@ -40,16 +40,6 @@ def fingerprint(config: SimilarConfig) -> str:
     """The settings that decide what the lists are, as 64 hex digits."""
     text = f"{SIMILARITY_QUALITY.version} {config.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def gate(found: Found, config: SimilarConfig) -> None:
-    """Raises RecallError when the measured recall is below the target."""
-    if found.recall.mean < config.target_recall:
-        raise RecallError(
-            f"Look-alikes by {found.method} ({found.setting}) have recall@{config.k} {found.recall.mean:.3f} on "
-            f"{found.recall.n_queries} items, similar.target_recall is {config.target_recall}: the tables keep what "
-            "they hold. Set similar.method: auto, or raise similar.probes, similar.tables or similar.rerank."
-        )
 
 
 def quality_row(encoder_id: str, found: Found, config: SimilarConfig) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.kernels.candidates import Rows
 from vizrec_spark.kernels.hyperplanes import HashTables, home_buckets, probed_buckets
 from vizrec_spark.kernels.kmeans import nearest_centroid, nearest_centroids, split_cells
 
@@ -51,7 +52,7 @@ class Generator(Protocol):
         """The cells (q × p) in which queries look, each once; negative for none."""
         ...
 
-    def capped(self, located: Floats, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
+    def capped(self, located: Rows, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
         """Itself with no cell above `cap` members, the homes that go with it, and what that took."""
         ...
 
@@ -74,7 +75,7 @@ class Flat:
     def probes(self, located: Floats) -> Codes:
         return np.broadcast_to(np.arange(self.cells, dtype=np.int32), (len(located), self.cells))
 
-    def capped(self, located: Floats, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
+    def capped(self, located: Rows, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
         return self, homes, Occupancy(self.n_items, 0, 0)
 
 
@@ -96,7 +97,7 @@ class Cells:
     def probes(self, located: Floats) -> Codes:
         return nearest_centroids(located, self.centroids, self.probed)
 
-    def capped(self, located: Floats, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
+    def capped(self, located: Rows, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
         codes, centroids, split = split_cells(located, homes[:, 0], self.centroids, cap)
         largest = int(np.bincount(codes, minlength=1).max())
         return replace(self, centroids=centroids), codes[:, None], Occupancy(largest, split, 0)
@@ -145,13 +146,11 @@ class Hashes:
         codes[rows[inside], columns[inside]] = self.first_part[bucket[inside]] + part[inside] - 1
         return codes
 
-    def capped(self, located: Floats, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
-        located = located[:, : len(self.tables.planes)]
+    def capped(self, located: Rows, homes: Codes, cap: int) -> tuple[Generator, Codes, Occupancy]:
         counts = np.bincount(homes.reshape(-1), minlength=self.tables.cells)
         crowded = np.flatnonzero(counts > cap).astype(np.int32)
         if not len(crowded):
             return self, homes, Occupancy(int(counts.max()), 0, 0)
-        heights = located @ self.cutting
         parts = -(-counts[crowded] // cap)
         edges = np.full((len(crowded), int(parts.max()) - 1), np.inf, dtype=np.float32)
         first = (self.tables.cells + np.concatenate([[0], np.cumsum(parts - 1)[:-1]])).astype(np.int32)
@@ -159,10 +158,13 @@ class Hashes:
         for row, code in enumerate(crowded):
             table = int(code) >> self.tables.bits
             members = np.flatnonzero(homes[:, table] == code)
-            ordered = members[np.argsort(heights[members, table], kind="stable")]
-            pieces = np.array_split(ordered, parts[row])
+            # Of these members alone, and by the product with all directions that `_parted` takes.
+            heights = (located[members][:, : len(self.tables.planes)] @ self.cutting)[:, table]
+            order = np.argsort(heights, kind="stable")
+            pieces = np.array_split(members[order], parts[row])
+            tops = [heights[piece[-1]] for piece in np.array_split(order, parts[row])]
             for number, piece in enumerate(pieces[1:]):
-                edges[row, number] = heights[pieces[number][-1], table]
+                edges[row, number] = tops[number]
                 homes[piece, table] = first[row] + number
             sizes = np.array([len(piece) for piece in pieces])
             largest = max(largest, int(sizes.max()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from vizrec_spark.kernels.candidates import Admission
 from vizrec_spark.kernels.inverted import InvertedLists
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import CHUNK, WHOLE_BLOCK
+from vizrec_spark.similar.index_file import load_arrays, save_arrays
 from vizrec_spark.similar.lists import NEIGHBORS_SCHEMA, neighbors_batch
 from vizrec_spark.similar.reduction import Reduction
 from vizrec_spark.similar.scoring import Metric
@@ -67,14 +68,14 @@ def gains(
     *,
     k: int,
     parts: int,
-    admission: Admission,
 ) -> DataFrame:
     """The k nearest among the fresh items for each kept one (`lists.NEIGHBORS_SCHEMA`), by exact comparison."""
-    facts = spark.sparkContext.broadcast((changed, admission))
+    facts = save_arrays(Path(shared.path), {"fresh": changed.fresh, "kept": changed.kept}, {})
 
     def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        changed, admission = facts.value
-        fresh, ids, vectors = changed.fresh, shared.ids(), shared.vectors()
+        numbers, _ = load_arrays(facts)
+        fresh, kept = numbers["fresh"], numbers["kept"]
+        ids, vectors = shared.ids(), shared.vectors()
         flat = Flat(len(fresh), block=WHOLE_BLOCK)
         starts = np.minimum(np.arange(flat.cells + 1) * flat.block, len(fresh)).astype(np.int64)
         reduction = Reduction(metric, None, np.zeros(shared.dimension, dtype=np.float32))
@@ -87,10 +88,10 @@ def gains(
             shared.squares(),
             k,
         )
-        share = changed.kept[run_of(len(changed.kept), part_of(batches), parts)]
+        share = kept[run_of(len(kept), part_of(batches), parts)]
         for rows in evenly(share, CHUNK):
             if len(rows) and len(fresh):
-                nearest = searcher.nearest(vectors[rows], k, rows, admission.of_queries(rows))
+                nearest = searcher.nearest(vectors[rows], k, rows)
                 yield neighbors_batch(ids.take(pa.array(rows)), ids, nearest)
 
     return over_rows(spark, parts, search, NEIGHBORS_SCHEMA)

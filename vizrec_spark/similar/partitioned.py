@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from pyspark import StorageLevel
+from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -18,8 +18,14 @@ from vizrec_spark.similar.exact import exact_block_join
 from vizrec_spark.similar.fit_shards import fitted_by_shards
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.generators import Occupancy
-from vizrec_spark.similar.quality import Recall, recall_at_k, recall_interval, sample_queries
-from vizrec_spark.similar.shards import neighbors_by_shards, shards_for
+from vizrec_spark.similar.quality import (
+    Recall,
+    query_counts,
+    recall_at_k,
+    recall_interval,
+    sample_queries,
+)
+from vizrec_spark.similar.shards import Sharding, neighbors_by_shards, sharding, shards_for
 from vizrec_spark.stage import log
 
 _SHARD_BYTES = 2**30
@@ -34,12 +40,13 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
     filters = config.filters
     if filters.where or filters.same or filters.price_band or filters.exclude:
         raise ConfigError(
-            "similar.filters: where, same, price_band and exclude need the shared plan: set similar.plan to shared, "
-            "with similar.shared_dir on a cluster."
+            "similar.filters: where, same, price_band and exclude need the shared plan, which is for a master "
+            "local[...]: set similar.plan to shared there, or leave these filters out."
         )
     vectors = vectors.persist(StorageLevel.DISK_ONLY)
     blocks = pack_blocks(vectors, block_rows=config.block_rows).persist(StorageLevel.DISK_ONLY)
     neighbors: DataFrame | None = None
+    dealt: Broadcast[Sharding] | None = None
     try:
         if vectors.isEmpty():
             yield None
@@ -51,6 +58,7 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             found = exact_block_join(
                 blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows
             )
+            found = found.persist(StorageLevel.DISK_ONLY)
             neighbors = found
             recall = Recall(1.0, 1.0, 1.0, n_items)
             everyone = Occupancy(n_items, 0, 0)
@@ -70,11 +78,12 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             "similar: %d shards of about %s MiB, each vector goes to %.1f of them",
             *(shards, f"{copies * n_items * item_bytes / shards / 2**20:,.0f}", copies),
         )
-        deep = neighbors_by_shards(vectors, method, k=method.rerank, shards=shards, seed=config.seed)
-        deep = deep.persist(StorageLevel.DISK_ONLY)
+        dealt = vectors.sparkSession.sparkContext.broadcast(sharding(method, shards, seed=config.seed))
+        deep = neighbors_by_shards(vectors, dealt, k=method.rerank).persist(StorageLevel.DISK_ONLY)
         neighbors = deep
         found = deep.where(F.col("rank") <= config.k)
-        recall, candidates = _measured(vectors, blocks, found, config), float(fitted.choice.candidates)
+        recall = _measured(vectors, blocks, found, n_items, config)
+        candidates = float(fitted.choice.candidates)
         yield Found(
             *(found, deep, "partitioned", fitted.choice.method, fitted.choice.told, recall, candidates),
             *(method.rerank, fitted.occupancy, fitted.sizes, centre, n_items),
@@ -82,18 +91,19 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
     finally:
         if neighbors is not None:
             neighbors.unpersist()
+        if dealt is not None:
+            dealt.destroy()
         blocks.unpersist()
         vectors.unpersist()
 
 
-def _measured(vectors: DataFrame, blocks: DataFrame, found: DataFrame, config: SimilarConfig) -> Recall:
-    tuning = sample_queries(vectors, config.tuning_queries, seed=config.seed + 1).select("item_id")
+def _measured(
+    vectors: DataFrame, blocks: DataFrame, found: DataFrame, n_items: int, config: SimilarConfig
+) -> Recall:
+    n_tuning, n_judging = query_counts(n_items, config.tuning_queries, config.recall_queries)
+    tuning = sample_queries(vectors, n_tuning, seed=config.seed + 1).select("item_id")
     others = vectors.join(F.broadcast(tuning), "item_id", "left_anti")
-    asked = pack_blocks(
-        sample_queries(others, config.recall_queries, seed=config.seed), block_rows=config.block_rows
-    )
+    asked = pack_blocks(sample_queries(others, n_judging, seed=config.seed), block_rows=config.block_rows)
     true = exact_block_join(asked, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows)
     per_query = recall_at_k(found, true, metric=config.metric).collect()
-    if not per_query:  # a single item has no neighbours to find
-        return Recall(1.0, 1.0, 1.0, 0)
     return recall_interval([row.recall for row in per_query], seed=config.seed)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.errors import RecallError
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.scoring import ROUNDING, Metric, Nearest
 
@@ -27,6 +29,22 @@ class Recall:
     lo: float
     hi: float
     n_queries: int
+
+
+def require_recall(recall: Recall, method: str, setting: str, config: SimilarConfig) -> None:
+    """Raises RecallError when the measured recall is below the target."""
+    if recall.mean < config.target_recall:
+        raise RecallError(
+            f"Look-alikes by {method} ({setting}) have recall@{config.k} {recall.mean:.3f} on {recall.n_queries} "
+            f"items, similar.target_recall is {config.target_recall}: nothing is published. Set similar.method: auto, "
+            "or raise similar.probes, similar.tables or similar.rerank."
+        )
+
+
+def query_counts(n_items: int, tuning: int, judging: int) -> tuple[int, int]:
+    """How many items to tune on and how many others to judge on: as many as asked for, at most half of all each."""
+    judged = min(judging, max(1, n_items // 2))
+    return min(tuning, max(1, n_items - judged)), judged
 
 
 def sample_queries(vectors: DataFrame, n_queries: int, *, seed: int) -> DataFrame:

@@ -44,6 +44,17 @@ class WholePoints:
 
 
 @dataclass(frozen=True)
+class LocatedPoints:
+    """The located points (`Reduction.located`) of items, made from their points when asked for."""
+
+    points: Rows
+    reduction: Reduction
+
+    def __getitem__(self, rows: slice | NDArray[np.integer]) -> Floats:
+        return self.reduction.located(self.points[rows])
+
+
+@dataclass(frozen=True)
 class Searcher:
     """All that a search needs: vectors n × d, squares n (squared lengths), points n × width, lists over them."""
 

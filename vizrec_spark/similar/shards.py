@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyspark import Broadcast
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
 
@@ -92,24 +93,37 @@ def shards_for(
         shards = min(2 * shards, generator.cells)
 
 
-def neighbors_by_shards(
-    vectors: DataFrame, method: Method, *, k: int, shards: int, seed: int, queries: DataFrame | None = None
-) -> DataFrame:
+@dataclass(frozen=True)
+class Sharding:
+    """A method, and the shard (0 to shards − 1, int32) of each of its cells."""
+
+    method: Method
+    shard_of: NDArray[np.int32]
+    shards: int
+
+
+def sharding(method: Method, shards: int, *, seed: int) -> Sharding:
+    """The cells of `method` dealt to so many shards.
+
+    Raises: ValueError for a flat generator, with which every shard would get all vectors.
+    """
+    if isinstance(method.generator, Flat):
+        raise ValueError("expected cells or hashes, got a flat generator: every shard would get all vectors")
+    return Sharding(method, shard_of_cells(method.generator, shards, seed=seed), shards)
+
+
+def neighbors_by_shards(vectors: DataFrame, shared: Broadcast[Sharding], *, k: int) -> DataFrame:
     """Up to k near items of each item of `vectors` (item_id string unique, vector array<float>).
 
-    Returns `lists.NEIGHBORS_SCHEMA`. `queries` (item_id) names those that are asked for, by default all. Each task
-    holds one shard: about copies · n / shards · 4 · (2 d + width) bytes.
+    Returns `lists.NEIGHBORS_SCHEMA`, which lives as long as the broadcast. Each task holds one shard: about
+    copies · n / shards · 4 · (2 d + width) bytes.
     """
-    spark = vectors.sparkSession
-    shard_of = spark.sparkContext.broadcast(shard_of_cells(method.generator, shards, seed=seed))
-    shared = spark.sparkContext.broadcast(method)
-    asked = None if queries is None else queries.select("item_id").toArrow().column(0).combine_chunks()
-    known = spark.sparkContext.broadcast(asked)
+    method, shards = shared.value.method, shared.value.shards
 
     def send(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                yield _sent(batch, shared.value, shard_of.value, known.value)
+                yield _sent(batch, shared.value.method, shared.value.shard_of)
 
     def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         gathered = [batch for batch in batches if batch.num_rows]
@@ -117,27 +131,20 @@ def neighbors_by_shards(
             # Two shards may share a task where Spark has fewer partitions than shards.
             table = pa.Table.from_batches(gathered)
             for shard in np.unique(table.column("shard").to_numpy()):
-                yield from _searched(table.filter(pc.equal(table.column("shard"), int(shard))), shared.value)
+                part = table.filter(pc.equal(table.column("shard"), int(shard)))
+                yield from _searched(part, shared.value.method)
 
-    numbered = vectors.select("item_id", "vector")
-    if isinstance(method.generator, Flat):
-        raise ValueError("expected cells or hashes: with a flat generator every shard would get all vectors")
-    sent = numbered.mapInArrow(send, _SENT_SCHEMA).repartitionById(shards, "shard")
+    sent = vectors.select("item_id", "vector").mapInArrow(send, _SENT_SCHEMA).repartitionById(shards, "shard")
     return merge_lists(
         sent.mapInArrow(search, RANKED_SCHEMA), k=k, metric=method.reduction.metric, rerank=method.rerank
     )
 
 
-def _sent(
-    batch: pa.RecordBatch, method: Method, shard_of: NDArray[np.int32], asked: pa.Array | None
-) -> pa.RecordBatch:
+def _sent(batch: pa.RecordBatch, method: Method, shard_of: NDArray[np.int32]) -> pa.RecordBatch:
     matrix = vectors_to_matrix(batch.column("vector"))
     located = method.reduction.located(method.reduction.candidates(matrix))
     homes = method.generator.homes(located, np.zeros(len(matrix), dtype=np.int64))
     probes = np.asarray(method.generator.probes(located))
-    if asked is not None:
-        there = pc.is_in(batch.column("item_id"), value_set=asked).to_numpy(zero_copy_only=False)
-        probes = np.where(there[:, None], probes, -1)
     rows = np.arange(len(matrix))
     home_entries = _entries(rows, homes, shard_of)
     probe_entries = _entries(rows, probes, shard_of)

@@ -23,12 +23,13 @@ from vizrec_spark.errors import InputError
 from vizrec_spark.similar.arrow import vectors_to_matrix
 from vizrec_spark.similar.centre import SUMS_SCHEMA, Centre, centre_of, sums_batch
 from vizrec_spark.similar.lists import ArrowFunction
+from vizrec_spark.similar.numbering import Numbering, numbered
 from vizrec_spark.similar.scoring import Floats, squared_norms, unit_rows
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """Files of one run: ids.arrow, and matrices n × width of float32 or int32, by name."""
+    """Files of one run: ids.arrow, hashes.npy, numbers.npy, and matrices n × width of float32, by name."""
 
     path: str
     n_items: int
@@ -55,13 +56,24 @@ class SharedFolder:
 
     def ids(self) -> pa.Array:
         """All item ids ascending; row i of every matrix belongs to id i."""
-        return ids_in(self.path)
+        with pa.memory_map(str(Path(self.path) / "ids.arrow")) as file:
+            return pa.ipc.open_file(file).get_batch(0).column(0)
 
+    def number(self, numbering: Numbering) -> None:
+        """Keeps the ids and their hashes."""
+        batch = pa.RecordBatch.from_arrays([numbering.ids], names=["item_id"])
+        file = str(Path(self.path) / "ids.arrow")
+        with pa.OSFile(file, "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        np.save(Path(self.path) / "hashes.npy", numbering.hashes)
+        np.save(Path(self.path) / "numbers.npy", numbering.numbers)
 
-def ids_in(folder: str) -> pa.Array:
-    """The ids of a folder, read through a memory map."""
-    with pa.memory_map(str(Path(folder) / "ids.arrow")) as file:
-        return pa.ipc.open_file(file).get_batch(0).column(0)
+    def numbering(self) -> Numbering:
+        """The ids and their hashes, through memory maps."""
+        hashes, numbers = (
+            np.load(Path(self.path) / f"{name}.npy", mmap_mode="r") for name in ("hashes", "numbers")
+        )
+        return Numbering(self.ids(), np.asarray(hashes), np.asarray(numbers))
 
 
 def share_vectors(
@@ -72,27 +84,25 @@ def share_vectors(
     `vectors` (item_id string unique, vector array<float>); `folder` must be one that driver and workers see.
     `dimension` is the vectors' length, looked up where it is not given. Returns the folder and the
     vectors' centre. The driver holds the ids alone: some 100 bytes an item.
-    Disk: 4 · d + 4 bytes an item.
+    Disk: 4 · d + 4 bytes an item, and some 100 of ids.
 
     Raises: InputError when an id comes twice or vectors differ in length.
     """
-    ids = vectors.select("item_id").toArrow().column(0)
-    ids = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.string())
-    ids = ids.take(pc.sort_indices(ids))
+    hashed = vectors.select("item_id", F.xxhash64("item_id").alias("hash")).toArrow()
+    ids, hashes = (column.combine_chunks() for column in hashed.columns)
     if len(ids) != pc.count_distinct(ids).as_py():
         raise InputError("expected each item_id once among the vectors, got some of them twice")
-    batch = pa.RecordBatch.from_arrays([ids], names=["item_id"])
-    with pa.OSFile(str(folder / "ids.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
     if len(ids) and dimension is None:
         first = vectors.select(F.size("vector").alias("size")).first()
         dimension = first.size if first else None
     shared = SharedFolder(str(folder), len(ids), dimension or 0)
+    shared.number(numbered(ids.cast(pa.string()), hashes.to_numpy()))
     if not len(ids):
         return shared, Centre(np.zeros(0, dtype=np.float32), 0)
     shared.create("vectors", shared.dimension)
     shared.create("squares", 1)
-    written = vectors.select("item_id", "vector").mapInArrow(_write(shared), SUMS_SCHEMA)
+    hashed = vectors.select("item_id", "vector", F.xxhash64("item_id").alias("hash"))
+    written = hashed.mapInArrow(_write(shared), SUMS_SCHEMA)
     centre = centre_of(written.collect())
     if centre.n_items != len(ids):
         raise InputError(
@@ -103,7 +113,7 @@ def share_vectors(
 
 def _write(shared: SharedFolder) -> ArrowFunction:
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        known = shared.ids()
+        known = shared.numbering()
         vectors = shared.matrix("vectors", shared.dimension, write=True)
         squares = shared.matrix("squares", 1, write=True)
         count, total = 0, np.zeros(shared.dimension)
@@ -116,7 +126,11 @@ def _write(shared: SharedFolder) -> ArrowFunction:
                     f"expected vectors of one length, got {shared.dimension} and {matrix.shape[1]}: "
                     "encode all items with one encoder"
                 )
-            numbers = pc.index_in(batch.column("item_id"), value_set=known).to_numpy(zero_copy_only=False)
+            numbers = known.of(batch.column("item_id"), batch.column("hash").to_numpy())
+            if numbers.min() < 0:
+                raise InputError(
+                    "expected the items of before, got another: the embeddings changed meanwhile"
+                )
             vectors[numbers] = matrix
             squares[numbers, 0] = squared_norms(matrix)
             total += unit_rows(matrix).sum(axis=0, dtype=np.float64)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.similar.categories import nearest_by_category
 from vizrec_spark.similar.duplicates import near_duplicates
-from vizrec_spark.similar.found import Found, fingerprint, gate, notes, quality_row
+from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
 from vizrec_spark.similar.memory import Published, shared_search
 from vizrec_spark.similar.partitioned import partitioned_search
 from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
+from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import Table, Written
+from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
     CATEGORY_NEIGHBORS,
@@ -32,11 +35,15 @@ from vizrec_spark.tables.schemas import (
     SIMILARITY_QUALITY,
 )
 
+WRITTEN = (ITEM_NEIGHBORS, SIMILARITY_QUALITY, CATEGORY_NEIGHBORS, NEAR_DUPLICATES, COMPARED_ITEMS)
+"""All that the stage writes, in the order of its commits."""
+
 
 def run(context: StageContext) -> StageResult:
     """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables.
 
-    Raises: TableError when the encoder has no embeddings; RecallError when the measured recall is below the target.
+    Raises: TableError when the encoder has no embeddings, or a table cannot be written or, for categories, read;
+    RecallError when the measured recall is below the target. Then all tables keep what they hold.
     """
     tables, config = context.tables, context.config.similar
     encoder_id = current_encoder(tables, context.config.embed)
@@ -44,44 +51,60 @@ def run(context: StageContext) -> StageResult:
         raise TableError(
             "No embeddings of the configured encoder: run stage `embed` with this configuration first."
         )
+    for table in WRITTEN:  # what is wrong with one of them is said before anything is written
+        tables.ensure(table)
+    catalogue = _pinned(tables, ITEMS) if config.per_category else None
     publish = partial(_publish, context, encoder_id)
-    images = tables.read(IMAGES)
-    now = item_contents(images, _of_encoder(context, EMBEDDINGS, encoder_id))
-    with _search(context, encoder_id) as found:
+    # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
+    pictures = Pictures(
+        _pinned(tables, IMAGES),
+        _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id),
+    )
+    with _search(context, encoder_id, pictures) as found:
         if found is None:
-            gone = [publish(table, None) for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY, COMPARED_ITEMS)]
+            gone = [publish(table, None) for table in reversed(WRITTEN)]
             return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
-        gate(found, config)
-        written = [publish(ITEM_NEIGHBORS, found.neighbors)]
+        require_recall(found.recall, found.method, found.setting, config)
+        # A run that dies between two commits leaves this empty, and the next one makes everything anew.
+        publish(COMPARED_ITEMS, None)
+        written = [publish(ITEM_NEIGHBORS, _near_enough(found.neighbors, config))]
         row = quality_row(encoder_id, found, config)
         written.append(
             publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
         )
-        if config.per_category:
-            catalogue = tables.read(ITEMS)
-            listed = nearest_by_category(found.deep, catalogue, k=config.per_category, metric=config.metric)
-            written.append(publish(CATEGORY_NEIGHBORS, listed))
+        listed = groups = None
+        if catalogue is not None and found.deep is not None:
+            deep = _near_enough(found.deep, config)
+            listed = nearest_by_category(deep, catalogue, k=config.per_category, metric=config.metric)
+        written.append(publish(CATEGORY_NEIGHBORS, listed))
         alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
         if alike is not None:
             pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
-            groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
-            written.append(publish(NEAR_DUPLICATES, groups))
-        # Last, so that a run that dies before is not taken for done.
-        written.append(publish(COMPARED_ITEMS, now))
+            groups = near_duplicates(pairs, pictures.images, cosine=alike, hash_bits=bits)
+        written.append(publish(NEAR_DUPLICATES, groups))
+        written.append(publish(COMPARED_ITEMS, item_contents(pictures.images, pictures.embeddings)))
         return StageResult(written, notes(found, config))
 
 
 STAGE = Stage("similar", "find the look-alikes of every item", run)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What is compared: columns of tables images and embeddings, the latter of one encoder."""
+
+    images: DataFrame
+    embeddings: DataFrame
+
+
 @contextmanager
-def _search(context: StageContext, encoder_id: str) -> Iterator[Found | None]:
+def _search(context: StageContext, encoder_id: str, pictures: Pictures) -> Iterator[Found | None]:
     tables, config = context.tables, context.config.similar
-    embeddings = _of_encoder(context, EMBEDDINGS, encoder_id)
-    images = tables.read(IMAGES)
-    # Delta counts from its log; pictures are at least as many as items.
+    images, embeddings = pictures.images, pictures.embeddings
     known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
-    sizes = sizes_of(context.spark, embeddings.count(), known.dimension, config)
+    # Within some 5 %, and a few too many where pictures have no embedding.
+    about = images.select(F.approx_count_distinct("item_id").alias("items")).collect()[0].items
+    sizes = sizes_of(context.spark, about, known.dimension, config)
     if choose_plan(sizes, config) == "partitioned":
         with partitioned_search(item_vectors(images, embeddings), config) as found:
             yield found
@@ -90,25 +113,36 @@ def _search(context: StageContext, encoder_id: str) -> Iterator[Found | None]:
         vectors = item_vectors(images, embeddings, broadcast=True)
         published = _published(context, encoder_id, item_contents(images, embeddings))
         items = tables.read_or_empty(ITEMS)
-        yield shared_search(vectors, known.dimension, items, folder, config, published)
+        with shared_search(vectors, known.dimension, items, folder, config, published) as found:
+            yield found
 
 
 def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
     """What earlier runs with these settings have left, where it can be brought up to date."""
     tables, config = context.tables, context.config.similar
     filters = config.filters
-    # What filters ask of the catalogue may change with no picture changing.
+    # What filters ask of the catalogue may change with no picture changing; categories need everyone's candidates.
     filtered = filters.where or filters.same or filters.price_band or filters.exclude
-    if not config.incremental_below or filtered or not tables.exists(COMPARED_ITEMS):
+    if not config.incremental_below or filtered or config.per_category:
         return None
     quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
     if quality is None or quality.fingerprint != fingerprint(config):
         return None
-    return Published(
-        _of_encoder(context, ITEM_NEIGHBORS, encoder_id),
-        _of_encoder(context, COMPARED_ITEMS, encoder_id),
-        now,
-    )
+    before = _of_encoder(context, COMPARED_ITEMS, encoder_id)
+    if before.isEmpty():  # the last run did not come to its end
+        return None
+    # Pinned, because the lists are replaced while they are read.
+    neighbors = _pinned(tables, ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
+    return Published(neighbors, quality.method, before, now)
+
+
+def _near_enough(neighbors: DataFrame, config: SimilarConfig) -> DataFrame:
+    weakest = config.filters.min_cosine
+    return neighbors if weakest is None else neighbors.where(F.col("cosine") >= weakest)
+
+
+def _pinned(tables: TableStore, table: Table) -> DataFrame:
+    return tables.read_at(table, tables.version(table))
 
 
 def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:
@@ -117,7 +151,7 @@ def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFra
 
 def _publish(context: StageContext, encoder_id: str, table: Table, rows: DataFrame | None) -> Written:
     """Replaces the encoder's slice of `table`; None empties it."""
-    if rows is None:
-        rows = context.spark.createDataFrame([], table.schema)
+    if rows is None:  # a whole partition: no data is looked at
+        return context.tables.delete(table, F.col("encoder_id") == encoder_id)
     stamped = rows.withColumn("encoder_id", F.lit(encoder_id))
     return context.tables.overwrite(table, stamped, where=f"encoder_id = '{encoder_id}'")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.hyperplanes import MAX_BITS, draw_tables, most_probes
-from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid
+from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid, split_cells
 from vizrec_spark.similar.generators import Cells, Flat, Floats, Generator, Hashes
 from vizrec_spark.stage import log
 
@@ -174,8 +174,11 @@ def cell_count(n_items: int) -> int:
 def _cells(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choice]:
     wanted = given.cells or cell_count(evidence.n_items)
     centroids = fit_centroids(evidence.sample[: 48 * wanted], wanted, seed=seed)
-    drawn = np.bincount(nearest_centroid(evidence.sample, centroids)[0], minlength=len(centroids))
-    sizes = drawn * (evidence.n_items / max(len(evidence.sample), 1))
+    scale = evidence.n_items / max(len(evidence.sample), 1)
+    # Split on the sample as they will be on all items, so that what splitting costs is seen.
+    homes = nearest_centroid(evidence.sample, centroids)[0]
+    homes, centroids, _ = split_cells(evidence.sample, homes, centroids, max(2, int(evidence.cap / scale)))
+    sizes = np.bincount(homes, minlength=len(centroids)) * scale
     affinity = evidence.queries @ centroids.T - np.square(centroids).sum(axis=1) / 2
     visited = np.argsort(-affinity, axis=1, kind="stable")
     place = np.empty_like(visited)
