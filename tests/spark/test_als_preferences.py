@@ -168,7 +168,7 @@ def test_the_core_has_enough_of_both_and_what_fell_is_told(
     monkeypatch.setattr(prepare, "_MOST_ROUNDS", 2)
     monkeypatch.setattr(prepare, "_CUT", 1)
     with prepared(frame, config("implicit", min_user_items=2, min_item_users=2)) as ready:
-        assert ready.size == 10
+        assert ready.size == 11  # the first round takes (e, 3), the second (e, 2) and (d, 2)
         assert "stopped" in ready.left_out[0]
     with prepared(frame, config("implicit")) as ready:
         assert (ready.size, ready.left_out) == (14, [])
