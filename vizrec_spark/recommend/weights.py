@@ -27,10 +27,11 @@ def weight_rows(spark: SparkSession, blend: Blend) -> DataFrame:
                 float(blend.scale[i]),
                 blend.method,
                 float(blend.share),
-                None if judged is None else judged.ndcg,
-                None if judged is None else judged.difference,
-                None if judged is None else judged.lo,
-                None if judged is None else judged.hi,
+                *(
+                    (None,) * 4
+                    if judged is None
+                    else map(_known, (judged.ndcg, judged.difference, judged.lo, judged.hi))
+                ),
             )
         )
     return spark.createDataFrame(rows, BLEND_WEIGHTS.schema).coalesce(1)
