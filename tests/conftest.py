@@ -22,6 +22,7 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a file stay in one process, and so do all of tests/jobs, which look at one run and begin."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
-from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
 from vizrec_spark.config.models.ingest import (
     CatalogueColumns,
     CatalogueConfig,
@@ -23,7 +22,6 @@ from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig,
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.similar import SimilarConfig
-from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
     "AffinePreprocessing",
@@ -34,8 +32,6 @@ __all__ = [
     "CatalogueConfig",
     "Config",
     "EmbedConfig",
-    "EvaluateConfig",
-    "GateConfig",
     "ImagesConfig",
     "IngestConfig",
     "InteractionColumns",
@@ -45,10 +41,8 @@ __all__ = [
     "Section",
     "SimilarConfig",
     "SourceConfig",
-    "SpanConfig",
     "SparkConfig",
     "TablesConfig",
-    "TuneConfig",
     "UsersConfig",
 ]
 
@@ -62,7 +56,5 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
-    tune: TuneConfig = TuneConfig()
     recommend: RecommendConfig = RecommendConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

@@ -1,1 +1,0 @@
-"""How good the recommendations are: every model under the same protocols, compared in pairs."""

@@ -1,1 +1,0 @@
-"""Job `tune`: the search for the settings of stage `als`."""
