@@ -22,19 +22,6 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay in one process, and so do all of tests/jobs, which look at one run and begin."""
-
-    def group(item: pytest.Item) -> str:
-        place = item.path.relative_to(REPOSITORY / "tests")
-        return "jobs" if place.parts[0] == "jobs" else place.as_posix()
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "jobs")
-
-
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A local session with two worker slots, Delta Lake, few shuffle partitions and scratch of its own."""
