@@ -238,7 +238,12 @@ def test_layout_and_meaning_are_kept_in_delta(spark: SparkSession, store: TableS
 
 @every_table
 def test_each_commit_says_who_wrote_it(spark: SparkSession, store: TableStore, table: Table) -> None:
-    store.upsert(table, rows_of(spark, table, {}))
+    if table.key:
+        store.upsert(table, rows_of(spark, table, {}))
+    else:
+        with pytest.raises(TableError, match="has no key to merge by"):
+            store.upsert(table, rows_of(spark, table, {}))
+        store.overwrite(table, rows_of(spark, table, {}))
     commits = store.commits(table)
     assert len(commits) >= 2
     for commit in commits:

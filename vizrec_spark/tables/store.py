@@ -64,7 +64,7 @@ class TableStore:
         self._spark = spark
         self._config = config
         self._stamp = stamp
-        self._known: set[str] = set()  # tables whose contract has been looked at
+        self._known: set[tuple[str, int]] = set()  # tables whose contract has been looked at
 
     def location(self, table: Table) -> str:
         """Path or catalog name of the table, for people and for SQL."""
@@ -151,7 +151,7 @@ class TableStore:
             self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
         with self._stamped(table):
             self._spark.sql(_create_statement(table, self._sql_name(table)))
-        self._known.add(table.name)
+        self._known.add((table.name, table.version))
 
     def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
         """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
@@ -174,6 +174,8 @@ class TableStore:
         return DeltaTable.forPath(self._spark, self.location(table))
 
     def _merge(self, table: Table, df: DataFrame) -> DeltaMergeBuilder:
+        if not table.key:
+            raise TableError(f"Table {table.name} has no key to merge by: overwrite it, or a slice of it.")
         self.ensure(table)
         on = " AND ".join(f"old.`{c}` = new.`{c}`" for c in table.key)
         return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
@@ -203,7 +205,7 @@ class TableStore:
 
     def _require_contract(self, table: Table) -> None:
         """Raises: TableError for a table that this package has not made, or made to another version."""
-        if table.name in self._known:
+        if (table.name, table.version) in self._known:
             return
         place = f"Table {table.name} at {self.location(table)}"
         try:
@@ -226,7 +228,7 @@ class TableStore:
                 f"{place} follows contract version {version}, this program writes {table.version}: "
                 f"move it away and run stage `{table.writer}`, which writes it anew."
             )
-        self._known.add(table.name)
+        self._known.add((table.name, table.version))
 
     def _sql_name(self, table: Table) -> str:
         """The table in SQL; a path must be absolute there."""
