@@ -187,9 +187,7 @@ class TableStore:
         return self._written(table, changed=counts.num_affected_rows)
 
     def _rows_at(self, table: Table, version: int) -> int:
-        old = self._spark.read.option("versionAsOf", version).format("delta")
-        location = self.location(table)
-        return (old.table(location) if self._config.catalog is not None else old.load(location)).count()
+        return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}").count()
 
     def _written(self, table: Table, changed: int) -> Written:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
