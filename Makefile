@@ -2,8 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests; each starts a Spark of its own (about 4 GiB).
-TESTERS ?= 2
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
@@ -30,7 +28,7 @@ demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
 test: lint ## lint, types, import direction, then every test
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## style, format, types, import direction
 	@$(BIN)/ruff check .

