@@ -44,7 +44,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Written:
-    """One finished write: rows now in the table, and rows that this write wrote or removed."""
+    """One finished write: rows now in the table, and rows that it wrote, or removed where it wrote none."""
 
     table: str
     location: str
