@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from tests.landing import ingest, picture, put
 from vizrec_spark.errors import InputError
-from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, QUARANTINE
+from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, QUARANTINE, USERS
 
 ITEM_LINES = [f"i{n},Item {n},i{n}.jpg" for n in range(4)]
 EVENT_LINES = [f"u{n % 3},i{n % 4},view,{1_700_000_000 + n}" for n in range(8)]
@@ -59,6 +59,23 @@ def test_a_share_of_one_publishes_whatever_comes(spark: SparkSession, shop: Path
     landing(shop, ITEM_LINES, ["u1,i1,view,soon", EVENT_LINES[0]])
     done = ingest(spark, shop, ["ingest.max_refused_share=1"], tables="loose")
     assert done.accounts["interactions"] == "2 in = 1 accepted + 1 quarantined (bad_timestamp 1)"
+
+
+def test_an_emptied_list_of_users_stops_only_when_it_had_named_somebody(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    landing(tmp_path, ITEM_LINES, EVENT_LINES)
+    listed = [f"ingest.users.path={tmp_path}/landing/users.csv"]
+    put(tmp_path / "landing", "users.csv", "user_id\n")
+    for n in range(4):
+        put(tmp_path / "landing", f"i{n}.jpg", picture(n))
+    for _ in range(2):  # the second time table `users` holds those of the log
+        assert ingest(spark, tmp_path, listed).tables.read(USERS).count() == 3
+    put(tmp_path / "landing", "users.csv", "user_id\nnew\n")
+    assert ingest(spark, tmp_path, listed).tables.read(USERS).count() == 4
+    put(tmp_path / "landing", "users.csv", "user_id\n")
+    with pytest.raises(InputError, match="users: no record came in"):
+        ingest(spark, tmp_path, listed)
 
 
 def test_quoted_line_breaks_windows_line_ends_and_odd_blanks(spark: SparkSession, tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def _validated_users(context: StageContext, config: IngestConfig) -> DataFrame |
 
 
 def _holds_rows(tables: TableStore, source: str) -> bool:
-    table = {"catalogue": ITEMS, "interactions": INTERACTIONS, "images": IMAGES, "users": USERS}[source]
+    if source == "users":  # those whom only a list can have named: the log names the others anew
+        acted = tables.read_or_empty(INTERACTIONS)
+        return not tables.read_or_empty(USERS).join(acted, "user_id", "left_anti").isEmpty()
+    table = {"catalogue": ITEMS, "interactions": INTERACTIONS, "images": IMAGES}[source]
     return not tables.read_or_empty(table).isEmpty()
 
 
