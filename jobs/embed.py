@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vizrec_spark.app.runner import add_arguments, run_stages
+from vizrec_spark.app.embedding import add_embed_arguments
+from vizrec_spark.app.runner import run_stages
 from vizrec_spark.embed.stage import STAGE
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The job's command line."""
-    return add_arguments(argparse.ArgumentParser(prog="embed.py", description=STAGE.summary))
+    return add_embed_arguments(argparse.ArgumentParser(prog="embed.py", description=STAGE.summary))
 
 
 def main(argv: list[str] | None = None) -> int:

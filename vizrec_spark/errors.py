@@ -46,6 +46,18 @@ class WeightsUnavailable(EncoderError):
     """Pretrained weights have to be downloaded and their host cannot be reached."""
 
 
+class RecallError(VizrecError):
+    """Look-alikes miss the recall that was asked for, so they are not published."""
+
+    exit_code = 7
+
+
+class DiskSpaceError(VizrecError):
+    """A folder that the configuration names, or the system's temporary one, has too little room for what goes there."""
+
+    exit_code = 9
+
+
 class ImageRefused(VizrecError):
     """A picture that is not accepted.
 
@@ -59,3 +71,23 @@ class ImageRefused(VizrecError):
 
     def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
         return type(self), (self.reason, self.message)
+
+
+class EvaluationError(VizrecError):
+    """An evaluation that could not be believed: nothing to measure on, or models that cannot be compared."""
+
+    exit_code = 8
+
+
+class TooFewUsers(EvaluationError):
+    """A split leaves fewer users with something to find than the evaluation needs."""
+
+
+class LeakFound(EvaluationError):
+    """A model has seen what it is tested on."""
+
+
+class CandidateHeld(EvaluationError):
+    """The gate holds a candidate model back; not a failure of the run."""
+
+    exit_code = 10

@@ -16,10 +16,10 @@ from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import DemoRun, vizrec
 from vizrec_spark.app.cli import build_parser
-from vizrec_spark.app.stages import PIPELINE
+from vizrec_spark.app.stages import BESIDE, PIPELINE
 from vizrec_spark.session import DELTA_PACKAGE
 
-JOBS = ["pipeline", *(stage.name for stage in PIPELINE)]
+JOBS = ["pipeline", *(stage.name for stage in (*PIPELINE, *BESIDE))]
 
 
 def _job(repository: Path, name: str) -> ModuleType:
@@ -39,7 +39,7 @@ def test_each_job_parses_what_an_operator_gives_it(repository: Path, name: str) 
 
 def test_there_is_a_job_and_a_command_for_every_stage(repository: Path) -> None:
     assert sorted(p.stem for p in (repository / "jobs").glob("*.py")) == sorted(JOBS)
-    for stage in PIPELINE:
+    for stage in (*PIPELINE, *BESIDE):
         assert build_parser().parse_args([stage.name]).command == stage.name
 
 

@@ -84,7 +84,7 @@ def test_visual_reasons_name_an_item_of_the_history_and_cold_items_are_offered(
 def test_running_again_writes_the_same_tables_and_embeds_nothing(demo: DemoRun, spark: SparkSession) -> None:
     before = {table.name: _content(demo.table(spark, table.name)) for table in ALL_TABLES}
     results = {stage.name: demo.run(spark, stage.name, demo.folder / "tables") for stage in PIPELINE}
-    embeddings, _, _ = results["embed"].written
+    embeddings, *_ = results["embed"].written
     assert (embeddings.table, embeddings.changed) == ("embeddings", 0)
     assert "up to date" in results["als"].notes[0]
     for name, content in before.items():

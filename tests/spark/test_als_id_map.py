@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from vizrec_spark.als.id_map import indexed, new_ids
+from vizrec_spark.als.id_map import indexed, new_ids, require_room
+from vizrec_spark.errors import TableError
 from vizrec_spark.tables.schemas import ID_MAP
 
 Known = dict[tuple[str, str], int]
@@ -92,3 +93,10 @@ def test_preferences_are_translated_by_kind(spark: SparkSession) -> None:
     got = indexed(wanted, id_map(spark, known))
     assert got.dtypes == [("user", "int"), ("item", "int"), ("preference", "float")]
     assert sorted(map(tuple, got.collect())) == [(1, 7, 0.5), (4, 0, 1.0), (4, 7, 2.0)]
+
+
+def test_room_is_asked_for_before_ids_are_numbered(spark: SparkSession) -> None:
+    nearly_full = id_map(spark, {("user", "old"): 2**31 - 2})
+    require_room(ids(spark, [("user", "new"), ("user", "old"), ("item", "a")]), nearly_full)
+    with pytest.raises(TableError, match=r"2,147,483,647 user ids and 2 new ones.*2,147,483,648"):
+        require_room(ids(spark, [("user", "new"), ("user", "newer")]), nearly_full)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
 from vizrec_spark.als.stage import STAGE
@@ -16,7 +17,7 @@ from vizrec_spark.errors import TableError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.schemas import ID_MAP, INTERACTIONS, ITEM_FACTORS, USER_FACTORS
+from vizrec_spark.tables.schemas import ALS_MODELS, ID_MAP, INTERACTIONS, ITEM_FACTORS, USER_FACTORS
 
 WRITTEN = (ID_MAP, USER_FACTORS, ITEM_FACTORS)
 USERS = ["ü", "Ωmega", "u 3", "用户", "🧦", "u6"]
@@ -39,6 +40,7 @@ class Shop:
             "rank": 2,
             "iterations": 3,
             "blocks": 2,
+            "loss_sample": 0,
             "checkpoint_dir": str(folder / "checkpoints"),
             **als,
         }
@@ -74,7 +76,7 @@ def shop(spark: SparkSession, tmp_path: Path) -> Shop:
 
 def test_factors_of_every_user_and_item_under_their_own_ids(shop: Shop) -> None:
     result = shop.run()
-    assert [w.table for w in result.written] == ["id_map", "user_factors", "item_factors"]
+    assert [w.table for w in result.written] == ["id_map", "user_factors", "item_factors", "als_models"]
     assert {row[1] for row in shop.rows(USER_FACTORS)} == set(USERS)
     assert {row[1] for row in shop.rows(ITEM_FACTORS)} == set(ITEMS)
     assert len(shop.models()) == 1
@@ -179,3 +181,34 @@ def test_a_shop_where_nobody_did_anything_has_an_empty_model(shop: Shop) -> None
     assert [(w.table, w.rows) for w in result.written] == [("user_factors", 0), ("item_factors", 0)]
     assert "no interactions yet" in result.notes[0]
     assert shop.rows(USER_FACTORS) == shop.rows(ITEM_FACTORS) == []
+
+
+def test_the_model_is_described_and_kept_in_mllibs_format(shop: Shop) -> None:
+    result = shop.run(model_dir=str(shop.folder / "models"), iterations=5, loss_sample=1000)
+    about = shop.store.read(ALS_MODELS).collect()[0]
+    assert (about.model_id,) == tuple(shop.models())
+    assert about.id_map_version == shop.store.commits(ID_MAP, 1)[0]["version"]
+    assert (about.preferences, about.rank, about.iterations, about.blocks) == (20, 2, 5, 2)
+    assert len(about.losses) == 5 and about.losses == sorted(about.losses, reverse=True)
+    assert about.loss == pytest.approx(about.losses[-1], rel=0.25)
+    assert any("loss by iteration" in note and f"{about.losses[-1]:.4f}" in note for note in result.notes)
+    assert any("linear algebra" in note and about.linear_algebra in note for note in result.notes)
+    loaded = ALSModel.load(about.path)
+    number = {row[1]: row[2] for row in shop.rows(ID_MAP) if row[0] == "user"}
+    kept = {row.id: list(row.features) for row in loaded.userFactors.collect()}
+    assert {number[user]: factors for _, user, factors in shop.rows(USER_FACTORS)} == kept
+
+
+def test_a_model_that_is_to_be_kept_and_is_not_is_trained_again(shop: Shop) -> None:
+    shop.run()
+    whole = [shop.rows(table) for table in WRITTEN]
+    assert shop.run(model_dir=str(shop.folder / "models")).written
+    assert (shop.folder / "models" / shop.models().pop() / "metadata").exists()
+    assert [shop.rows(table) for table in WRITTEN] == whole
+    assert not shop.run(model_dir=str(shop.folder / "models")).written
+
+
+def test_no_loss_where_none_is_asked_for(shop: Shop) -> None:
+    shop.run()
+    about = shop.store.read(ALS_MODELS).collect()[0]
+    assert (about.losses, about.loss) == ([], None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from vizrec_spark.als.train import train_als, under_own_ids
+from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.errors import SessionError, TableError
 from vizrec_spark.tables.schemas import ID_MAP
 
 N, GROUP = 16, 8
@@ -47,7 +49,7 @@ def matrix(factors: DataFrame) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["implicit", "explicit"])
 def test_the_held_out_cell_ranks_first(spark: SparkSession, kind: Kind) -> None:
     ratings = checkerboard(spark, kind)
-    users, items = (matrix(f) for f in train_als(ratings, config(kind)))
+    users, items = (matrix(f) for f in train_als(ratings, config(kind))[1:])
     assert users.shape == items.shape == (N, 3)
     score = users @ items.T
     for row in ratings.collect():
@@ -57,28 +59,28 @@ def test_the_held_out_cell_ranks_first(spark: SparkSession, kind: Kind) -> None:
 
 
 def test_explicit_predicts_the_ratings_and_implicit_a_preference(spark: SparkSession) -> None:
-    users, items = (matrix(f) for f in train_als(checkerboard(spark, "explicit"), config("explicit")))
+    users, items = (matrix(f) for f in train_als(checkerboard(spark, "explicit"), config("explicit"))[1:])
     own = np.equal.outer(np.arange(N) // GROUP, np.arange(N) // GROUP)
     assert (users @ items.T)[own] == pytest.approx(5.0, abs=0.6)
     assert (users @ items.T)[~own] == pytest.approx(1.0, abs=0.6)
     # As many factors as groups: none is left to learn single cells.
     chosen = config("implicit", rank=2)
-    users, items = (matrix(f) for f in train_als(checkerboard(spark, "implicit"), chosen))
+    users, items = (matrix(f) for f in train_als(checkerboard(spark, "implicit"), chosen)[1:])
     assert (users @ items.T)[own & ~np.eye(N, dtype=bool)] == pytest.approx(1.0, abs=0.25)
     assert (users @ items.T)[~own] == pytest.approx(0.0, abs=0.25)
 
 
 def test_the_same_data_gives_the_same_factors_to_the_last_bit(spark: SparkSession) -> None:
     ratings = checkerboard(spark, "implicit")
-    wanted = [matrix(f) for f in train_als(ratings, config("implicit"))]
+    wanted = [matrix(f) for f in train_als(ratings, config("implicit"))[1:]]
     for layout in (ratings.orderBy("item", "user"), ratings.repartition(7)):
-        got = [matrix(f) for f in train_als(layout, config("implicit"))]
+        got = [matrix(f) for f in train_als(layout, config("implicit"))[1:]]
         assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
 @pytest.fixture(scope="module")
 def unchanged(spark: SparkSession) -> np.ndarray:
-    return matrix(train_als(checkerboard(spark, "implicit"), config("implicit", iterations=2))[0])
+    return matrix(train_als(checkerboard(spark, "implicit"), config("implicit", iterations=2)).users)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_each_setting_reaches_the_model(
     spark: SparkSession, unchanged: np.ndarray, change: dict[str, object]
 ) -> None:
     chosen = config("implicit", **{"iterations": 2, **change})
-    other = matrix(train_als(checkerboard(spark, "implicit"), chosen)[0])
+    other = matrix(train_als(checkerboard(spark, "implicit"), chosen).users)
     assert other.shape != unchanged.shape or not np.allclose(other, unchanged, atol=1e-3)
 
 
@@ -102,4 +104,29 @@ def test_factors_come_back_under_their_own_ids(spark: SparkSession, kind: str) -
     names = {"user": ["ü", "b"], "item": ["商", "x"]}[kind]
     assert sorted(map(tuple, got.collect())) == sorted(
         [("als-1", names[0], [0.5, 1.0]), ("als-1", names[1], [2.0, 3.0])]
+    )
+
+
+def test_without_a_checkpoint_directory_it_refuses(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(spark.sparkContext), "getCheckpointDir", lambda self: None)
+    with pytest.raises(SessionError, match="setCheckpointDir"):
+        train_als(checkerboard(spark, "implicit"), config("implicit"))
+
+
+def test_ids_that_are_not_ints_are_refused_before_mllib_casts_them(spark: SparkSession) -> None:
+    long = checkerboard(spark, "implicit").selectExpr("cast(user as long) user", "item", "preference")
+    with pytest.raises(TableError, match="`user` is bigint, expected int"):
+        train_als(long, config("implicit"))
+
+
+def test_blocks_grow_with_the_data_alone() -> None:
+    assert [chosen_blocks(n) for n in (0, 1_000_000, 1_000_001, 50_000_000)] == [2, 2, 3, 100]
+    assert [chosen_blocks(n) for n in (200_000_000, 1_024_000_000, 1_024_000_001)] == [256, 256, 257]
+
+
+def test_the_linear_algebra_is_named(spark: SparkSession) -> None:
+    assert re.match(
+        r"(a native BLAS|Java's vector instructions|plain Java, .*) \(.*BLAS.*\)$", linear_algebra(spark)
     )

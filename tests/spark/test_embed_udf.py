@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.quiet import import_keras
-from vizrec_spark.embed.select import missing_images
+from vizrec_spark.embed.select import contents, missing_keys
 from vizrec_spark.embed.udf import embed_images, ship_model, task_threads
 from vizrec_spark.imaging import load_rgb
 
@@ -143,6 +143,18 @@ def test_a_wrong_input_size_fails_the_job(
     )
     with pytest.raises(Exception, match="takes pictures of"):
         got.collect()
+
+
+def missing_images(
+    images: DataFrame,
+    embeddings: DataFrame,
+    encoder_id: str,
+    *,
+    num_partitions: int,
+    broadcast_keys: bool = False,
+) -> DataFrame:
+    keys = missing_keys(images, embeddings, encoder_id)
+    return contents(images, keys, num_partitions=num_partitions, broadcast_keys=broadcast_keys)
 
 
 def test_only_what_is_missing_is_selected_and_the_same_bytes_once(spark: SparkSession) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StringType, StructType
 
 from vizrec_spark.config.models import TablesConfig
@@ -192,3 +193,17 @@ def test_of_writers_at_the_same_time_each_wins_or_says_so(
     assert all(t == "won" or "was written by another run at the same time" in t for t in told), told
     [(_, _, grams)] = content(stores[0])
     assert told[grams - 10] == "won"
+
+
+def test_a_frame_at_a_version_stands_whatever_is_written(store: TableStore, rows: Rows) -> None:
+    store.overwrite(PARCELS, rows(("a", "1", 1)))
+    frame = store.read_at(PARCELS, store.version(PARCELS)).withColumn("file", F.col("_metadata.file_path"))
+    frame = frame.persist()
+    try:
+        assert frame.count() == 1
+        store.upsert(PARCELS, rows(("a", "1", 2), ("a", "2", 2)))
+        assert [(row.id, row.grams) for row in frame.collect()] == [("1", 1)]
+    finally:
+        frame.unpersist()
+    with pytest.raises(TableError, match="cannot be read at version 99"):
+        store.read_at(PARCELS, 99)

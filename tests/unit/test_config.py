@@ -167,7 +167,7 @@ def test_a_set_that_is_none(pair: str) -> None:
         ("simular.k=5", "similar"),
         ("als.ranks=5", "als.rank"),
         ("embed.batchsize=5", "embed.batch_size"),
-        ("als.half_life_days=5", "recommend.half_life_days"),
+        ("als.halflife_days=5", "als.half_life_days"),
         ("ingest.catalogue.columns.item=x", "ingest.catalogue.columns.item_id"),
         ("encoder=x", "embed.encoder"),
         ("recommend.candidates.popularty=5", "recommend.candidates.popularity"),

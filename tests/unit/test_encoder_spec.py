@@ -45,13 +45,23 @@ def test_kinds(tmp_path: Path) -> None:
         ({"layer": "avg_pool"}, "embed.layer"),
         ({"source": "efficientnet_lite0", "weights": "imagenet"}, "embed.weights"),
         ({"source": "efficientnet_lite0", "options": {"alpha": 1}}, "embed.options"),
-        ({"source": "model.keras"}, "embed.preprocessing"),
+        ({"source": "model.keras"}, "no such file"),
+        (
+            {"source": "/nowhere/net.onnx"},
+            r"embed\.encoder names the file /nowhere/net\.onnx, but .* no such file",
+        ),
         ({"input_size": (0, 224)}, "embed.input_size"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(EncoderError, match=words):
         EncoderSpec(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_file_does_not_say_how_its_input_is_scaled(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_bytes(b"x")
+    with pytest.raises(EncoderError, match=r"set embed\.preprocessing"):
+        EncoderSpec(str(tmp_path / "m.keras"))
 
 
 def test_a_missing_file_is_named() -> None:

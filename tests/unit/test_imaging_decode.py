@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vizrec_spark.errors import ImageRefused
-from vizrec_spark.imaging import ImageInfo, inspect_image, load_rgb
+from vizrec_spark.imaging import ImageInfo, colour, inspect_image, load_rgb
+from vizrec_spark.imaging.jpeg import decode_jpeg, may_be_turned, scaled_size
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
@@ -165,6 +167,26 @@ def test_float_and_32_bit_samples_are_scaled() -> None:
     assert load_rgb(encoded(deep, "TIFF"), (8, 8))[0, 0].tolist() == [128, 128, 128]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "I;16", "F", "I", "keyed"])
+def test_pictures_are_converted_in_tiles_as_they_would_be_whole(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(3).integers(0, 256, (23, 37, 4), dtype=np.uint8)
+    if mode in ("I;16", "F", "I"):
+        kinds = {"I;16": np.uint16, "F": np.float32, "I": np.int32}
+        image = Image.fromarray((samples[..., 0].astype(np.int64) * 250).astype(kinds[mode]))
+    elif mode == "keyed":
+        image = Image.fromarray(samples[..., :3])
+        image.info["transparency"] = tuple(int(v) for v in samples[5, 5, :3])
+    else:
+        image = Image.fromarray(samples).convert("LA" if mode == "PA" else mode).convert(mode)
+    whole = np.asarray(colour.to_rgb(image))
+    for size in (7, 100):  # a tile narrower than the picture, and one of some rows
+        monkeypatch.setattr(colour, "_TILE", size)
+        assert np.array_equal(np.asarray(colour.to_rgb(image)), whole)
+    assert whole.std() > 10
+
+
 def test_cmyk_and_grey_and_bilevel() -> None:
     red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for kind in ("JPEG", "TIFF"):
@@ -191,3 +213,87 @@ def test_size_is_height_and_width_and_the_filter_is_antialiased_bilinear() -> No
 def test_a_corrupt_exif_block_does_not_refuse_the_picture() -> None:
     content = encoded(gradient(), "JPEG", exif=b"Exif\0\0" + b"II*\0" + b"\xff" * 30)
     assert inspect_image(content) == ImageInfo(60, 40, "JPEG")
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Edges and texture at every scale, as a photograph has them."""
+    generator = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), dtype=np.float64)
+    for cells in (3, 9, 27, 81):
+        coarse = Image.fromarray(generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)) / cells**0.5
+    scaled = 255 * (total - total.min()) / np.ptp(total)
+    scaled[height // 3 : height // 2, width // 4 : width // 2] = (250, 240, 10)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def loaded_by_keras(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """What ``keras.utils.load_img(..., target_size=size, interpolation="bilinear")`` does, in Pillow's terms."""
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+def test_a_jpeg_has_the_pixels_of_keras_exactly_below_six_times_the_size(options: dict[str, object]) -> None:
+    content = encoded(photo(400, 533), "JPEG", **options)
+    for size in ((224, 224), (89, 67)):
+        assert np.array_equal(load_rgb(content, size), loaded_by_keras(content, size))
+    grey = encoded(photo(400, 300).convert("L"), "JPEG")
+    assert np.array_equal(load_rgb(grey, (224, 224)), loaded_by_keras(grey, (224, 224)))
+
+
+@pytest.mark.parametrize("width", [1344, 2400, 3000])
+def test_a_large_jpeg_has_the_pixels_of_keras_within_the_stated_tolerance(width: int) -> None:
+    content = encoded(photo(width, width * 4 // 3), "JPEG", quality=90)
+    off = np.abs(load_rgb(content, (224, 224)) - loaded_by_keras(content, (224, 224)))
+    assert 0 < off.mean() <= 0.5 and off.max() <= 30
+
+
+@pytest.mark.parametrize(
+    ("stored", "target", "scaled"),
+    [
+        ((4000, 3000), (224, 224), (1000, 750)),
+        ((3000, 4500), (112, 112), (375, 563)),
+        ((1344, 2001), (224, 224), (672, 1001)),
+        ((1342, 2001), (224, 224), (1342, 2001)),
+        ((4000, 700), (224, 224), (4000, 700)),
+        ((101, 101), (1, 1), (13, 13)),
+    ],
+)
+def test_the_dct_scale(stored: tuple[int, int], target: tuple[int, int], scaled: tuple[int, int]) -> None:
+    assert scaled_size(stored, target) == scaled
+    picture = decode_jpeg(encoded(Image.new("RGB", stored), "JPEG"), stored, target)
+    assert picture is not None and picture.size == scaled
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_jpeg_is_turned_upright(orientation: int) -> None:
+    stored = photo(1600, 1300)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(stored, "JPEG", exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert upright is not None
+    expected = np.asarray(upright.resize((180, 200), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(load_rgb(content, (200, 180)) - expected).mean() <= 0.7
+
+
+def test_what_libjpeg_warns_of_is_left_to_pillow() -> None:
+    content = encoded(photo(300, 200), "JPEG")
+    assert decode_jpeg(content, (300, 200), (64, 64)) is not None
+    middle = len(content) // 2
+    assert decode_jpeg(content[:middle], (300, 200), (64, 64)) is None
+    spoilt = content[:middle] + b"\xff\xd9" + content[middle + 2 :]
+    assert decode_jpeg(spoilt, (300, 200), (64, 64)) is None
+
+
+def test_real_photos_keep_their_pixels(shared_dir: Path) -> None:
+    photos = [path.read_bytes() for path in sorted((shared_dir / "data/clothing").rglob("*.jpg"))[::25]]
+    upright = [c for c in photos if not may_be_turned(c) and min(Image.open(io.BytesIO(c)).size) >= 384]
+    assert len(upright) > 20
+    for content in upright:
+        assert np.array_equal(load_rgb(content, (224, 224)), loaded_by_keras(content, (224, 224)))
+    scaled = [np.abs(load_rgb(c, (64, 64)) - loaded_by_keras(c, (64, 64))) for c in upright]
+    assert max(off.mean() for off in scaled) <= 2
+    assert np.mean([off.mean() for off in scaled]) <= 0.6
+    assert max(off.max() for off in scaled) <= 30

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from vizrec_spark.als.fold_in import fold_in
 from vizrec_spark.als.id_map import indexed, new_ids
 from vizrec_spark.als.preferences import preferences
+from vizrec_spark.als.recommender import AlsRecommender
 from vizrec_spark.als.train import train_als, under_own_ids
 
-__all__ = ["indexed", "new_ids", "preferences", "train_als", "under_own_ids"]
+__all__ = [
+    "AlsRecommender",
+    "fold_in",
+    "indexed",
+    "new_ids",
+    "preferences",
+    "train_als",
+    "under_own_ids",
+]

@@ -5,7 +5,27 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from vizrec_spark.errors import TableError
+
 _BUCKETS = 4096
+LARGEST_INDEX = 2**31 - 1
+"""The largest number that MLlib takes for an id."""
+
+
+def require_room(ids: DataFrame, id_map: DataFrame) -> None:
+    """Checks that the new ones of `ids` (`kind`, `id`) get numbers that are still ints. Runs a Spark job.
+
+    Raises: TableError naming the kind that has no room; MLlib takes ints only.
+    """
+    new = ids.distinct().join(id_map, ["kind", "id"], "left_anti").groupBy("kind").count()
+    taken = id_map.groupBy("kind").agg((F.max("index").cast("long") + 1).alias("taken"))
+    for row in new.join(taken, "kind", "left").collect():
+        if row["count"] + (row.taken or 0) > LARGEST_INDEX + 1:
+            raise TableError(
+                f"Table id_map has {row.taken or 0:,} {row.kind} ids and {row['count']:,} new ones come: more than the "
+                f"{LARGEST_INDEX + 1:,} that MLlib's ints can number. Leave out users or items (als.min_user_items, "
+                "als.min_item_users), or start an id map of its own in another `tables.root`."
+            )
 
 
 def new_ids(ids: DataFrame, id_map: DataFrame) -> DataFrame:

@@ -12,10 +12,12 @@ from rich_argparse import RichHelpFormatter
 
 from vizrec_spark import __version__
 from vizrec_spark.app.demo import add_demo_arguments, run_demo
+from vizrec_spark.app.embedding import add_embed_arguments
+from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
 from vizrec_spark.app.pipeline import add_pipeline_arguments, run_pipeline
 from vizrec_spark.app.runner import add_arguments, run_stages
-from vizrec_spark.app.stages import PIPELINE
+from vizrec_spark.app.stages import BESIDE, EMBED, PIPELINE
 
 DEFAULT_CONFIG = Path("conf/local.yml")
 
@@ -39,8 +41,10 @@ def build_parser() -> argparse.ArgumentParser:
         command("demo", "generate a shop (or take a folder) and run everything on it", run_demo)
     )
     add_pipeline_arguments(command("pipeline", "run all stages, or some, in order", run_pipeline))
-    for stage in PIPELINE:
-        add_arguments(command(stage.name, stage.summary, lambda args, stage=stage: run_stages([stage], args)))  # type: ignore[misc]
+    for stage in (*PIPELINE, *BESIDE):
+        add = add_embed_arguments if stage is EMBED else add_arguments
+        add(command(stage.name, stage.summary, lambda args, stage=stage: run_stages([stage], args)))  # type: ignore[misc]
+    add_encoders_arguments(command("encoders", "show the encoders, or remove old ones", run_encoders))
     neighbors = command("neighbors", "show the look-alikes of an item", look_up_neighbors)
     add_lookup_arguments(neighbors, "item_id", "the item to ask about")
     offers = command("recommendations", "show what is offered to a user, and why", look_up_recommendations)

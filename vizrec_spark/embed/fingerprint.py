@@ -33,9 +33,10 @@ def encoder_id(
     model: Any,
     preprocessing: Preprocessing,
     input_size: tuple[int, int],
-    precision: str = "float32",
 ) -> str:
-    """``<prefix>-<12 hex digits>``: sha256 over architecture, weights, preprocessing, input size and precision.
+    """``<prefix>-<12 hex digits>``: sha256 over architecture, weights, preprocessing and input size, for float32.
+
+    `at_precision` makes the id of another precision from it.
 
     `prefix` is made lower-case letters, digits and underscores, so the id can be a file name.
     """
@@ -44,7 +45,7 @@ def encoder_id(
         "architecture": canonical_config(model.get_config()),
         "preprocessing": preprocessing.to_dict(),
         "input_size": list(input_size),
-        "precision": precision,
+        "precision": "float32",
     }
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for weight in model.get_weights():
@@ -53,6 +54,19 @@ def encoder_id(
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.data)
     return f"{slug(prefix)}-{digest.hexdigest()[:12]}"
+
+
+def at_precision(float32_id: str, precision: str, runtime: str) -> str:
+    """The id of the same encoder computed at `precision` by `runtime`: itself for float32, else one of its own.
+
+    ``resnet50-<12 hex digits>`` becomes ``resnet50_bfloat16-<12 others>``: a hash of the float32 id, which stands for
+    weights, architecture, preprocessing and input size, of the precision, and of the runtime, as each rounds to
+    bfloat16 in other places.
+    """
+    if precision == "float32":
+        return float32_id
+    digest = hashlib.sha256(f"{float32_id} {precision} {runtime}".encode()).hexdigest()
+    return f"{float32_id.rpartition('-')[0]}_{precision}-{digest[:12]}"
 
 
 def slug(text: str) -> str:

@@ -1,127 +1,99 @@
-"""Wires stage `embed`: pictures without an embedding to vectors."""
+"""Wires stage `embed`: pictures without an embedding to vectors, chunk by chunk."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import reduce
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import AffinePreprocessing, EmbedConfig
-from vizrec_spark.embed.build import BuiltEncoder, build_encoder
-from vizrec_spark.embed.encoder import EncoderSpec
-from vizrec_spark.embed.preprocessing import affine
-from vizrec_spark.embed.select import missing_images, missing_keys
-from vizrec_spark.embed.udf import embed_images, ship_model
-from vizrec_spark.errors import EncoderError
+from vizrec_spark.embed.chunks import DataFile, chunk_size, plan_chunks
+from vizrec_spark.embed.commit import ChunkWriter
+from vizrec_spark.embed.failures import TooManyFailures, quarantine_rows
+from vizrec_spark.embed.resolve import ReadyEncoder, encoder_spec, ready_encoder
+from vizrec_spark.embed.select import missing_keys
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables.encoders import encoder_key
-from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, QUARANTINE
+from vizrec_spark.tables import Written
+from vizrec_spark.tables.encoders import current_encoder, encoder_key
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES, IMAGES, QUARANTINE
 
-_IMAGES_PER_PARTITION = 1_000
-_BROADCAST_KEYS = 1_000_000
+__all__ = ["STAGE", "encoder_spec", "run"]
 
 
 def run(context: StageContext) -> StageResult:
-    """Encodes each distinct picture that the configured encoder has not seen yet."""
+    """Encodes each distinct picture that the configured encoder has not seen yet.
+
+    Each chunk is one commit to `embeddings`, which stays whatever becomes of the run. Last of all the row of
+    `encoders` is written, by which the later stages find the encoder: a first run that fails publishes nothing.
+    """
     spark, tables, config = context.spark, context.tables, context.config.embed
-    encoder = build_encoder(encoder_spec(config), Path(config.cache))
+    encoder = ready_encoder(context)
+    choice = encoder.choice
     log.info("embed: encoder %s gives %d numbers a picture", encoder.encoder_id, encoder.dimension)
+    log.info("embed: runtime %s in %s: %s", choice.runtime, choice.precision, choice.why)
     tables.ensure(EMBEDDINGS)
-    images, done = tables.read(IMAGES), tables.read(EMBEDDINGS)
-    keys = missing_keys(images, done, encoder.encoder_id).persist()
-    results: DataFrame | None = None
+    mine = F.col("encoder_id") == encoder.encoder_id
+    if config.reembed:
+        tables.delete(ENCODING_FAILURES, mine)
+    tables.ensure(ENCODING_FAILURES)
+    # Pinned: the chunks commit to `embeddings`, and another run may write `images`, while these frames are in use.
+    images = tables.read_at(IMAGES, tables.version(IMAGES)).withColumn("file", F.col("_metadata.file_path"))
+    done = tables.read_at(EMBEDDINGS, tables.version(EMBEDDINGS)).select("sha256", "encoder_id")
+    known = tables.read_at(ENCODING_FAILURES, tables.version(ENCODING_FAILURES)).where(mine)
+    settled = (
+        known.select("sha256", "encoder_id")
+        if config.reembed
+        else done.unionByName(known.select(*done.columns))
+    )
+    keys = missing_keys(images, settled, encoder.encoder_id).persist()
+    writer = ChunkWriter(context, encoder, images, keys, known)
     try:
-        n_missing = keys.count()
-        pictures = missing_images(
-            images,
-            done,
-            encoder.encoder_id,
-            num_partitions=config.partitions or _partitions(context, n_missing),
-            broadcast_keys=n_missing <= _BROADCAST_KEYS,
-        )
-        results = embed_images(
-            pictures,
-            ship_model(spark, encoder.path),
-            encoder.encoder_id,
-            batch_size=config.batch_size,
-            max_pixels=context.config.ingest.images.max_pixels,
-            input_size=encoder.input_size,
-            threads=config.threads,
-        ).persist(StorageLevel.DISK_ONLY)
-        if n_missing:
-            log.info("embed: %s pictures to encode", f"{n_missing:,}")
-            # Of all pictures: those that failed before are missing again, and must not stop every later run.
-            n_pictures = images.select("sha256").distinct().count()
-            _refuse_many_failures(results, n_pictures, config.max_failed_share)
+        # A row a data file of `images`, some thousands for ten million pictures.
+        waiting = keys.groupBy("file").agg(F.count("*"), F.sum("bytes")).collect()
+        files = [DataFile(path, int(n), int(size)) for path, n, size in waiting]
+        if (before := known.count()) > 0:
+            log.info(
+                "embed: %s pictures failed in earlier runs and are left out; --reembed tries them again",
+                f"{before:,}",
+            )
+        size = chunk_size(config.chunk, spark.sparkContext.defaultParallelism)
+        try:
+            vectors = writer.encode(plan_chunks(files, size))
+        except TooManyFailures:
+            _quarantine(context, [known, *writer.failures], images)
+            raise
         written = [
-            tables.insert_missing(EMBEDDINGS, results.where("reason IS NULL")),
-            tables.overwrite(QUARANTINE, _failures(results, images), where="stage = 'embed'"),
-            tables.upsert(ENCODERS, _encoder_row(context, encoder)),
+            vectors,
+            _quarantine(context, [known, *writer.failures], images),
+            _remembered(context, writer.failures),
+            _published(context, encoder),
         ]
-        return StageResult(written, [f"{written[0].changed:,} pictures encoded by {encoder.encoder_id}"])
+        return StageResult(written, [f"{vectors.changed:,} pictures encoded by {encoder.encoder_id}"])
     finally:
-        keys.unpersist()
-        if results is not None:
-            results.unpersist()
+        for frame in (keys, *writer.failures):
+            frame.unpersist()
 
 
 STAGE = Stage("embed", "encode the pictures that have no embedding yet", run)
 
 
-def encoder_spec(config: EmbedConfig) -> EncoderSpec:
-    """The encoder that the configuration names.
-
-    Raises: EncoderError for a combination that cannot be meant.
-    """
-    chosen = config.preprocessing
-    return EncoderSpec(
-        source=config.encoder,
-        weights=config.weights,
-        layer=config.layer,
-        input_size=config.input_size,
-        preprocessing=affine(chosen.mean, chosen.scale)
-        if isinstance(chosen, AffinePreprocessing)
-        else chosen,
-        options=config.options,
-    )
+def _quarantine(context: StageContext, failures: list[DataFrame], images: DataFrame) -> Written:
+    columns = ["sha256", "reason", "message"]
+    together = reduce(DataFrame.unionByName, (frame.select(*columns) for frame in failures))
+    return context.tables.overwrite(QUARANTINE, quarantine_rows(together, images), where="stage = 'embed'")
 
 
-def _partitions(context: StageContext, n_missing: int) -> int:
-    """Some for each core, so that none waits long for the last, and none so large that a retry is dear."""
-    cores = context.spark.sparkContext.defaultParallelism
-    return max(min(4 * cores, n_missing), -(-n_missing // _IMAGES_PER_PARTITION), 1)
+def _remembered(context: StageContext, failures: list[DataFrame]) -> Written:
+    """Writes down what failed, for the runs to come; only a run that was not stopped gets here."""
+    if not failures:
+        return context.tables.unchanged(ENCODING_FAILURES)
+    return context.tables.upsert(ENCODING_FAILURES, reduce(DataFrame.unionByName, failures))
 
 
-def _refuse_many_failures(results: DataFrame, n_pictures: int, allowed: float) -> None:
-    failed = results.where("reason IS NOT NULL").groupBy("reason").count().collect()
-    n_failed = sum(row["count"] for row in failed)
-    if n_failed > allowed * n_pictures:
-        told = ", ".join(f"{row.reason} {row['count']:,}" for row in failed)
-        raise EncoderError(
-            f"{n_failed:,} of {n_pictures:,} pictures could not be encoded ({told}), more than "
-            f"embed.max_failed_share ({allowed:g}) allows. Nothing was published. Check the encoder and the pictures."
-        )
-
-
-def _failures(results: DataFrame, images: DataFrame) -> DataFrame:
-    """A row for each picture of an item that has no vector, also where several show the same bytes."""
-    shown = images.select("sha256", "item_id", "path")
-    return (
-        results.where("reason IS NOT NULL")
-        .join(shown, "sha256")
-        .select(
-            F.lit("embed").alias("stage"),
-            F.lit("images").alias("source"),
-            "reason",
-            "message",
-            F.col("item_id").alias("key"),
-            F.col("path").alias("record"),
-        )
-    )
-
-
-def _encoder_row(context: StageContext, encoder: BuiltEncoder) -> DataFrame:
-    row = (encoder_key(context.config.embed), encoder.encoder_id, encoder.dimension)
-    return context.spark.createDataFrame([row], ENCODERS.schema)
+def _published(context: StageContext, encoder: ReadyEncoder) -> Written:
+    """Lets the later stages find the encoder under this configuration, if they do not yet."""
+    tables, config = context.tables, context.config.embed
+    if current_encoder(tables, config) == encoder.encoder_id:
+        return tables.unchanged(ENCODERS)
+    row = (encoder_key(config), encoder.encoder_id, encoder.dimension)
+    return tables.upsert(ENCODERS, context.spark.createDataFrame([row], ENCODERS.schema))

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from vizrec_spark.imaging.decode import DEFAULT_MAX_PIXELS, ImageInfo, inspect_image, load_rgb
 from vizrec_spark.imaging.formats import REASONS
+from vizrec_spark.imaging.perceptual import difference_hash
 
-__all__ = ["DEFAULT_MAX_PIXELS", "REASONS", "ImageInfo", "inspect_image", "load_rgb"]
+__all__ = ["DEFAULT_MAX_PIXELS", "REASONS", "ImageInfo", "difference_hash", "inspect_image", "load_rgb"]

@@ -13,9 +13,13 @@ from PIL import Image, ImageFile
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import formats
 from vizrec_spark.imaging.colour import to_rgb
+from vizrec_spark.imaging.jpeg import decode_jpeg, jpeg_size, may_be_turned
 
 DEFAULT_MAX_PIXELS = 50_000_000
-"""Largest width × height that is decoded: above any product photo, about 256 MB of pixel memory."""
+"""Largest width × height that is decoded, above any product photo.
+
+Decoding takes 10 bytes a pixel at most, 500 MB here, and WebP, whose reader keeps the picture four times, 17, 850 MB.
+"""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -56,10 +60,15 @@ def load_rgb(
     """The picture as uint8 RGB of shape (height, width, 3), with `size` = (height, width).
 
     Upright by its EXIF orientation, transparency composed on white, first frame of an animated file, resized
-    straight to `size` (the aspect ratio is not kept) by Pillow's antialiased bilinear filter.
+    straight to `size` (the aspect ratio is not kept) by Pillow's antialiased bilinear filter: the pixels of
+    ``keras.utils.load_img(..., target_size=size, interpolation="bilinear")`` on an upright RGB picture. A JPEG
+    at least six times as large as `size` both ways is decoded at a reduced DCT scale: on photographs its pixels then
+    differ by 2 of 255 at most in the mean of a picture, 0.5 in that of all, and at edges by up to 30.
 
     Raises: ImageRefused as `inspect_image`.
     """
+    if (fast := _fast_jpeg(content, size, max_pixels)) is not None:
+        return fast
     image, kind = _decoded(content, max_pixels)
     height, width = size
     turn = _orientation(image)
@@ -72,6 +81,29 @@ def load_rgb(
         return np.asarray(small, dtype=np.uint8)
     except Exception as error:
         raise _undecodable(kind, error) from None
+
+
+def _fast_jpeg(content: bytes, size: tuple[int, int], max_pixels: int) -> npt.NDArray[np.uint8] | None:
+    """`load_rgb` of a sound RGB or grey JPEG; None for all else, which the general way accepts or refuses.
+
+    Raises: ImageRefused for a decompression bomb.
+    """
+    if not content.startswith(b"\xff\xd8\xff") or (stored := jpeg_size(content)) is None:
+        return None
+    _refuse_bomb(stored, max_pixels)
+    turn = 1
+    if may_be_turned(content):
+        with contextlib.suppress(Exception):  # a header that only Pillow dislikes: it will say so below
+            turn = _orientation(formats.JPEG.reader(BytesIO(content)))
+    height, width = size
+    target = (height, width) if turn in _SIDEWAYS else (width, height)
+    image = decode_jpeg(content, stored, target)
+    if image is None:
+        return None
+    small = image.resize(target, Image.Resampling.BILINEAR)
+    if turn in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[turn])
+    return np.ascontiguousarray(np.asarray(small)[..., :3])
 
 
 def _decoded(content: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, str]:

@@ -54,8 +54,9 @@ def _tiff_cut_short(content: bytes) -> bool:
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 # The readers are called directly: `PIL.Image.open` would apply a limit on pixels that is global to the process.
+JPEG = Format("JPEG", (b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile, lambda c: b"\xff\xd9" not in c[-64:])
 FORMATS = (
-    Format("JPEG", (b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile, lambda c: b"\xff\xd9" not in c[-64:]),
+    JPEG,
     Format("PNG", (b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile, lambda c: b"IEND" not in c[-64:]),
     Format("WEBP", (b"RIFF",), WebPImagePlugin.WebPImageFile, _riff_cut_short),
     Format("GIF", (b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile, lambda c: b";" not in c[-64:]),

@@ -74,12 +74,12 @@ def _scan(scores, first_key, values, keys):  # type: ignore[no-untyped-def]
                 score, key = line[column], first_key + column
                 # An equal score gets in only with a smaller key; -inf never does, for padding has the key -1.
                 if score > bar or (score == bar and key < names[0]):
-                    _replace_root(heap, names, score, key)
+                    replace_root(heap, names, score, key)
                     bar = heap[0]
 
 
 @compiled
-def _replace_root(heap, names, score, key):  # type: ignore[no-untyped-def]
+def replace_root(heap, names, score, key):  # type: ignore[no-untyped-def]
     """Puts (score, key) in the place of the worst entry and lets it sink to where it belongs."""
     size, at = len(heap), 0
     while True:

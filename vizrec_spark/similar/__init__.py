@@ -1,6 +1,8 @@
 """Look-alikes: the nearest items of each item in embedding space.
 
-`exact.exact_neighbors` compares all pairs in blocks and is the oracle; `approximate.lsh_neighbors` compares
-only those that share a bucket of a random-hyperplane hash (`lsh`, `buckets`); `quality` measures the second
-against the first, and `plan` chooses between them.
+`memory` and `partitioned` run the two physical plans that `plan` chooses between. Both search with `search.Searcher`:
+candidates by reduced points (`reduction`) from the cells of a generator (`generators`), scored in float32 at full
+dimension. `tuning` picks the generator and its setting, `quality` measures recall against the exact join.
+`exact.exact_neighbors` compares all pairs in shuffled blocks and is the oracle; `incremental` updates lists;
+`index.nearest_items` searches by vectors.
 """

@@ -1,4 +1,4 @@
-"""The mean of the unit vectors, which is taken off before hashing.
+"""The mean of the unit vectors: what all pictures share, and how alike two of them are by it alone.
 
 Pooled features of a network with ReLU units are non-negative and share a large mean: any two pictures are at
 a small angle, a random hyperplane has nearly all of them on one side, and one bucket gets nearly everything.
@@ -7,13 +7,13 @@ Less the mean, they lie around the origin and the planes cut through their midst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
 from vizrec_spark.errors import InputError
@@ -61,7 +61,11 @@ def collect_centre(vectors: DataFrame) -> Centre:
 
     Raises: InputError when there is no vector, or when two partitions' vectors differ in length.
     """
-    rows = unit_sums(vectors).collect()
+    return centre_of(unit_sums(vectors).collect())
+
+
+def centre_of(rows: Sequence[Row]) -> Centre:
+    """The centre from rows of `SUMS_SCHEMA`; raises as `collect_centre` does."""
     lengths = {len(row.total) for row in rows}
     if len(lengths) != 1:
         found = f"lengths {sorted(lengths)}" if lengths else "none"
@@ -87,5 +91,10 @@ def _sum_units(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = total + summed if count else summed
         count += len(units)
     if count:
-        row = list_array(pa.array(total), np.array([len(total)]))
-        yield pa.RecordBatch.from_arrays([pa.array([count]), row], names=SUMS_SCHEMA.names)
+        yield sums_batch(count, total)
+
+
+def sums_batch(count: int, total: NDArray[np.float64]) -> pa.RecordBatch:
+    """One row of `SUMS_SCHEMA`."""
+    row = list_array(pa.array(total), np.array([len(total)]))
+    return pa.RecordBatch.from_arrays([pa.array([count]), row], names=SUMS_SCHEMA.names)

@@ -57,12 +57,31 @@ def lists_batch(item_ids: pa.Array, candidate_ids: pa.Array, nearest: Nearest) -
     )
 
 
-def merge_lists(lists: DataFrame, *, k: int, metric: Metric) -> DataFrame:
-    """The k nearest of each item (`NEIGHBORS_SCHEMA`) from its partial lists; ties by neighbor_id."""
+def neighbors_batch(item_ids: pa.Array, candidate_ids: pa.Array, nearest: Nearest) -> pa.RecordBatch:
+    """One row (`NEIGHBORS_SCHEMA`) per neighbour; `nearest.keys` are positions in `candidate_ids`."""
+    there = nearest.keys != PAD_KEY
+    rows, places = np.nonzero(there)
+    return pa.RecordBatch.from_arrays(
+        [
+            item_ids.take(pa.array(rows)),
+            pa.array((places + 1).astype(np.int32)),
+            candidate_ids.take(pa.array(nearest.keys[there])),
+            pa.array(nearest.cosine[there]),
+            pa.array(nearest.distance[there]),
+        ],
+        names=NEIGHBORS_SCHEMA.names,
+    )
+
+
+def merge_lists(lists: DataFrame, *, k: int, metric: Metric, rerank: int | None = None) -> DataFrame:
+    """The k nearest of each item (`NEIGHBORS_SCHEMA`) from its partial lists; ties by neighbor_id.
+
+    With `rerank`, of the so many best by the lists' further column `reduced` (array<float>) only.
+    """
 
     def merge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for whole in whole_groups(batches, ["item_id"]):
-            yield _merge_items(whole, k, metric)
+            yield _merge_items(whole, k, metric, rerank)
 
     return lists.repartition("item_id").sortWithinPartitions("item_id").mapInArrow(merge, NEIGHBORS_SCHEMA)
 
@@ -107,7 +126,7 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return kept[0] if len(kept) == 1 else pa.concat_batches(kept)
 
 
-def _merge_items(lists: pa.RecordBatch, k: int, metric: Metric) -> pa.RecordBatch:
+def _merge_items(lists: pa.RecordBatch, k: int, metric: Metric, rerank: int | None) -> pa.RecordBatch:
     starts = group_starts(lists, ["item_id"])
     neighbors = lists.column("neighbor_ids")
     offsets = neighbors.offsets.to_numpy()
@@ -125,6 +144,12 @@ def _merge_items(lists: pa.RecordBatch, k: int, metric: Metric) -> pa.RecordBatc
     distance = dense(lists.column("distance").flatten().to_numpy(), 0)
     keys = dense(codes, PAD_KEY)
     score = rank_score(cosine, distance, metric, ~cells)
+    if rerank is not None:
+        reduced = dense(lists.column("reduced").flatten().to_numpy(), 0)
+        _, _, chosen = distinct_topk(np.where(cells, reduced, np.float32(-np.inf)), keys, rerank)
+        kept = np.zeros((len(cells), cells.shape[1] + 1), dtype=bool)
+        np.put_along_axis(kept, chosen, True, axis=1)  # padding marks the column that is cut off
+        score = np.where(kept[:, :-1], score, np.float32(-np.inf))
     _, best, columns = distinct_topk(score, keys, k)
     there = best != PAD_KEY
     rows, places = np.nonzero(there)

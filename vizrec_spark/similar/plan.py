@@ -1,19 +1,117 @@
-"""Which way to find neighbours."""
+"""Which physical plan: vectors shared by memory map, or a join of shards that never gathers them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-Method = Literal["exact", "lsh"]
+from pyspark.sql import SparkSession
+
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.errors import ConfigError, DiskSpaceError
+from vizrec_spark.stage import log
+
+Plan = Literal["shared", "partitioned"]
+
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
-def choose_method(method: Literal["auto", "exact", "lsh"], n_items: int, exact_below: int) -> Method:
-    """`method` itself, or for ``auto``: ``exact`` below `exact_below` items and ``lsh`` from there on.
+@dataclass(frozen=True)
+class Sizes:
+    """What a plan is chosen from; bytes. reduced: the matrix that all workers must have at hand; whole: the vectors;
+    limit: for the reduced one; free: on the disk of the shared folder."""
 
-    Raises: ValueError for another method.
+    n_items: int
+    reduced: int
+    whole: int
+    limit: int
+    one_machine: bool
+    free: int
+
+    @property
+    def files(self) -> int:
+        """What the shared folder holds: vectors, reduced points, squared lengths, and some 100 bytes an item of ids."""
+        return self.whole + self.reduced + 104 * self.n_items
+
+
+def sizes_of(spark: SparkSession, n_items: int, dimension: int, config: SimilarConfig) -> Sizes:
+    """Sizes for so many vectors of `dimension` components; the limit is the configured one or a quarter of `memory`."""
+    width = min(config.dimensions, dimension) + (config.metric == "euclidean")
+    limit = memory() // 4 if config.shared_max_bytes is None else config.shared_max_bytes
+    master = spark.sparkContext.master or "local"
+    local = master.startswith("local") and not master.startswith("local-cluster")
+    free = shutil.disk_usage(_existing(Path(config.shared_dir or tempfile.gettempdir()))).free
+    return Sizes(n_items, 4 * n_items * width, 4 * n_items * dimension, limit, local, free)
+
+
+def memory(limits: Sequence[Path] = _CGROUP_LIMITS) -> int:
+    """Bytes of this machine, or of the container where `limits` (files of a cgroup, version 2 or 1) say less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in limits:
+        try:
+            found.append(int(file.read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min(found)
+
+
+def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
+    """``shared`` in local mode, while the reduced matrix fits the limit and all files fit the disk.
+
+    Workers write into one memory-mapped file, which several hosts cannot do to a network folder without losing each
+    other's pages.
+
+    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` where the plan is partitioned;
+    DiskSpaceError when ``shared`` is demanded and the folder's disk is too full.
     """
-    if method == "auto":
-        return "exact" if n_items < exact_below else "lsh"
-    if method not in ("exact", "lsh"):
-        raise ValueError(f"expected auto, exact or lsh, got {method!r}")
-    return method
+    if config.plan == "shared" and not sizes.one_machine:
+        raise ConfigError(
+            "similar.plan is shared, which is for a master local[...]: choose auto or partitioned on a cluster."
+        )
+    if config.plan == "shared" and sizes.files > sizes.free:
+        raise DiskSpaceError(
+            f"expected {_told(sizes.files)} free for the vectors of {sizes.n_items:,} items in "
+            f"{config.shared_dir or tempfile.gettempdir()}, found {_told(sizes.free)}: name a roomier folder in "
+            "similar.shared_dir, or set similar.plan to partitioned."
+        )
+    fits = sizes.one_machine and sizes.reduced <= sizes.limit and sizes.files <= sizes.free
+    chosen: Plan = "partitioned"
+    if config.plan == "shared" or (config.plan == "auto" and fits):
+        chosen = "shared"
+    if chosen == "partitioned" and config.method == "flat":
+        raise ConfigError(
+            "similar.method flat compares everything with everything, which the partitioned plan would have to send to "
+            "every shard: choose auto, cells, lsh or exact."
+        )
+    log.info(
+        "similar: %s plan for about %s items: %s of reduced points (limit %s), %s of files (free %s)",
+        *(chosen, f"{sizes.n_items:,}"),
+        *map(_told, (sizes.reduced, sizes.limit, sizes.files, sizes.free)),
+    )
+    return chosen
+
+
+@contextmanager
+def shared_folder(config: SimilarConfig) -> Iterator[Path]:
+    """A folder of this run's own, in `similar.shared_dir` or the system's temporary folder; removed at the end."""
+    if config.shared_dir is not None:
+        Path(config.shared_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="vizrec-similar-", dir=config.shared_dir) as folder:
+        yield Path(folder)
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.absolute().parent)
+
+
+def _told(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**28 else f"{size / 2**20:.1f} MiB"

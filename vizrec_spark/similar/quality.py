@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
-from vizrec_spark.similar.arrow import vectors_to_matrix
-from vizrec_spark.similar.centre import Centre
-from vizrec_spark.similar.lists import ArrowFunction
-from vizrec_spark.similar.scoring import ROUNDING, Metric, unit_rows
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.errors import RecallError
+from vizrec_spark.kernels.selection import PAD_KEY
+from vizrec_spark.similar.scoring import ROUNDING, Metric, Nearest
 
 BOOTSTRAP_SAMPLES = 2000
 
@@ -28,6 +29,22 @@ class Recall:
     lo: float
     hi: float
     n_queries: int
+
+
+def require_recall(recall: Recall, method: str, setting: str, config: SimilarConfig) -> None:
+    """Raises RecallError when the measured recall is below the target."""
+    if recall.mean < config.target_recall:
+        raise RecallError(
+            f"Look-alikes by {method} ({setting}) have recall@{config.k} {recall.mean:.3f} on {recall.n_queries} "
+            f"items, similar.target_recall is {config.target_recall}: nothing is published. Set similar.method: auto, "
+            "or raise similar.probes, similar.tables or similar.rerank."
+        )
+
+
+def query_counts(n_items: int, tuning: int, judging: int) -> tuple[int, int]:
+    """How many items to tune on and how many others to judge on: as many as asked for, at most half of all each."""
+    judged = min(judging, max(1, n_items // 2))
+    return min(tuning, max(1, n_items - judged)), judged
 
 
 def sample_queries(vectors: DataFrame, n_queries: int, *, seed: int) -> DataFrame:
@@ -55,6 +72,31 @@ def recall_at_k(approximate: DataFrame, exact: DataFrame, *, metric: Metric = "c
     return wanted.join(found, "item_id", "left").select("item_id", share.cast("double").alias("recall"))
 
 
+def recalls(found: Nearest, true: Nearest, metric: Metric) -> NDArray[np.float64]:
+    """The recall of each query with a true neighbour (0 to 1), by the rule of `recall_at_k`, on arrays."""
+    there = true.keys != PAD_KEY
+    asked = there.any(axis=1)
+    score = true.score(metric)[asked]
+    bar = np.where(there[asked], score, np.inf).min(axis=1, keepdims=True)
+    near_enough = found.score(metric)[asked] >= bar - np.maximum(np.abs(bar), 1e-3) * ROUNDING
+    wanted = there[asked].sum(axis=1)
+    return np.minimum(near_enough.sum(axis=1), wanted) / wanted
+
+
+def recalls_of_rows(rows: pa.Table, item_ids: pa.Array, true: Nearest, metric: Metric) -> NDArray[np.float64]:
+    """`recalls` of lists in rows (item_id, cosine, distance), for the queries `item_ids` of `true`."""
+    query = pc.index_in(rows.column("item_id").cast(pa.string()), value_set=item_ids).to_numpy()
+    value = rows.column("cosine" if metric == "cosine" else "distance").to_numpy()
+    value = value if metric == "cosine" else -value
+    order = np.lexsort((-value, query))
+    query, value = query[order].astype(np.int64), value[order]
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    shape = (len(item_ids), true.keys.shape[1])
+    keys, score = np.full(shape, PAD_KEY, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+    keys[query, place], score[query, place] = 0, value
+    return recalls(Nearest(keys, score, -score), true, metric)
+
+
 def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> Recall:
     """The mean of per-query recalls with a bootstrap interval that draws whole queries.
 
@@ -76,55 +118,6 @@ def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed:
     tail = (1 - confidence) / 2
     lo, hi = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
     return Recall(mean, float(lo), float(hi), values.size)
-
-
-def centred_cosines(neighbors: DataFrame, vectors: DataFrame, centre: Centre) -> DataFrame:
-    """The cosine that each neighbour pair has after centring: item_id, neighbor_id, centred_cosine double.
-
-    With unit vectors u, v and mean m: (u − m)·(v − m) = u·v − u·m − v·m + |m|². This is what hashing sees,
-    so `lsh.choose_params` takes a sample of it; a pair with a vector equal to the mean has 0.
-    """
-    offset = vectors.select("item_id", "vector").mapInArrow(_offsets(centre), _OFFSET_SCHEMA)
-    other = offset.select(
-        F.col("item_id").alias("neighbor_id"), F.col("dot").alias("dot2"), F.col("own").alias("own2")
-    )
-    inner = F.col("cosine") - F.col("dot") - F.col("dot2") + F.lit(centre.mean_cosine)
-    lengths = F.sqrt(F.col("own") * F.col("own2"))
-    return (
-        neighbors.join(offset, "item_id")
-        .join(other, "neighbor_id")
-        .select(
-            "item_id",
-            "neighbor_id",
-            F.when(lengths > 0, F.greatest(F.lit(-1.0), F.least(F.lit(1.0), inner / lengths)))
-            .otherwise(0.0)
-            .alias("centred_cosine"),
-        )
-    )
-
-
-_OFFSET_SCHEMA = StructType(
-    [
-        StructField("item_id", StringType(), False),
-        StructField("dot", DoubleType(), False),
-        StructField("own", DoubleType(), False),
-    ]
-)
-
-
-def _offsets(centre: Centre) -> ArrowFunction:
-    def offsets(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
-            units = unit_rows(vectors_to_matrix(batch.column("vector")))
-            dot = (units @ centre.mean).astype(np.float64)
-            own = np.square(units - centre.mean, dtype=np.float64).sum(axis=1)
-            yield pa.RecordBatch.from_arrays(
-                [batch.column("item_id"), pa.array(dot), pa.array(own)], names=_OFFSET_SCHEMA.names
-            )
-
-    return offsets
 
 
 def _wilson(share: float, n: int, confidence: float) -> tuple[float, float]:

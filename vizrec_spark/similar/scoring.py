@@ -98,9 +98,9 @@ def _nearest_in_strip(
     dot = queries @ base.T
     query_norms = squared_norms(queries)[:, None]
     if metric == "cosine":
-        scores = _cosine(dot, query_norms, base_norms)
+        scores = cosine_of(dot, query_norms, base_norms)
     else:
-        scores = -_squared_distance(dot, query_norms, base_norms)
+        scores = -squared_distance_of(dot, query_norms, base_norms)
     itself = np.flatnonzero(same >= 0)
     scores[itself, same[itself]] = -np.inf
     _, keys = topk_rows(scores, k)
@@ -108,8 +108,8 @@ def _nearest_in_strip(
     chosen, norms = np.take_along_axis(dot, at, axis=1), base_norms[at]
     return Nearest(
         keys=keys,
-        cosine=_cosine(chosen, query_norms, norms),
-        distance=np.sqrt(_squared_distance(chosen, query_norms, norms)),
+        cosine=cosine_of(chosen, query_norms, norms),
+        distance=np.sqrt(squared_distance_of(chosen, query_norms, norms)),
     )
 
 
@@ -117,7 +117,8 @@ def _inverse(lengths: Floats) -> Floats:
     return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
-def _cosine(dot: Floats, left: Floats, right: Floats) -> Floats:
+def cosine_of(dot: Floats, left: Floats, right: Floats) -> Floats:
+    """The cosines from inner products and squared lengths, in [-1, 1]; 0 where a length is 0."""
     cosine = dot * _inverse(np.sqrt(left))
     cosine *= _inverse(np.sqrt(right))
     np.clip(cosine, -1.0, 1.0, out=cosine)
@@ -125,7 +126,8 @@ def _cosine(dot: Floats, left: Floats, right: Floats) -> Floats:
     return cosine
 
 
-def _squared_distance(dot: Floats, left: Floats, right: Floats) -> Floats:
+def squared_distance_of(dot: Floats, left: Floats, right: Floats) -> Floats:
+    """The squared distances from inner products and squared lengths, never below 0."""
     total = left + right
     squared = total - 2 * dot
     squared[squared < ROUNDING * total] = 0.0

@@ -2,157 +2,156 @@
 
 from __future__ import annotations
 
-from pyspark import StorageLevel
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.similar.approximate import lsh_neighbors
-from vizrec_spark.similar.blocks import pack_blocks
-from vizrec_spark.similar.buckets import assign_buckets, bucket_statistics
-from vizrec_spark.similar.centre import Centre, collect_centre
-from vizrec_spark.similar.exact import exact_block_join
-from vizrec_spark.similar.lsh import LshParams, choose_params
-from vizrec_spark.similar.plan import choose_method
-from vizrec_spark.similar.quality import Recall, centred_cosines, recall_at_k, recall_interval, sample_queries
-from vizrec_spark.similar.vectors import item_vectors
-from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables import Written
+from vizrec_spark.similar.categories import nearest_by_category
+from vizrec_spark.similar.duplicates import near_duplicates
+from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
+from vizrec_spark.similar.memory import Published, shared_search
+from vizrec_spark.similar.partitioned import partitioned_search
+from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
+from vizrec_spark.similar.quality import require_recall
+from vizrec_spark.similar.vectors import item_contents, item_vectors
+from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, ITEM_NEIGHBORS, SIMILARITY_QUALITY
+from vizrec_spark.tables.schemas import (
+    CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
 
-_TUNING_QUERIES = 50
+WRITTEN = (ITEM_NEIGHBORS, SIMILARITY_QUALITY, CATEGORY_NEIGHBORS, NEAR_DUPLICATES, COMPARED_ITEMS)
+"""All that the stage writes, in the order of its commits."""
 
 
 def run(context: StageContext) -> StageResult:
-    """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables."""
+    """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables.
+
+    Raises: TableError when the encoder has no embeddings, or a table cannot be written or, for categories, read;
+    RecallError when the measured recall is below the target. Then all tables keep what they hold.
+    """
     tables, config = context.tables, context.config.similar
     encoder_id = current_encoder(tables, context.config.embed)
     if encoder_id is None:
         raise TableError(
             "No embeddings of the configured encoder: run stage `embed` with this configuration first."
         )
-    embeddings = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
-    vectors = item_vectors(tables.read(IMAGES), embeddings).persist()
-    # Both sides of the self-join, or the base that tuning and measuring go through: packed once.
-    blocks = pack_blocks(vectors, block_rows=config.block_rows).persist(StorageLevel.DISK_ONLY)
-    try:
-        n_items = vectors.count()
-        if n_items == 0:
-            gone = [
-                tables.overwrite(table, context.spark.createDataFrame([], table.schema), _slice(encoder_id))
-                for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY)
-            ]
+    for table in WRITTEN:  # what is wrong with one of them is said before anything is written
+        tables.ensure(table)
+    catalogue = _pinned(tables, ITEMS) if config.per_category else None
+    publish = partial(_publish, context, encoder_id)
+    # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
+    pictures = Pictures(
+        _pinned(tables, IMAGES),
+        _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id),
+    )
+    with _search(context, encoder_id, pictures) as found:
+        if found is None:
+            gone = [publish(table, None) for table in reversed(WRITTEN)]
             return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
-        method = choose_method(config.method, n_items, config.exact_below)
-        log.info("similar: %s join of %s items (similar.method: %s)", method, f"{n_items:,}", config.method)
-        centre = collect_centre(vectors)
-        if method == "exact":
-            neighbors = exact_block_join(
-                blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows
-            )
-            written = _publish(context, encoder_id, neighbors)
-            quality = _row(
-                encoder_id,
-                "exact",
-                centre,
-                config.k,
-                Recall(1.0, 1.0, 1.0, n_items),
-                (float(n_items - 1), 1.0, 0),
-            )
-        else:
-            params = _params(vectors, blocks, centre, config)
-            log.info("similar: %d hash tables of %d bits", params.tables, params.bits)
-            neighbors = lsh_neighbors(vectors, params, centre, k=config.k, metric=config.metric)
-            written = _publish(context, encoder_id, neighbors)
-            found = tables.read(ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
-            recall = _recall(vectors, blocks, found, config)
-            stats = bucket_statistics(assign_buckets(vectors, params, centre), params).collect()[0]
-            buckets = (stats.candidates_per_item, stats.max_bucket_share, stats.n_split_buckets)
-            quality = _row(encoder_id, "lsh", centre, config.k, recall, buckets)
-        row = context.spark.createDataFrame([quality], SIMILARITY_QUALITY.schema)
-        measured = tables.overwrite(SIMILARITY_QUALITY, row, where=_slice(encoder_id))
-        return StageResult([written, measured], _notes(quality, config))
-    finally:
-        blocks.unpersist()
-        vectors.unpersist()
+        require_recall(found.recall, found.method, found.setting, config)
+        # A run that dies between two commits leaves this empty, and the next one makes everything anew.
+        publish(COMPARED_ITEMS, None)
+        written = [publish(ITEM_NEIGHBORS, _near_enough(found.neighbors, config))]
+        row = quality_row(encoder_id, found, config)
+        written.append(
+            publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
+        )
+        listed = groups = None
+        if catalogue is not None and found.deep is not None:
+            deep = _near_enough(found.deep, config)
+            listed = nearest_by_category(deep, catalogue, k=config.per_category, metric=config.metric)
+        written.append(publish(CATEGORY_NEIGHBORS, listed))
+        alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
+        if alike is not None:
+            pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
+            groups = near_duplicates(pairs, pictures.images, cosine=alike, hash_bits=bits)
+        written.append(publish(NEAR_DUPLICATES, groups))
+        written.append(publish(COMPARED_ITEMS, item_contents(pictures.images, pictures.embeddings)))
+        return StageResult(written, notes(found, config))
 
 
 STAGE = Stage("similar", "find the look-alikes of every item", run)
 
 
-def _slice(encoder_id: str) -> str:
-    return f"encoder_id = '{encoder_id}'"
+@dataclass(frozen=True)
+class Pictures:
+    """What is compared: columns of tables images and embeddings, the latter of one encoder."""
+
+    images: DataFrame
+    embeddings: DataFrame
 
 
-def _publish(context: StageContext, encoder_id: str, neighbors: DataFrame) -> Written:
-    rows = neighbors.withColumn("encoder_id", F.lit(encoder_id))
-    return context.tables.overwrite(ITEM_NEIGHBORS, rows, where=_slice(encoder_id))
+@contextmanager
+def _search(context: StageContext, encoder_id: str, pictures: Pictures) -> Iterator[Found | None]:
+    tables, config = context.tables, context.config.similar
+    images, embeddings = pictures.images, pictures.embeddings
+    known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
+    # Within some 5 %, and a few too many where pictures have no embedding.
+    about = images.select(F.approx_count_distinct("item_id").alias("items")).collect()[0].items
+    sizes = sizes_of(context.spark, about, known.dimension, config)
+    if choose_plan(sizes, config) == "partitioned":
+        with partitioned_search(item_vectors(images, embeddings), config) as found:
+            yield found
+        return
+    with shared_folder(config) as folder:
+        vectors = item_vectors(images, embeddings, broadcast=True)
+        published = _published(context, encoder_id, item_contents(images, embeddings))
+        items = tables.read_or_empty(ITEMS)
+        with shared_search(vectors, known.dimension, items, folder, config, published) as found:
+            yield found
 
 
-def _params(vectors: DataFrame, blocks: DataFrame, centre: Centre, config: SimilarConfig) -> LshParams:
-    """Tables and bits for these vectors: how near true neighbours are is taken from a small exact join.
-
-    Its queries are other ones than those that the recall is measured on.
-    """
-    queries = sample_queries(vectors, _TUNING_QUERIES, seed=config.seed + 1)
-    nearest = _nearest(queries, blocks, config)
-    sample = [row.centred_cosine for row in centred_cosines(nearest, vectors, centre).collect()]
-    return choose_params(
-        centre.n_items,
-        target_recall=config.target_recall,
-        tables=config.tables,
-        bits=config.bits,
-        neighbor_cosines=sample,
-        seed=config.seed,
-        bucket_cap=config.bucket_cap,
-    )
-
-
-def _recall(vectors: DataFrame, blocks: DataFrame, found: DataFrame, config: SimilarConfig) -> Recall:
-    queries = sample_queries(vectors, config.recall_queries, seed=config.seed)
-    exact = _nearest(queries, blocks, config)
-    per_query = recall_at_k(found, exact, metric=config.metric).collect()
-    if not per_query:  # a single item has no neighbours to find
-        return Recall(1.0, 1.0, 1.0, 0)
-    return recall_interval([row.recall for row in per_query], seed=config.seed)
+def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
+    """What earlier runs with these settings have left, where it can be brought up to date."""
+    tables, config = context.tables, context.config.similar
+    filters = config.filters
+    # What filters ask of the catalogue may change with no picture changing; categories need everyone's candidates.
+    filtered = filters.where or filters.same or filters.price_band or filters.exclude
+    if not config.incremental_below or filtered or config.per_category:
+        return None
+    quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
+    if quality is None or quality.fingerprint != fingerprint(config):
+        return None
+    before = _of_encoder(context, COMPARED_ITEMS, encoder_id)
+    if before.isEmpty():  # the last run did not come to its end
+        return None
+    # Pinned, because the lists are replaced while they are read.
+    neighbors = _pinned(tables, ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
+    return Published(neighbors, quality.method, before, now)
 
 
-def _nearest(queries: DataFrame, blocks: DataFrame, config: SimilarConfig) -> DataFrame:
-    asked = pack_blocks(queries, block_rows=config.block_rows)
-    return exact_block_join(asked, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows)
+def _near_enough(neighbors: DataFrame, config: SimilarConfig) -> DataFrame:
+    weakest = config.filters.min_cosine
+    return neighbors if weakest is None else neighbors.where(F.col("cosine") >= weakest)
 
 
-def _row(
-    encoder_id: str, method: str, centre: Centre, k: int, recall: Recall, buckets: tuple[float, float, int]
-) -> dict[str, object]:
-    candidates_per_item, max_bucket_share, n_split_buckets = buckets
-    return {
-        "encoder_id": encoder_id,
-        "method": method,
-        "n_items": centre.n_items,
-        "k": k,
-        "recall": recall.mean,
-        "recall_lo": recall.lo,
-        "recall_hi": recall.hi,
-        "n_queries": recall.n_queries,
-        "candidates_per_item": float(candidates_per_item),
-        "max_bucket_share": float(max_bucket_share),
-        "n_split_buckets": int(n_split_buckets),
-        "mean_cosine": centre.random_pair_cosine,
-    }
+def _pinned(tables: TableStore, table: Table) -> DataFrame:
+    return tables.read_at(table, tables.version(table))
 
 
-def _notes(quality: dict[str, object], config: SimilarConfig) -> list[str]:
-    head = f"{quality['n_items']:,} items by {quality['method']} join"
-    if quality["method"] == "exact":
-        return [head]
-    interval = f"[{quality['recall_lo']:.3f}, {quality['recall_hi']:.3f}]"
-    told = f"{head}: recall@{quality['k']} {quality['recall']:.3f} {interval}"
-    notes = [
-        f"{told} on {quality['n_queries']} items, {quality['candidates_per_item']:,.0f} candidates an item"
-    ]
-    if float(str(quality["recall"])) < config.target_recall:
-        notes.append(f"recall is below similar.target_recall ({config.target_recall}): raise similar.tables")
-    return notes
+def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:
+    return context.tables.read(table).where(F.col("encoder_id") == encoder_id)
+
+
+def _publish(context: StageContext, encoder_id: str, table: Table, rows: DataFrame | None) -> Written:
+    """Replaces the encoder's slice of `table`; None empties it."""
+    if rows is None:  # a whole partition: no data is looked at
+        return context.tables.delete(table, F.col("encoder_id") == encoder_id)
+    stamped = rows.withColumn("encoder_id", F.lit(encoder_id))
+    return context.tables.overwrite(table, stamped, where=f"encoder_id = '{encoder_id}'")

@@ -6,21 +6,46 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
-def item_vectors(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+def item_vectors(images: DataFrame, embeddings: DataFrame, *, broadcast: bool = False) -> DataFrame:
     """`item_id`, `vector` (array<float>): the mean of its pictures' vectors.
 
     `images` (item_id, path, sha256) and `embeddings` (sha256, vector) of one encoder. Items whose pictures have
-    no embedding are left out.
+    no embedding are left out. Only the vectors of items with several pictures are shuffled for their mean;
+    `broadcast` ships the names of pictures (some 200 bytes each) to every executor, which spares the others the
+    shuffle of the join as well.
     """
-    pictures = images.select("item_id", "path", "sha256").join(
-        embeddings.select("sha256", "vector"), "sha256"
-    )
+    counted = _pictures(images, embeddings)
+    single = counted.where("pictures = 1").select("item_id", F.col("named")[0]["sha256"].alias("sha256"))
+    several = counted.where("pictures > 1").select("item_id", F.posexplode("named").alias("place", "picture"))
+    several = several.select("item_id", "place", F.col("picture")["sha256"].alias("sha256"))
+    if broadcast:
+        single, several = F.broadcast(single), F.broadcast(several)
+    vectors = embeddings.select("sha256", "vector")
     # In order of path, so that the sum of an item with several pictures is the same in every run.
-    gathered = F.array_sort(F.collect_list(F.struct("path", "vector")))
-    grouped = pictures.groupBy("item_id").agg(gathered.alias("pictures"))
-    first = F.col("pictures")[0]["vector"]
-    return grouped.select(
-        "item_id", F.when(F.size("pictures") == 1, first).otherwise(_mean()).alias("vector")
+    gathered = F.array_sort(F.collect_list(F.struct("place", "vector")))
+    means = several.join(vectors, "sha256").groupBy("item_id").agg(gathered.alias("pictures"))
+    return (
+        vectors.join(single, "sha256")
+        .select("item_id", "vector")
+        .unionByName(means.select("item_id", _mean().alias("vector")))
+    )
+
+
+def item_contents(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """`item_id`, `content`: what an item's vector is made of, as SHA-256 of its pictures' SHA-256s in order of path.
+
+    For the same items as `item_vectors`, of the same arguments.
+    """
+    content = F.sha2(F.concat_ws(",", F.col("named")["sha256"]), 256)
+    return _pictures(images, embeddings).select("item_id", content.alias("content"))
+
+
+def _pictures(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """item_id, pictures (how many have an embedding), named (array of path, sha256; in order of path)."""
+    known = images.select("item_id", "path", "sha256").join(embeddings.select("sha256"), "sha256")
+    return known.groupBy("item_id").agg(
+        F.count(F.lit(1)).alias("pictures"),
+        F.sort_array(F.collect_list(F.struct("path", "sha256"))).alias("named"),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from urllib.parse import unquote
 
 from delta import DeltaTable
 from delta import exceptions as delta_exceptions
@@ -13,7 +15,7 @@ from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
@@ -66,6 +68,11 @@ class TableStore:
         self._stamp = stamp
         self._known: set[tuple[str, int]] = set()  # tables whose contract has been looked at
 
+    @property
+    def stamp(self) -> Stamp:
+        """What every commit carries."""
+        return self._stamp
+
     def location(self, table: Table) -> str:
         """Path or catalog name of the table, for people and for SQL."""
         if self._config.catalog is not None:
@@ -90,9 +97,44 @@ class TableStore:
         self._require_contract(table)
         return table.conform(self._delta(table).toDF())
 
+    def version(self, table: Table) -> int:
+        """The number of the table's latest version. Raises: TableError as `read`."""
+        if not self.exists(table):
+            raise TableError(
+                f"Table {table.name} does not exist at {self.location(table)}: run stage `{table.writer}` first."
+            )
+        self._require_contract(table)
+        return int(self._snapshot(table).version())
+
+    def read_at(self, table: Table, version: int) -> DataFrame:
+        """The table as it was at `version`, whatever is written to it while the frame is in use.
+
+        A frame of `read` follows the table: what was persisted of it is dropped with each MERGE, and computed anew on
+        the latest version. Raises: TableError as `read`, or when that version is no longer there.
+        """
+        self.version(table)
+        try:
+            found = self._at(table, version)
+        except AnalysisException as error:
+            raise TableError(
+                f"Table {table.name} at {self.location(table)} cannot be read at version {version}: "
+                f"{_delta_fault(error)}"
+            ) from error
+        return table.conform(found)
+
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
+
+    def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
+        """The rows of some data files of the table, as ``_metadata.file_path`` of `read` names them.
+
+        Only these files are opened, which Delta does not do for a filter on that column. Rows that were deleted or
+        replaced since a file was written are among them: join with keys from `read`.
+        """
+        # The names come as URIs, and Spark takes patterns.
+        paths = [re.sub(r"([\\*?{}\[\]])", r"\\\1", unquote(file)) for file in files]
+        return table.conform(self._spark.read.schema(table.schema).parquet(*paths))
 
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
@@ -114,19 +156,35 @@ class TableStore:
         if where is None:
             return Written(table.name, self.location(table), snapshot.version(), wrote, wrote)
         done = self._written(table, changed=wrote)
-        return done if wrote else replace(done, changed=self._rows_at(table, before) - done.rows)
+        return done if wrote else replace(done, changed=self._at(table, before).count() - done.rows)
 
-    def insert_missing(self, table: Table, df: DataFrame) -> Written:
+    def insert_missing(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
         """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
 
-        `df` must hold each key once.
+        `df` must hold each key once. `within`: key columns and the one value that all of `df` has there, so that
+        only that part of the table is looked at.
         """
-        merge = self._merge(table, df).whenNotMatchedInsertAll()
+        merge = self._merge(table, df, within).whenNotMatchedInsertAll()
         return self._execute(table, merge)
 
-    def upsert(self, table: Table, df: DataFrame) -> Written:
-        """Adds the rows of `df`, in place of those with the same key."""
-        return self._execute(table, self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll())
+    def upsert(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
+        """Adds the rows of `df`, in place of those with the same key; `within` as in `insert_missing`."""
+        merge = self._merge(table, df, within).whenMatchedUpdateAll().whenNotMatchedInsertAll()
+        return self._execute(table, merge)
+
+    def unchanged(self, table: Table) -> Written:
+        """The table as it stands, for a stage that has nothing to write."""
+        self.ensure(table)
+        return self._written(table, changed=0)
+
+    def delete(self, table: Table, where: Column) -> Written:
+        """Deletes the rows that satisfy `where`, in one commit."""
+        self.ensure(table)
+        before = self._delta(table).toDF().count()
+        with self._stamped(table):
+            self._delta(table).delete(where)
+        after = self._written(table, changed=0)
+        return replace(after, changed=before - after.rows)
 
     def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
         """Makes the table's keys those of `df` in one commit.
@@ -141,6 +199,27 @@ class TableStore:
             .whenNotMatchedBySourceDelete()
         )
         return self._execute(table, merge)
+
+    def clone_from(self, table: Table, other: TableStore) -> Written:
+        """Makes the table the latest version of `other`'s.
+
+        The first time this is a shallow clone, which copies no data and stands as long as the files of `other`'s are
+        not vacuumed. Delta does not clone over rows: later a table that has changed is overwritten with a copy, in one
+        commit, and one that has not is left alone.
+        Raises: TableError when `other` does not have it.
+        """
+        source = other.read(table)
+        if self.exists(table):
+            last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
+            cloned = last.operationParameters.get("sourceVersion") if last.operation == "CLONE" else None
+            if cloned == str(other._snapshot(table).version()):
+                return self._written(table, changed=0)
+            return self.overwrite(table, source)
+        if self._config.catalog is not None:
+            self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
+        with self._stamped(table):
+            self._spark.sql(f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}")
+        return self._written(table, changed=0)
 
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""
@@ -173,11 +252,16 @@ class TableStore:
             return DeltaTable.forName(self._spark, self.location(table))
         return DeltaTable.forPath(self._spark, self.location(table))
 
-    def _merge(self, table: Table, df: DataFrame) -> DeltaMergeBuilder:
+    def _merge(
+        self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None
+    ) -> DeltaMergeBuilder:
         if not table.key:
             raise TableError(f"Table {table.name} has no key to merge by: overwrite it, or a slice of it.")
         self.ensure(table)
-        on = " AND ".join(f"old.`{c}` = new.`{c}`" for c in table.key)
+        on = " AND ".join(
+            [f"old.`{c}` = new.`{c}`" for c in table.key]
+            + [f"old.{_quoted(c)} = {_literal(value)}" for c, value in (within or {}).items()]
+        )
         return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
 
     def _execute(self, table: Table, merge: DeltaMergeBuilder) -> Written:
@@ -186,8 +270,8 @@ class TableStore:
         # Not from the history: a merge that finds nothing to change makes no commit.
         return self._written(table, changed=counts.num_affected_rows)
 
-    def _rows_at(self, table: Table, version: int) -> int:
-        return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}").count()
+    def _at(self, table: Table, version: int) -> DataFrame:
+        return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
 
     def _written(self, table: Table, changed: int) -> Written:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.

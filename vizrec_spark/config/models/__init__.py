@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
+from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
 from vizrec_spark.config.models.ingest import (
     CatalogueColumns,
     CatalogueConfig,
@@ -22,6 +23,7 @@ from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig,
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.similar import SimilarConfig
+from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
     "AffinePreprocessing",
@@ -32,6 +34,8 @@ __all__ = [
     "CatalogueConfig",
     "Config",
     "EmbedConfig",
+    "EvaluateConfig",
+    "GateConfig",
     "ImagesConfig",
     "IngestConfig",
     "InteractionColumns",
@@ -41,8 +45,10 @@ __all__ = [
     "Section",
     "SimilarConfig",
     "SourceConfig",
+    "SpanConfig",
     "SparkConfig",
     "TablesConfig",
+    "TuneConfig",
     "UsersConfig",
 ]
 
@@ -56,5 +62,7 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
+    tune: TuneConfig = TuneConfig()
     recommend: RecommendConfig = RecommendConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

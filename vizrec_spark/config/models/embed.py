@@ -26,7 +26,11 @@ class EmbedConfig(Section):
     preprocessing: Literal["auto", "caffe", "tf", "torch", "identity"] | AffinePreprocessing = "auto"
     options: dict[str, int | float | str | bool] = {}
     cache: Name = "work/encoders"
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    runtime: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
     partitions: Annotated[int, Field(ge=1)] | None = None
+    chunk: Annotated[int, Field(ge=1)] | None = None
+    reembed: bool = False
     max_failed_share: Share = 0.05

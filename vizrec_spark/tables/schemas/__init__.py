@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.schemas.als import ID_MAP, ITEM_FACTORS, USER_FACTORS
-from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS
+from vizrec_spark.tables.schemas.als import (
+    ALS_MODELS,
+    ID_MAP,
+    ITEM_FACTORS,
+    TUNING_TRIALS,
+    USER_FACTORS,
+)
+from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
+from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
-from vizrec_spark.tables.schemas.similar import ITEM_NEIGHBORS, SIMILARITY_QUALITY
+from vizrec_spark.tables.schemas.similar import (
+    CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
+    ITEM_NEIGHBORS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
 
 __all__ = [
     "ALL_TABLES",
+    "ALS_MODELS",
+    "CATEGORY_NEIGHBORS",
+    "COMPARED_ITEMS",
     "EMBEDDINGS",
     "ENCODERS",
+    "ENCODING_FAILURES",
     "ID_MAP",
     "IMAGES",
     "INTERACTIONS",
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
+    "METRICS",
+    "NEAR_DUPLICATES",
     "QUARANTINE",
     "RECOMMENDATIONS",
     "SIMILARITY_QUALITY",
+    "TUNING_TRIALS",
     "USERS",
     "USER_FACTORS",
 ]
@@ -34,10 +54,17 @@ ALL_TABLES: tuple[Table, ...] = (
     QUARANTINE,
     ENCODERS,
     EMBEDDINGS,
+    ENCODING_FAILURES,
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
+    COMPARED_ITEMS,
+    CATEGORY_NEIGHBORS,
+    NEAR_DUPLICATES,
     ID_MAP,
     USER_FACTORS,
     ITEM_FACTORS,
+    ALS_MODELS,
+    TUNING_TRIALS,
     RECOMMENDATIONS,
+    METRICS,
 )

@@ -1,0 +1,1 @@
+"""How good the recommendations are: every model under the same protocols, compared in pairs."""

@@ -1,0 +1,159 @@
+"""How good every model is: split, embed, similar, ALS (tuned), hybrid, evaluate.
+
+    python -m benchmarks.quality --data FOLDER --encoder FILE.keras --set embed.layer=avg_pool \\
+        --set 'embed.preprocessing={mean: 127, scale: 128}'
+    python -m benchmarks.quality --items 2000 --users 1500 --events 60000      # the generated shop
+
+FOLDER holds items.csv, ratings.csv or events.csv, and pictures. `--work` keeps the tables for the next run. Ends in a
+line ``RESULT {json}``, keyed by protocol and model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from benchmarks.quality.data import configuration, prepare
+from benchmarks.quality.figures import Figures
+from benchmarks.quality.models import COLD, WARM
+from benchmarks.quality.protocols import Data, cold_items_windows, user_time_window
+from benchmarks.quality.window import Model, Window
+from vizrec_spark.config.models import EvaluateConfig
+from vizrec_spark.evaluate.facts import ItemFacts, build_facts
+from vizrec_spark.evaluate.leakage import leaked_interactions, refuse_leaks
+from vizrec_spark.evaluate.measure import Judged, measure
+from vizrec_spark.evaluate.splits import PART, TEST
+from vizrec_spark.session import build_session
+
+PROTOCOLS = ("user_time", "cold_items")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", metavar="FOLDER", help="default: a generated shop")
+    parser.add_argument("--encoder", default="efficientnet_lite0", metavar="ENCODER", help="embed.encoder")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--items", type=int, default=2_000)
+    parser.add_argument("--users", type=int, default=1_500)
+    parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: both")
+    parser.add_argument("--seeds", type=int, default=10, help="draws of cold items")
+    parser.add_argument("--models", nargs="*", help="only these")
+    parser.add_argument("--depth", type=int, default=1_000, help="ranks that are judged")
+    parser.add_argument(
+        "--work", metavar="FOLDER", help="keeps the tables here (default: a temporary folder)"
+    )
+    parser.add_argument("--seed", type=int, default=7)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the protocols and prints tables and result."""
+    args = build_parser().parse_args(argv)
+    if args.work is not None:
+        _run(args, Path(args.work))
+        return
+    with tempfile.TemporaryDirectory(prefix="vizrec-quality-") as folder:
+        _run(args, Path(folder))
+
+
+def _run(args: argparse.Namespace, folder: Path) -> None:
+    config = configuration(args, folder)
+    spark = build_session(
+        "benchmarks.quality",
+        {
+            "spark.master": "local[*]",
+            "spark.driver.memory": "4g",
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "4",
+            "spark.databricks.delta.snapshotPartitions": "1",
+            "spark.local.dir": str(folder / "local"),
+        },
+    )
+    spark.sparkContext.setCheckpointDir(str(folder / "checkpoints"))
+    spark.sparkContext.setLogLevel("ERROR")
+    result: dict[str, Any] = {}
+    try:
+        tables = prepare(spark, config)
+        with tempfile.TemporaryDirectory(prefix="windows-", dir=folder) as scratch:
+            data = Data(config, tables, Path(scratch), args.depth)
+            if args.protocol in (None, "user_time"):
+                result["user_time"] = protocol(args, "user_time", [user_time_window(data)], WARM)
+            if args.protocol in (None, "cold_items"):
+                result["cold_items"] = protocol(
+                    args, "cold_items", cold_items_windows(data, args.seeds), COLD
+                )
+    finally:
+        spark.stop()
+    print("RESULT " + json.dumps(_without_nan(result)))
+
+
+def protocol(
+    args: argparse.Namespace, name: str, windows: Iterable[Window], models: Mapping[str, Model]
+) -> dict[str, Any]:
+    """Every model on every window, measured together."""
+    chosen = {m: run for m, run in models.items() if not args.models or m in args.models}
+    rounds, seconds = [], dict.fromkeys(chosen, 0.0)
+    for window in windows:
+        lists = {}
+        for model, run in chosen.items():
+            began = monotonic()
+            lists[model] = _kept(run(window), window, model)
+            seconds[model] += monotonic() - began
+        rounds.append(
+            Judged(window.relevant, window.known.select("user_id", "item_id"), lists, _facts(window))
+        )
+        print(f"{window.name}: " + ", ".join(f"{m} {s:.0f} s" for m, s in seconds.items()), flush=True)
+    spark = rounds[0].relevant.sparkSession
+    evaluate = EvaluateConfig(cutoffs=(10, 20), depth=args.depth, seed=42)
+    reference = "hybrid" if "hybrid" in chosen else next(iter(chosen))
+    rows = measure(spark, rounds, evaluate, reference).collect()
+    figures = Figures(rows, list(chosen), reference)
+    figures.print(f"{name}: {len(rounds)} split(s), intervals over users", Console(width=240))
+    return figures.result()
+
+
+def _kept(lists: DataFrame, window: Window, model: str) -> DataFrame:
+    """The lists as a file, so that a model is run once."""
+    place = str(window.folder / f"judged-{model}")
+    lists.write.mode("overwrite").parquet(place)
+    return window.spark.read.parquet(place)
+
+
+def _facts(window: Window) -> ItemFacts:
+    # The split itself is made so that this cannot happen; the check would tell if that were broken.
+    test = window.relevant.withColumn(PART, F.lit(TEST))
+    refuse_leaks(
+        window.name, interactions=leaked_interactions(window.known.select("user_id", "item_id"), test)
+    )
+    known = window.known.select("user_id", "item_id").distinct()
+    return build_facts(
+        window.items.select("item_id", "categories").toArrow(),
+        known.groupBy("item_id").agg(F.count(F.lit(1)).alias("people")).toArrow(),
+        known.select("user_id").distinct().count(),
+        candidates=window.candidates.toArrow(),
+        vectors=window.vectors.toArrow(),
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    main()

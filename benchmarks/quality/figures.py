@@ -1,0 +1,112 @@
+"""The figures of a protocol as a readable table and as the keys of the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from pyspark.sql import Row
+from rich.console import Console
+from rich.table import Table
+
+_ABLATION = "hybrid_without_"
+
+
+class Figures:
+    """The rows of `measure` by slice, model and metric, with `reference` the model that others are compared with."""
+
+    def __init__(self, rows: Iterable[Row], models: list[str], reference: str) -> None:
+        self._rows = {(r.slice, r.model, r.metric): r for r in rows}
+        self.models, self.reference = models, reference
+
+    def row(self, model: str, metric: str, part: str = "all") -> Row | None:
+        """One figure, or None where it was not measured."""
+        return self._rows.get((part, model, metric))
+
+    def best_part(self) -> str | None:
+        """Of the models that the reference is made of, the one of largest nDCG@10."""
+        parts = [m for m in self.models if m != self.reference and not m.startswith(_ABLATION)]
+        return max(parts, key=lambda m: self._value(m, "ndcg@10"), default=None)
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        """By model: `ndcg10`, `ndcg10_lo`, `ndcg10_hi`, `recall20`, `auc`, `coverage10`; and for the reference the
+        paired difference of its nDCG@10 to that of the best part."""
+        told = {}
+        for model in self.models:
+            row = self.row(model, "ndcg@10")
+            told[model] = {
+                "ndcg10": self._value(model, "ndcg@10"),
+                "ndcg10_lo": None if row is None else row.lo,
+                "ndcg10_hi": None if row is None else row.hi,
+                "recall20": self._value(model, "recall@20"),
+                "auc": self._value(model, "auc"),
+                "coverage10": self._value(model, "coverage@10"),
+                "n_users": None if row is None else row.n_users,
+            }
+        best = self.best_part()
+        if best is not None and (row := self.row(best, "ndcg@10")) is not None and row.difference is not None:
+            # Rows hold the other model less the reference.
+            told[self.reference] |= {
+                "best_part": best,
+                "ndcg10_over_best_part": -row.difference,
+                "ndcg10_over_best_part_lo": -row.difference_hi,
+                "ndcg10_over_best_part_hi": -row.difference_lo,
+                "ndcg10_over_best_part_p": row.p_value,
+            }
+        return told
+
+    def print(self, title: str, console: Console) -> None:
+        """Models as rows; nDCG@10 apart for the slices."""
+        parts = ("warm_items", "cold_items", "light_users", "heavy_users")
+        shown = [p for p in parts if any(self.row(m, "ndcg@10", p) for m in self.models)]
+        table = Table(title=title, title_justify="left")
+        columns = [
+            "nDCG@10",
+            "95 %",
+            f"less {self.reference} (paired 95 %)",
+            "p",
+            "recall@20",
+            "MAP@10",
+            "MRR@10",
+        ]
+        columns += ["AUC", "coverage@10", "Gini@10", "novelty@10", "diversity@10", "miscal.@10", *shown]
+        table.add_column("model")
+        for name in columns:
+            table.add_column(name.replace("_", " "), justify="right")
+        for model in self.models:
+            row = self.row(model, "ndcg@10")
+            if row is None:
+                continue
+            apart, p_value = "", ""
+            if row.difference is not None:
+                apart = f"{row.difference:+.4f} [{row.difference_lo:+.4f}, {row.difference_hi:+.4f}]"
+                p_value = f"{row.p_value:.3f}"
+            metrics = (
+                "recall@20",
+                "map@10",
+                "mrr@10",
+                "auc",
+                "coverage@10",
+                "gini@10",
+                "novelty@10",
+                "diversity@10",
+            )
+            table.add_row(
+                model,
+                f"{row.value:.4f}",
+                f"{row.lo:.3f} to {row.hi:.3f}",
+                apart,
+                p_value,
+                *(_shown(self._value(model, m)) for m in (*metrics, "miscalibration@10")),
+                *(_shown(self._value(model, "ndcg@10", p)) for p in shown),
+            )
+        console.print(table)
+
+    def _value(self, model: str, metric: str, part: str = "all") -> float:
+        row = self.row(model, metric, part)
+        return math.nan if row is None else float(row.value)
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"

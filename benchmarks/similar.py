@@ -1,0 +1,368 @@
+"""python -m benchmarks.similar --n 50000: the look-alikes of a whole catalogue against exact search by others.
+
+Timed is stage `similar` as a whole, from the Delta tables of the embeddings to those of the look-alikes, tuning and
+the measurement of its own recall included; the session and one run on a small catalogue, which warms up the JVM,
+come before. Peers get the vectors as one array in memory and only have to find the neighbours: faiss.IndexFlatIP,
+TensorFlow's matmul with top_k, and (with --mllib) MLlib's BucketedRandomProjectionLSH. Recall is taken from the
+written table, on queries that the stage has drawn neither for tuning nor for its own measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.vectors import drawn_vectors
+
+_SLOWED_BY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_ALL_QUERIES_UP_TO = 100_000
+_SAMPLED_QUERIES = 20_000
+_JUDGED = 1000
+_MLLIB_ITEMS, _MLLIB_DIM = 5_000, 2_048
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One size: seconds of the stage, of the peers (scaled up to all queries where sampled), and the recall."""
+
+    n: int
+    dim: int
+    k: int
+    recall: float
+    recall_lo: float
+    seconds: float
+    ratio_vs_faiss_flat: float | None
+    ratio_vs_tf_exact: float | None
+    max_bucket_share: float
+    ratio_vs_spark_exact: float | None
+    faiss_seconds: float | None
+    tf_seconds: float | None
+    peer_queries: int
+    method: str
+    setting: str
+    candidates_per_item: float
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The benchmark's command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.similar", description=__doc__)
+    parser.add_argument(
+        "--n", type=int, action="append", help="items; may be given several times (default 20000)"
+    )
+    parser.add_argument("--dim", type=int, default=1280, help="components of a vector")
+    parser.add_argument("--k", type=int, default=50, help="look-alikes an item")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--method", default="auto", help="similar.method of the stage")
+    parser.add_argument(
+        "--features", type=Path, help=".npy of real features (n × dim) in place of drawn vectors"
+    )
+    parser.add_argument("--peers", choices=("all", "faiss", "tf", "none"), default="all")
+    parser.add_argument(
+        "--peer-queries", type=int, help=f"queries of the peers (default: all up to {_ALL_QUERIES_UP_TO:,})"
+    )
+    parser.add_argument("--spark-exact", action="store_true", help="run the stage with method exact as well")
+    parser.add_argument(
+        "--mllib", action="store_true", help="run MLlib's LSH join at 5,000 × 2,048 (some minutes)"
+    )
+    parser.add_argument("--work", type=Path, help="folder for tables and vectors (default: a temporary one)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the benchmark, prints the table and the line RESULT."""
+    args = build_parser().parse_args(argv)
+    if any(name in os.environ for name in _SLOWED_BY):  # for all sides alike, and so for Spark's workers too
+        kept = {name: value for name, value in os.environ.items() if name not in _SLOWED_BY}
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.similar", *(argv or sys.argv[1:])], kept)
+    work = Path(tempfile.mkdtemp(prefix="vizrec-bench-", dir=args.work))
+    try:
+        _measure(args, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+def _measure(args: argparse.Namespace, work: Path) -> None:
+    bench = _Bench(work, args)
+    bench.warm_up()
+    runs = [bench.run(n) for n in args.n or [20_000]]
+    result: dict[str, object] = {"runs": [asdict(run) for run in runs]}
+    result["ratio_vs_mllib_lsh"] = bench.against_mllib() if args.mllib else None
+    if len(runs) > 1:
+        first, last = runs[0], runs[-1]
+        result["growth_exponent"] = math.log(last.seconds / first.seconds) / math.log(last.n / first.n)
+    head = ("n", "seconds", "recall", "lo", "x faiss", "x tf", "x exact", "bucket", "setting")
+    print(" ".join(f"{name:>8}" for name in head))
+    for run in runs:
+        ratios = (run.ratio_vs_faiss_flat, run.ratio_vs_tf_exact, run.ratio_vs_spark_exact)
+        told = " ".join(f"{ratio:8.1f}" if ratio is not None else f"{'-':>8}" for ratio in ratios)
+        print(
+            f"{run.n:8d} {run.seconds:8.1f} {run.recall:8.3f} {run.recall_lo:8.3f} {told} "
+            f"{run.max_bucket_share:8.4f} {run.method}: {run.setting}"
+        )
+    print("RESULT " + json.dumps(result))
+
+
+class _Bench:
+    """One session and one place for tables, for all sizes."""
+
+    def __init__(self, work: Path, args: argparse.Namespace) -> None:
+        from vizrec_spark.session import build_session
+
+        self.work, self.args = work, args
+        self.spark = build_session(
+            "vizrec benchmark similar",
+            {
+                "spark.master": "local[*]",
+                "spark.driver.memory": "4g",
+                "spark.sql.shuffle.partitions": "4",
+                "spark.databricks.delta.snapshotPartitions": "1",
+                "spark.ui.enabled": "false",
+                "spark.local.dir": str(work / "local"),
+            },
+        )
+
+    def warm_up(self) -> None:
+        """A small catalogue, by every kind of join."""
+        vectors = drawn_vectors(2000, 64, seed=1)
+        self._write(vectors, "warm")
+        self._stage("warm", "cells")
+
+    def run(self, n: int) -> Run:
+        """One size."""
+        args = self.args
+        vectors = np.load(args.features)[:n] if args.features else drawn_vectors(n, args.dim, seed=args.seed)
+        n, dim = vectors.shape
+        self._write(vectors, f"n{n}")
+        seconds, quality = self._stage(f"n{n}", args.method)
+        units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        del vectors
+        asked = args.peer_queries or (n if n <= _ALL_QUERIES_UP_TO else _SAMPLED_QUERIES)
+        drawn = np.random.default_rng(args.seed + 1000).choice(n, min(asked, n), replace=False)
+        faiss_seconds = tf_seconds = None
+        if args.peers in ("all", "faiss"):
+            faiss_seconds = _faiss(units, units[drawn], args.k) * n / len(drawn)
+        if args.peers in ("all", "tf"):
+            tf_seconds = _tensorflow(units, units[drawn], args.k) * n / len(drawn)
+        recall = self._recall(units, f"n{n}", _unseen(n, args.k))
+        # After the recall was taken: this run replaces the lists.
+        exact_seconds = self._stage(f"n{n}", "exact")[0] if args.spark_exact else None
+        shutil.rmtree(self.work / f"n{n}", ignore_errors=True)
+        return Run(
+            n=n,
+            dim=dim,
+            k=args.k,
+            recall=recall.mean,
+            recall_lo=recall.lo,
+            seconds=seconds,
+            ratio_vs_faiss_flat=faiss_seconds and faiss_seconds / seconds,
+            ratio_vs_tf_exact=tf_seconds and tf_seconds / seconds,
+            max_bucket_share=quality["max_bucket_share"],
+            ratio_vs_spark_exact=exact_seconds and exact_seconds / seconds,
+            faiss_seconds=faiss_seconds,
+            tf_seconds=tf_seconds,
+            peer_queries=len(drawn),
+            method=quality["method"],
+            setting=quality["setting"],
+            candidates_per_item=quality["candidates_per_item"],
+        )
+
+    def against_mllib(self) -> float:
+        """MLlib's LSH join over ours, at a size that it can finish: pairs within the 50th neighbours' distance."""
+        from pyspark.ml.feature import BucketedRandomProjectionLSH
+        from pyspark.ml.functions import array_to_vector
+        from pyspark.sql import functions as F
+
+        vectors = drawn_vectors(_MLLIB_ITEMS, _MLLIB_DIM, seed=self.args.seed)
+        units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._write(vectors, "mllib")
+        ours, _ = self._stage("mllib", "auto")
+        similarity = np.sort(units[:200] @ units.T, axis=1)[:, -self.args.k - 1]
+        threshold = float(np.median(np.sqrt(2 - 2 * similarity)))
+        arrays = self.spark.createDataFrame(_rows(units)).withColumn("features", array_to_vector("vector"))
+        frame = arrays.select("item_id", "features").cache()
+        frame.count()
+        lsh = BucketedRandomProjectionLSH(
+            inputCol="features", outputCol="hashes", bucketLength=threshold, numHashTables=3, seed=1
+        )
+        began = time.perf_counter()
+        model = lsh.fit(frame)
+        pairs = model.approxSimilarityJoin(frame, frame, threshold).where(
+            F.col("datasetA.item_id") < F.col("datasetB.item_id")
+        )
+        found = pairs.count()
+        theirs = time.perf_counter() - began
+        print(f"MLlib: {found:,} pairs in {theirs:.1f} s, stage similar {ours:.1f} s")
+        return theirs / ours
+
+    def _stage(self, name: str, method: str) -> tuple[float, dict]:
+        from vizrec_spark.config import Config
+        from vizrec_spark.similar.stage import STAGE
+        from vizrec_spark.stage import StageContext
+        from vizrec_spark.tables import Stamp, TableStore
+        from vizrec_spark.tables.schemas import SIMILARITY_QUALITY
+
+        config = Config.model_validate(
+            {
+                "tables": {"root": str(self.work / name / "tables")},
+                "similar": {
+                    "method": method,
+                    "k": self.args.k,
+                    "shared_dir": str(self.work),
+                    "incremental_below": 0,
+                },
+            }
+        )
+        store = TableStore(self.spark, config.tables, Stamp("bench", "similar", ""))
+        context = StageContext(self.spark, config, store, "bench")
+        began = time.perf_counter()
+        STAGE.run(context)
+        seconds = time.perf_counter() - began
+        quality = store.read(SIMILARITY_QUALITY).collect()[0].asDict()
+        print(
+            f"{name}: stage similar ({method}) {seconds:.1f} s, {quality['method']}: {quality['setting']}",
+            flush=True,
+        )
+        return seconds, quality
+
+    def _write(self, vectors: Vectors, name: str) -> None:
+        """The tables that the stage reads, as stages `ingest` and `embed` would leave them; not timed."""
+        from pyspark.sql import functions as F
+
+        from vizrec_spark.config import Config
+        from vizrec_spark.tables import Stamp, TableStore
+        from vizrec_spark.tables.encoders import encoder_key
+        from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES
+
+        config = Config.model_validate({"tables": {"root": str(self.work / name / "tables")}})
+        store = TableStore(self.spark, config.tables, Stamp("bench", "embed", ""))
+        file = self.work / f"{name}.npy"
+        np.save(file, vectors)
+        parts, n = max(4, len(vectors) // 25_000), len(vectors)
+
+        def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            matrix = np.load(file, mmap_mode="r")
+            for batch in batches:
+                part = batch.column(0)[0].as_py()
+                for start in range(n * part // parts, n * (part + 1) // parts, 4096):
+                    stop = min(start + 4096, n * (part + 1) // parts)
+                    yield from _rows(matrix[start:stop], start).to_batches()
+
+        made = self.spark.range(0, parts, 1, parts).mapInArrow(rows, "item_id string, vector array<float>")
+        sha256 = F.sha2("item_id", 256)
+        store.overwrite(
+            EMBEDDINGS, made.select(sha256.alias("sha256"), F.lit("e").alias("encoder_id"), "vector")
+        )
+        pictures = self.spark.range(n).select(F.format_string("item-%08d", "id").alias("item_id"))
+        store.overwrite(
+            IMAGES,
+            pictures.select(
+                "item_id",
+                F.concat("item_id", F.lit(".jpg")).alias("path"),
+                sha256.alias("sha256"),
+                F.lit(1).alias("width"),
+                F.lit(1).alias("height"),
+                F.lit("JPEG").alias("format"),
+                F.lit(1).cast("long").alias("bytes"),
+                F.timestamp_seconds(F.lit(0)).alias("modified"),
+                F.lit(b"-").alias("content"),
+            ),
+        )
+        key = encoder_key(config.embed)
+        store.overwrite(ENCODERS, self.spark.createDataFrame([(key, "e", vectors.shape[1])], ENCODERS.schema))
+        file.unlink()
+
+    def _recall(self, units: Vectors, name: str, queries: NDArray[np.int64]):
+        from pyspark.sql import functions as F
+
+        from vizrec_spark.similar.quality import recall_interval
+
+        k = self.args.k
+        scores = units[queries] @ units.T
+        scores[np.arange(len(queries)), queries] = -2
+        bars = np.partition(scores, -k, axis=1)[:, -k] - 2e-6
+        found = self.spark.read.format("delta").load(str(self.work / name / "tables" / "item_neighbors"))
+        number = F.substring("item_id", 6, 8).cast("int")
+        table = found.where(number.isin(queries.tolist())).select(number.alias("n"), "cosine").toPandas()
+        row_of = {int(query): row for row, query in enumerate(queries)}
+        rows = table["n"].map(row_of).to_numpy()
+        hits = np.bincount(rows[table["cosine"].to_numpy() >= bars[rows]], minlength=len(queries))
+        return recall_interval(np.minimum(hits, k) / k)
+
+
+def _unseen(n: int, k: int) -> NDArray[np.int64]:
+    """Items that the stage, at its default settings, neither tunes nor judges on; row numbers are in order of id."""
+    from vizrec_spark.config.models import SimilarConfig
+    from vizrec_spark.similar.fit import draw_samples
+
+    seen = draw_samples(n, SimilarConfig(k=k))
+    others = np.setdiff1d(np.arange(n), np.union1d(seen.tuning, seen.judging))
+    return np.random.default_rng(n).choice(others, min(_JUDGED, len(others)), replace=False)
+
+
+def _rows(matrix: Vectors, first: int = 0) -> pa.Table:
+    from vizrec_spark.similar.arrow import matrix_to_vectors
+
+    ids = [f"item-{number:08d}" for number in range(first, first + len(matrix))]
+    return pa.table({"item_id": ids, "vector": matrix_to_vectors(np.asarray(matrix))})
+
+
+def _timed(search: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    search()
+    return time.perf_counter() - began
+
+
+def _faiss(base: Vectors, queries: Vectors, k: int) -> float:
+    import faiss
+
+    def search() -> None:
+        index = faiss.IndexFlatIP(base.shape[1])
+        index.add(base)
+        for start in range(0, len(queries), 4096):
+            index.search(queries[start : start + 4096], k + 1)
+
+    seconds = _timed(search)
+    print(f"faiss.IndexFlatIP, {len(queries):,} queries: {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _tensorflow(base: Vectors, queries: Vectors, k: int) -> float:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    rows = 1024
+    whole = tf.constant(base)
+
+    @tf.function(reduce_retracing=True)
+    def nearest(block: tf.Tensor) -> tf.Tensor:
+        return tf.math.top_k(tf.matmul(block, whole, transpose_b=True), k + 1)
+
+    nearest(tf.constant(queries[:8]))
+
+    def search() -> None:
+        for start in range(0, len(queries), rows):
+            nearest(tf.constant(queries[start : start + rows]))[1].numpy()
+
+    seconds = _timed(search)
+    print(f"TensorFlow matmul + top_k, {len(queries):,} queries: {seconds:.1f} s", flush=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

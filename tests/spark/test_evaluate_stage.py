@@ -1,0 +1,291 @@
+"""Stage `evaluate` on a small shop: figures against plain Python, leaks, the gate, and runs that are repeated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import Config, EvaluateConfig, GateConfig, TablesConfig
+from vizrec_spark.errors import (
+    CandidateHeld,
+    ConfigError,
+    EvaluationError,
+    LeakFound,
+    TableError,
+    TooFewUsers,
+)
+from vizrec_spark.evaluate import holdout
+from vizrec_spark.evaluate.protocol import split_by
+from vizrec_spark.evaluate.stage import STAGE, ask_gate
+from vizrec_spark.stage import StageContext
+from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, METRICS
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+ITEM_IDS = [f"i{n:02d}" for n in range(25)]
+Pair = tuple[str, str]
+
+
+class Shop:
+    """Tables below a folder, a training window set apart, and models made up of lists."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self.spark, self.folder = spark, folder
+        self.store = TableStore(spark, TablesConfig(root=str(folder / "tables")), Stamp("r", "t", "0" * 16))
+        rng = np.random.default_rng(1)
+        self.log: list[tuple[str, str, datetime]] = []
+        for u in range(40):
+            # Skewed to the first items; some items are met by nobody early on.
+            items = rng.choice(20 if u % 3 else 25, size=rng.integers(5, 14), replace=False, p=None)
+            self.log += [
+                (f"u{u:02d}", ITEM_IDS[i], START + timedelta(hours=n)) for n, i in enumerate(np.sort(items))
+            ]
+        rows = [(u, i, "view", None, 1.0, t) for u, i, t in self.log]
+        self.store.overwrite(INTERACTIONS, spark.createDataFrame(rows, INTERACTIONS.schema))
+        catalogue = [
+            (i, None, ["a"] if n % 2 else ["b", "c"], None, None, {}) for n, i in enumerate(ITEM_IDS)
+        ]
+        self.store.overwrite(ITEMS, spark.createDataFrame(catalogue, ITEMS.schema))
+        self.parts = self._parts()
+        self.lists = {
+            name: self._lists(seed, skill) for name, seed, skill in (("good", 2, 0.6), ("poor", 3, 0.1))
+        }
+        for name, lists in self.lists.items():
+            made = [(u, r, i, 1.0) for u, items in lists.items() for r, i in enumerate(items, 1)]
+            frame = spark.createDataFrame(made, "user_id string, rank int, item_id string, score double")
+            frame.write.format("delta").save(str(folder / name))
+        self.run(holdout.STAGE)
+
+    def _parts(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """What each user knew, and what is to be found (user_time with the default shares)."""
+        known, relevant = {}, {}
+        own = defaultdict(list)
+        for u, i, _ in self.log:
+            own[u].append(i)
+        for u, items in own.items():
+            cut = len(items) - math.ceil(round(0.2 * len(items), 9))
+            known[u], relevant[u] = items[:cut], items[cut:]
+        return known, relevant
+
+    def _lists(self, seed: int, skill: float) -> dict[str, list[str]]:
+        rng, (known, relevant) = np.random.default_rng(seed), self.parts
+        lists = {}
+        for u in list(known)[1:]:  # the first user gets nothing
+            others = [i for i in ITEM_IDS if i not in known[u]]
+            wish = [(i in relevant[u] and rng.random() < skill, rng.random(), i) for i in others]
+            lists[u] = [i for *_, i in sorted(wish, reverse=True)][: rng.integers(1, 12)]
+        return lists
+
+    def run(self, stage: Any = STAGE, run_id: str = "day-1", **evaluate: Any) -> Any:
+        settings = {
+            "training": str(self.folder / "training"),
+            "models": {name: str(self.folder / name) for name in ("poor", "good")},
+            "cutoffs": (2, 5),
+            "replicates": 200,
+            "min_users": 10,
+            **evaluate,
+        }
+        config = Config(evaluate=EvaluateConfig(**settings))
+        return stage.run(StageContext(self.spark, config, self.store, run_id))
+
+    def metrics(self, run_id: str = "day-1") -> dict[tuple[str, str, str], Row]:
+        rows = self.store.read(METRICS).where(f"run_id = '{run_id}'").collect()
+        return {(r.slice, r.model, r.metric): r for r in rows}
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    made = Shop(spark, tmp_path_factory.mktemp("evaluate"))
+    made.run()
+    return made
+
+
+def ndcg(items: list[str], relevant: set[str], k: int) -> float:
+    gain = sum(1 / math.log2(r + 2) for r, i in enumerate(items[:k]) if i in relevant)
+    return gain / sum(1 / math.log2(r + 2) for r in range(min(k, len(relevant))))
+
+
+def test_the_training_window_is_set_apart(shop: Shop) -> None:
+    training = TableStore(shop.spark, TablesConfig(root=str(shop.folder / "training")), shop.store.stamp)
+    again = shop.run(holdout.STAGE)  # over what stands there
+    assert [(w.table, w.version) for w in again.written if w.table == "items"] == [("items", 0)], (
+        "not left alone"
+    )
+    catalogue = shop.store.read(ITEMS)
+    shop.store.overwrite(ITEMS, catalogue.withColumn("price", F.lit(1.0)))
+    shop.run(holdout.STAGE)
+    assert training.read(ITEMS).where("price = 1.0").count() == len(ITEM_IDS), (
+        "a changed table is brought along"
+    )
+    known = {(u, i) for u, items in shop.parts[0].items() for i in items}
+    assert {(r.user_id, r.item_id) for r in training.read(INTERACTIONS).collect()} == known
+    assert training.read(ITEMS).count() == len(ITEM_IDS)
+
+
+def test_means_over_all_users_and_over_slices_against_plain_python(shop: Shop) -> None:
+    known, relevant = shop.parts
+    found = shop.metrics()
+    people = {i: len({u for u, own in known.items() if i in own}) for i in ITEM_IDS}
+    order = sorted(ITEM_IDS, key=lambda i: (-people[i], i))
+    klass, before = {}, 0
+    for i in order:
+        klass[i] = (
+            "cold"
+            if people[i] == 0
+            else ("head", "middle", "tail")[min(3 * before // sum(people.values()), 2)]
+        )
+        before += people[i]
+    middle = median(len(own) for own in known.values())
+    assert set(klass.values()) == {"head", "middle", "tail", "cold"}, (
+        "the shop must have something in every class"
+    )
+    for name, lists in shop.lists.items():
+        wanted: dict[str, list[float]] = defaultdict(list)
+        for u, want in relevant.items():
+            items = lists.get(u, [])
+            wanted["all"].append(ndcg(items, set(want), 5))
+            wanted["light_users" if len(known[u]) <= middle else "heavy_users"].append(
+                ndcg(items, set(want), 5)
+            )
+            for part in ("head", "middle", "tail", "cold"):
+                if inside := {i for i in want if klass[i] == part}:
+                    wanted[f"{part}_items"].append(ndcg(items, inside, 5))
+            if warm := {i for i in want if klass[i] != "cold"}:
+                wanted["warm_items"].append(ndcg(items, warm, 5))
+        assert wanted.keys() == {part for part, model, _ in found if model == name}
+        for part, values in wanted.items():
+            row = found[part, name, "ndcg@5"]
+            assert (row.value, row.n_users) == (pytest.approx(fmean(values)), len(values)), part
+            assert row.lo <= row.value <= row.hi
+
+
+def test_coverage_and_gini_of_all_lists(shop: Shop) -> None:
+    shown = [i for items in shop.lists["good"].values() for i in items[:2]]
+    row = shop.metrics()["all", "good", "coverage@2"]
+    assert row.value == pytest.approx(len(set(shown)) / len(ITEM_IDS)) and row.lo is None
+    times = [shown.count(i) for i in ITEM_IDS]
+    apart = sum(abs(a - b) for a in times for b in times) / (2 * len(times) * sum(times))
+    assert shop.metrics()["all", "good", "gini@2"].value == pytest.approx(apart)
+
+
+def test_models_are_compared_in_pairs(shop: Shop) -> None:
+    found = shop.metrics()
+    good, poor = found["all", "good", "ndcg@5"], found["all", "poor", "ndcg@5"]
+    assert (good.reference, poor.reference, poor.difference) == ("poor", None, None)
+    assert good.difference == pytest.approx(good.value - poor.value)
+    assert 0 < good.difference_lo <= good.difference <= good.difference_hi
+    assert good.p_value == pytest.approx(1 / 201), "no random sign comes near so clear a difference"
+    # In pairs the interval is no wider than two independent ones.
+    assert good.difference_hi - good.difference_lo < (good.hi - good.lo) + (poor.hi - poor.lo)
+
+
+def test_a_repeated_run_gives_the_same_table_and_another_run_its_own_rows(shop: Shop) -> None:
+    before = shop.metrics()
+    shop.run()
+    assert shop.metrics() == before
+    shop.run(run_id="day-2", seed=1)
+    assert shop.metrics() == before
+    other = shop.metrics("day-2")
+    assert other.keys() == before.keys()
+    key = ("all", "good", "ndcg@5")
+    assert other[key].value == pytest.approx(before[key].value) and other[key].lo != before[key].lo
+
+
+def test_the_gate_promotes_and_holds(shop: Shop) -> None:
+    rows = shop.store.read(METRICS).where("run_id = 'day-1'")
+    promoted = ask_gate(rows, GateConfig(candidate="good", current="poor", metric="ndcg@5"), 10)
+    assert (promoted.verdict, promoted.reason) == ("promote", "better")
+    for not_measured in ({"metric": "ndcg@7"}, {"slice": "everywhere"}):
+        with pytest.raises(EvaluationError, match="did not measure"):
+            ask_gate(rows, GateConfig(candidate="good", **not_measured), 10)
+    file = shop.folder / "gate.json"
+    gate = GateConfig(candidate="poor", current="good", metric="ndcg@5", output=str(file))
+    with pytest.raises(CandidateHeld, match="Hold: poor has ndcg@5") as held:
+        shop.run(run_id="gate", gate=gate)
+    assert held.value.exit_code == 10
+    assert json.loads(file.read_text())["reason"] == "may_be_worse"
+    assert shop.metrics("gate"), "what was measured is kept, also of a candidate that is held"
+
+
+def test_a_model_that_saw_the_test_is_caught(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
+    training = TableStore(spark, TablesConfig(root=str(tmp_path)), shop.store.stamp)
+    user, items = next(iter(shop.parts[1].items()))
+    seen = shop.store.read(INTERACTIONS).where(f"user_id <> '{user}' OR item_id = '{items[-1]}'")
+    known = holdout_of(shop).union(seen.where(f"user_id = '{user}'"))
+    training.overwrite(INTERACTIONS, known)
+    with pytest.raises(LeakFound, match=f"1 interactions .*{user}"):
+        shop.run(training=str(tmp_path), run_id="leak")
+    assert not shop.metrics("leak")
+
+
+def holdout_of(shop: Shop) -> DataFrame:
+    return shop.spark.read.format("delta").load(str(shop.folder / "training" / "interactions"))
+
+
+def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
+    with pytest.raises(TooFewUsers, match="leaves 40 users"):
+        shop.run(min_users=41, run_id="none")
+    with pytest.raises(TableError, match=r"needs the columns `rank` \(int\); it has"):
+        shop.run(models={"log": str(shop.folder / "tables" / "interactions")}, run_id="none")
+    with pytest.raises(TableError, match=r"can be read at .*nowhere"):
+        shop.run(models={"log": str(shop.folder / "nowhere")}, run_id="none")
+    with pytest.raises(ConfigError, match="must be another folder"):
+        config = Config(
+            tables=TablesConfig(root=str(shop.folder / "tables")),
+            evaluate=EvaluateConfig(training=str(shop.folder / "tables")),
+        )
+        holdout.STAGE.run(StageContext(shop.spark, config, shop.store, "none"))
+
+
+def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
+    how = {
+        "protocol": "cold_items",
+        "training": str(shop.folder / "cold"),
+        "run_id": "cold",
+        "cold_share": 0.2,
+    }
+    shop.run(holdout.STAGE, **how)
+    shop.run(**how)
+    found = shop.metrics("cold")
+    assert {part for part, _, _ in found} >= {"all", "cold_items"} and (
+        "warm_items",
+        "good",
+        "ndcg@5",
+    ) not in found
+    kept = {
+        r.item_id
+        for r in TableStore(shop.spark, TablesConfig(root=str(shop.folder / "cold")), shop.store.stamp)
+        .read(INTERACTIONS)
+        .collect()
+    }
+    cold = {i for _, i, _ in shop.log} - kept
+    met: dict[str, set[str]] = defaultdict(set)
+    for u, i, _ in shop.log:
+        if i in cold:
+            met[u].add(i)
+    offered = {u: [i for i in items if i in cold] for u, items in shop.lists["good"].items()}
+    wanted = fmean(ndcg(offered.get(u, []), items, 5) for u, items in met.items())
+    row = found["all", "good", "ndcg@5"]
+    assert len(cold) == 5 and (row.value, row.n_users) == (pytest.approx(wanted), len(met))
+    assert found["all", "good", "coverage@5"].value <= 1.0
+
+
+def test_the_configured_split_is_the_one_that_is_made(shop: Shop) -> None:
+    log = shop.store.read(INTERACTIONS)
+    last = split_by(log, EvaluateConfig(protocol="leave_last_out", min_interactions=3))
+    assert last.where("part = 'test'").count() == len(shop.parts[0])
+    days = ("2024-01-01T06:00:00", "2024-01-01T09:00:00+00:00")
+    fixed = split_by(log, EvaluateConfig(protocol="global_time", validation_from=days[0], test_from=days[1]))
+    assert fixed.where("part = 'test'").count() == sum(t >= START + timedelta(hours=9) for *_, t in shop.log)
+    shares = split_by(log, EvaluateConfig(protocol="global_time"))
+    assert 0 < shares.where("part = 'test'").count() <= 0.3 * len(shop.log)

@@ -1,0 +1,390 @@
+"""Stage `similar` and its plans in Spark: equal results, recall, updates, filters, search by vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import Config
+from vizrec_spark.errors import ConfigError, InputError, RecallError, TableError
+from vizrec_spark.similar import stage
+from vizrec_spark.similar.arrow import matrix_to_vectors
+from vizrec_spark.similar.ask import nearest_items, neighbors_of_all
+from vizrec_spark.similar.centre import Centre, collect_centre
+from vizrec_spark.similar.fit import indexed
+from vizrec_spark.similar.generators import Cells, Hashes
+from vizrec_spark.similar.index import built_index, write_points
+from vizrec_spark.similar.index_file import save_index
+from vizrec_spark.similar.lists import NEIGHBORS_SCHEMA
+from vizrec_spark.similar.quality import recall_at_k
+from vizrec_spark.similar.reduction import fit_reduction
+from vizrec_spark.similar.scoring import Metric
+from vizrec_spark.similar.shards import Method, neighbors_by_shards, sharding
+from vizrec_spark.similar.shared import share_vectors
+from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.tables import Stamp, Table, TableStore
+from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.schemas import (
+    CATEGORY_NEIGHBORS,
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    NEAR_DUPLICATES,
+    SIMILARITY_QUALITY,
+)
+
+N, D = 900, 96
+Rows = set[tuple[str, int, str]]
+
+
+def nested(rows: int = N, seed: int = 0) -> np.ndarray:
+    """Non-negative vectors with a shared mean and a falling spectrum, each near an earlier one."""
+    generator = np.random.default_rng(seed)
+    latent = generator.standard_normal((rows, D))
+    for row in range(20, rows):
+        step = generator.uniform(0.3, 0.7)
+        latent[row] = np.sqrt(1 - step**2) * latent[generator.integers(row)] + step * latent[row]
+    return np.maximum(0.4 * latent * (np.arange(D) + 1.0) ** -0.5 + 1.5, 0).astype(np.float32)
+
+
+def names(rows: int) -> list[str]:
+    return [f"i{number:04d}" for number in range(rows)]
+
+
+def frame(spark: SparkSession, matrix: np.ndarray) -> DataFrame:
+    return spark.createDataFrame(
+        pa.table({"item_id": names(len(matrix)), "vector": matrix_to_vectors(matrix)})
+    )
+
+
+def listed(neighbors: DataFrame) -> Rows:
+    return {(row.item_id, row.rank, row.neighbor_id) for row in neighbors.collect()}
+
+
+def near(matrix: np.ndarray, k: int, metric: Metric = "cosine") -> Rows:
+    """The k nearest of each row, by brute force."""
+    rows = matrix.astype(np.float64)
+    if metric == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    distance = np.square(rows).sum(axis=1) - 2 * rows @ rows.T  # less each row's own square
+    np.fill_diagonal(distance, np.inf)
+    best = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    ids = names(len(matrix))
+    return {(ids[i], place + 1, ids[j]) for i, row in enumerate(best) for place, j in enumerate(row)}
+
+
+def pairs(lists: Rows) -> set[tuple[str, str]]:
+    return {(item, other) for item, _, other in lists}
+
+
+@pytest.fixture(scope="module")
+def vectors(spark: SparkSession) -> DataFrame:
+    return frame(spark, nested()).repartition(3).cache()
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("cells", "cosine"), ("cells", "euclidean"), ("lsh", "cosine")])
+def test_both_plans_give_the_same_lists(
+    spark: SparkSession, vectors: DataFrame, tmp_path: Path, kind: str, metric: Metric
+) -> None:
+    matrix = nested()
+    reduction = fit_reduction(matrix, 12, metric, seed=0)
+    located = reduction.located(reduction.candidates(matrix))
+    if kind == "cells":
+        generator: Any = Cells(located[::30].copy(), 6)
+    else:
+        from vizrec_spark.kernels.hyperplanes import draw_tables
+
+        planes = draw_tables(located.shape[1], 3, 4, seed=1)
+        generator = Hashes(
+            planes, 3, np.random.default_rng(2).standard_normal((located.shape[1], 3), np.float32)
+        )
+    generator = generator.capped(located, generator.homes(located, np.arange(N)), 64)[0]
+    shared, centre = share_vectors(vectors, tmp_path)
+    write_points(spark, shared, reduction, 3)
+    index = built_index(shared, reduction, generator, 20, N)
+    by_memory = listed(neighbors_of_all(spark, save_index(index), k=8, parts=3))
+    dealt = sharding(Method(reduction, generator, 20), 5, seed=0)
+    sharded = neighbors_by_shards(vectors, spark.sparkContext.broadcast(dealt), k=8)
+    assert sharded.schema == NEIGHBORS_SCHEMA
+    assert listed(sharded) == by_memory and len(by_memory) > 7 * N
+    exact, found = pairs(near(matrix, 8, metric)), pairs(by_memory)
+    assert 0.5 < len(found & exact) / len(exact) < 1  # neither blind nor all pairs
+    assert centre.n_items == N
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    np.testing.assert_allclose(centre.mean, units.mean(axis=0), atol=1e-6)
+
+
+def test_centre_is_the_mean_of_unit_vectors(vectors: DataFrame) -> None:
+    matrix = nested().astype(np.float64)
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    centre = collect_centre(vectors)
+    np.testing.assert_allclose(centre.mean, units.mean(axis=0), atol=1e-6)
+    others = (units @ units.T)[~np.eye(N, dtype=bool)]
+    assert centre.random_pair_cosine == pytest.approx(max(0.0, float(others.mean())), abs=1e-5)
+    assert Centre(np.array([0.8, 0.0], dtype=np.float32), 2).random_pair_cosine == 0.0
+    with pytest.raises(InputError, match="got none"):
+        collect_centre(vectors.where("false"))
+
+
+def test_recall_counts_what_is_found_and_forgives_ties(spark: SparkSession) -> None:
+    rows = [
+        ("q", 1, "a", 0.9, 0.1),
+        ("q", 2, "b", 0.8, 0.2),
+        ("r", 1, "a", 0.7, 1.0),
+        ("s", 1, "a", 0.5, 1.0),
+    ]
+    found = [
+        ("q", 1, "c", 0.8, 0.2),
+        ("q", 2, "d", 0.7, 0.3),
+        ("r", 1, "a", 0.7, 1.0),
+        ("z", 1, "a", 1.0, 0.0),
+    ]
+    exact, approximate = (spark.createDataFrame(part, NEIGHBORS_SCHEMA) for part in (rows, found))
+    # q: c is as near as the last exact one, d is not; s has no row at all; z was not asked.
+    metrics: tuple[Metric, ...] = ("cosine", "euclidean")
+    for metric in metrics:
+        got = {r.item_id: r.recall for r in recall_at_k(approximate, exact, metric=metric).collect()}
+        assert got == {"q": 0.5, "r": 1.0, "s": 0.0}
+
+
+def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Path) -> None:
+    config = Config.model_validate({"similar": {"method": "cells", "k": 5, "target_recall": 0.9}}).similar
+    path = indexed(vectors, tmp_path, config)
+    asked = nested()[:3]
+    queries = spark.createDataFrame(
+        pa.table({"query_id": ["x", "y", "z"], "vector": matrix_to_vectors(asked)})
+    )
+    rows = nearest_items(queries, path, k=4).collect()
+    assert {(r.query_id, r.neighbor_id) for r in rows if r.rank == 1} == {
+        ("x", "i0000"), ("y", "i0001"), ("z", "i0002"),
+    }  # fmt: skip
+    assert all(r.cosine == 1 for r in rows if r.rank == 1) and len(rows) == 12
+    short = queries.select("query_id", F.slice("vector", 1, 5).alias("vector"))
+    with pytest.raises(Exception, match="query vectors of length 96, got 5"):
+        nearest_items(short, path, k=4).collect()
+    blind = config.model_copy(update={"probes": 1, "target_recall": 0.99})
+    with pytest.raises(RecallError, match=r"target_recall is 0\.99"):
+        indexed(vectors, tmp_path, blind)
+
+
+class Shop:
+    """Tables below a folder, and the stage run on them."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self.spark, self.folder = spark, folder
+        self.store = TableStore(spark, self.config().tables, Stamp("run", "similar", ""))
+        key = encoder_key(self.config().embed)
+        self.store.overwrite(ENCODERS, spark.createDataFrame([(key, "e1", D)], ENCODERS.schema))
+
+    def config(self, **similar: Any) -> Config:
+        return Config.model_validate({"tables": {"root": str(self.folder)}, "similar": similar})
+
+    def pictures(self, matrix: np.ndarray, content: list[bytes] | None = None) -> None:
+        """Item i0000 and on, each with one picture whose vector is a row; content may repeat."""
+        hashes = [hashlib.sha256(row.tobytes()).hexdigest() for row in matrix]
+        table = pa.table(
+            {
+                "item_id": pa.array(names(len(matrix)), pa.string()),
+                "sha256": pa.array(hashes, pa.string()),
+                "vector": matrix_to_vectors(matrix),
+                "content": pa.array(content or [b"-"] * len(matrix), pa.binary()),
+            }
+        )
+        made = self.spark.createDataFrame(table)
+        vectors = made.select("sha256", F.lit("e1").alias("encoder_id"), "vector").dropDuplicates(["sha256"])
+        self.store.overwrite(EMBEDDINGS, vectors)
+        facts = {"width": 1, "height": 1, "format": "PNG"}
+        self.store.overwrite(
+            IMAGES,
+            made.select(
+                "item_id",
+                F.col("item_id").alias("path"),
+                "sha256",
+                *(F.lit(value).alias(name) for name, value in facts.items()),
+                F.lit(1).cast("long").alias("bytes"),
+                F.timestamp_seconds(F.lit(0)).alias("modified"),
+                "content",
+            ),
+        )
+
+    def items(self, kinds: list[str], prices: list[float]) -> None:
+        rows = [
+            (name, None, [kind] if kind else [], price, None, {})
+            for name, kind, price in zip(names(len(kinds)), kinds, prices, strict=True)
+        ]
+        self.store.overwrite(ITEMS, self.spark.createDataFrame(rows, ITEMS.schema))
+
+    def run(self, **similar: Any) -> StageResult:
+        return stage.STAGE.run(StageContext(self.spark, self.config(**similar), self.store, "run"))
+
+    def rows(self, table: Table) -> list[Any]:
+        return self.store.read(table).collect()
+
+    def lists(self) -> Rows:
+        return listed(self.store.read(ITEM_NEIGHBORS))
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(spark, tmp_path_factory.mktemp("similar") / "tables")
+
+
+def test_an_older_table_is_refused_before_anything_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    other = TableStore(spark, shop.config().tables, Stamp("run", "similar", ""))
+    other.ensure(replace(SIMILARITY_QUALITY, version=1))
+    with pytest.raises(TableError, match=r"similarity_quality .* follows contract version 1"):
+        shop.run()
+    assert [commit["version"] for commit in other.commits(ITEM_NEIGHBORS)] == [0]  # made, not written to
+
+
+def test_auto_reaches_the_target_says_so_and_mends_lists_below_it(shop: Shop) -> None:
+    matrix = nested()
+    shop.pictures(matrix)
+    settings = {"k": 8, "dimensions": 24, "exact_below": 100, "incremental_below": 0.5, "recall_queries": 200}
+    exact = near(matrix, 8)
+    shop.run(**settings)
+    first, quality = shop.lists(), shop.rows(SIMILARITY_QUALITY)[0]
+    assert quality.method == "cells" and quality.plan == "shared" and quality.recall >= 0.95
+    assert quality.n_queries == 200 and 0.93 < len(pairs(first) & pairs(exact)) / len(exact) < 1
+    assert quality.max_bucket_share <= 64 / N and quality.candidates_per_item < N
+    assert sum(quality.bucket_histogram) == quality.n_buckets
+    # An update of lists that have lost their ends would stay below the target: all are searched for, alike.
+    shop.store.delete(ITEM_NEIGHBORS, F.col("rank") > 4)
+    shop.run(**settings)
+    assert shop.lists() == first and shop.rows(SIMILARITY_QUALITY)[0].n_searched == N
+    with pytest.raises(RecallError, match=r"target_recall is 0\.95"):
+        shop.run(**settings, method="cells", probes=1)
+    assert shop.lists() == first
+
+
+def test_the_partitioned_plan_measures_its_recall_and_cuts_lists_short(shop: Shop) -> None:
+    # All would be tuned on, so that nobody were left to judge on.
+    shop.pictures(nested(400))
+    settings = {"k": 8, "tuning_queries": 1000, "filters": {"min_cosine": 0.9988}}
+    shop.run(**settings, method="cells", plan="partitioned")
+    quality, rows = shop.rows(SIMILARITY_QUALITY)[0], shop.rows(ITEM_NEIGHBORS)
+    assert quality.plan == "partitioned" and quality.recall >= 0.95 and quality.n_queries == 200
+    assert 0.9988 <= min(row.cosine for row in rows) < 0.9991 and len(rows) < 8 * 400
+
+
+def test_an_update_is_the_full_run_without_the_full_search(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"k": 6, "method": "exact", "incremental_below": 0.5}
+    matrix = nested(300) - np.float32(1.45)  # apart enough that rounding changes no rank
+    shop.pictures(matrix[:290])
+    shop.run(**settings)
+    changed = matrix.copy()
+    changed[7] = matrix[100] + 0.01
+    shop.pictures(changed)
+    told = shop.run(**settings)
+    quality = shop.rows(SIMILARITY_QUALITY)[0]
+    assert 11 <= quality.n_searched < 150 and "asked for anew" in told.notes[1]
+    assert shop.lists() == near(changed, 6)
+    shop.pictures(changed[:280])
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6) and shop.rows(SIMILARITY_QUALITY)[0].n_searched < 150
+
+    # Dead between its commits, a run with other settings leaves its lists with the quality of those before.
+    publish = stage._publish
+
+    def dying(*args: Any) -> Any:
+        if args[2] is SIMILARITY_QUALITY:
+            raise KeyboardInterrupt
+        return publish(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "_publish", dying)
+        shop.run(**{**settings, "k": 2})
+    assert shop.lists() == near(changed[:280], 2)
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6)
+
+    # What another method has found is not taken for exact.
+    quality = shop.store.read(SIMILARITY_QUALITY).withColumn("method", F.lit("cells")).toArrow()
+    shop.store.overwrite(SIMILARITY_QUALITY, shop.spark.createDataFrame(quality))
+    shop.store.delete(ITEM_NEIGHBORS, F.col("rank") > 4)
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6)
+
+
+def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
+    matrix = nested(200)
+    kinds, prices = [f"kind{n % 3}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
+    kinds[199] = ""  # in no category
+    shop.pictures(matrix)
+    shop.items(kinds, prices)
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    order = np.argsort(-(units @ units.T), axis=1)
+    excluded = tmp_path / "pairs"
+    first = next(m for m in order[0].tolist() if m != 0 and kinds[m] == kinds[0])
+    rows = [("i0000", names(200)[first])]
+    spark.createDataFrame(rows, "item_id string, neighbor_id string").write.parquet(str(excluded))
+    filters = {
+        "same": ["get(categories, 0)"],
+        "where": "price < 55",
+        "price_band": 0.5,
+        "exclude": str(excluded),
+    }
+    shop.run(method="exact", k=5, filters=filters, per_category=2)
+    found = shop.lists()
+    for item in (0, 1, 77, 198):
+        allowed = [
+            m
+            for m in order[item].tolist()
+            if m != item
+            and kinds[m] == kinds[item]
+            and prices[m] < 55
+            and prices[item] * 0.5 <= prices[m] <= prices[item] * 1.5
+            and not (item == 0 and m == first)
+        ]
+        got = [name for _, _, name in sorted(row for row in found if row[0] == names(200)[item])]
+        assert got == [names(200)[m] for m in allowed[:5]]
+    with pytest.raises(ConfigError, match=r"similar\.filters"):
+        shop.run(method="exact", filters={"where": "colour = 1"})
+    with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
+        shop.run(method="exact", filters={"same": ["categories[0]"]})
+    shop.run(method="exact", k=5, per_category=2)
+    listed_by = shop.store.read(CATEGORY_NEIGHBORS).where("item_id = 'i0001'").collect()
+    assert {row.category for row in listed_by} <= set(kinds) - {""}
+    for kind in set(kinds) - {""}:
+        nearest = [m for m in order[1].tolist() if m != 1 and kinds[m] == kind][:2]
+        got = [r.neighbor_id for r in sorted(listed_by, key=lambda r: r.rank) if r.category == kind]
+        assert got == [names(200)[m] for m in nearest if m in order[1][:38]]
+
+
+def test_near_duplicates_are_alike_to_the_encoder_and_in_pixels(shop: Shop) -> None:
+    def picture(seed: int, quality: int = 90) -> bytes:
+        cells = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8)
+        image = Image.fromarray(cells).resize((96, 96), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        return file.getvalue()
+
+    matrix = nested(40, seed=3) * np.linspace(1, 2, 40, dtype=np.float32)[:, None]
+    matrix[5], matrix[6], matrix[9] = matrix[2] * 1.01, matrix[2] * 0.99, matrix[30] * 1.01
+    # 5 and 6 are 2 recompressed; 9 only has the vector of 30; 20 only has the picture of 21.
+    seeds = {5: 2, 6: 2, 20: 21}
+    shop.pictures(matrix, [picture(seeds.get(n, n), 60 + n) for n in range(40)])
+    shop.run(method="exact", k=5, near_duplicates={"cosine": 0.9999})
+    assert {(r.item_id, r.group_id, r.group_size) for r in shop.rows(NEAR_DUPLICATES)} == {
+        ("i0002", "i0002", 3), ("i0005", "i0002", 3), ("i0006", "i0002", 3),
+    }  # fmt: skip
+    # The last item gone, nothing of it stays in any table.
+    shop.pictures(matrix[:0])
+    shop.run(method="exact", k=5, near_duplicates={"cosine": 0.9999})
+    for table in stage.WRITTEN:
+        assert shop.rows(table) == []

@@ -1,0 +1,85 @@
+"""The search over the settings of ALS, on an objective that one can see through."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+
+from vizrec_spark.als.tuning.search import Settings, Tried, best, search, stale, with_settings
+from vizrec_spark.config.models import AlsConfig, TuneConfig
+from vizrec_spark.errors import ConfigError
+
+ALS = AlsConfig(rank=8, regularization=0.5, alpha=200.0)
+TUNE = TuneConfig(trials=14, patience=14, ranks=(16, 64))
+
+
+def objective(settings: Settings) -> float:
+    """Best at rank 64, regularization 0.01 and a half-life of 30 days."""
+    recency = settings.get("half_life_days")
+    value = 0.5 * (settings["rank"] == 64)
+    value -= abs(math.log10(settings["regularization"] / 0.01)) / 10
+    return value - (0.2 if recency is None else abs(math.log10(recency / 30)) / 10)
+
+
+def run(als: AlsConfig = ALS, tune: TuneConfig = TUNE, earlier: tuple[Tried, ...] = ()) -> list[Tried]:
+    told: list[tuple[int, Tried]] = []
+    tried = search(objective, als, tune, earlier, lambda number, trial: told.append((number, trial)))
+    assert told == list(enumerate(tried))[len(earlier) :]
+    return tried
+
+
+@pytest.fixture(scope="module")
+def tried() -> list[Tried]:
+    return run()
+
+
+def test_the_configured_settings_come_first_though_they_lie_outside_the_spans(tried: list[Tried]) -> None:
+    assert tried[0].settings == {"rank": 8, "regularization": 0.5, "alpha": 200.0}
+    recent = run(ALS.model_copy(update={"half_life_days": 1000.0}), TUNE.model_copy(update={"trials": 2}))
+    assert recent[0].settings["half_life_days"] == 1000.0
+
+
+def test_every_trial_stays_in_the_space_and_the_best_is_better(tried: list[Tried]) -> None:
+    assert len(tried) == 14
+    for settings, value in tried:
+        assert value == objective(settings)
+        assert settings["rank"] in (8, 16, 64)
+        assert 0.001 <= settings["regularization"] <= 1.0
+        assert 0.5 <= settings["alpha"] <= 200.0
+        assert 3.0 <= settings.get("half_life_days", 3.0) <= 365.0
+    assert {"half_life_days" in settings for settings, _ in tried} == {True, False}
+    assert tried[best(tried)].value > tried[0].value + 0.3
+
+
+@pytest.mark.parametrize("done", [1, 5, 13])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tried: list[Tried], done: int) -> None:
+    assert run(earlier=tuple(tried[:done])) == tried
+    assert run(earlier=tuple(tried)) == tried
+
+
+def test_it_stops_when_nothing_gets_better() -> None:
+    flat = search(lambda settings: 0.25, ALS, TUNE.model_copy(update={"patience": 3}), (), lambda n, t: None)
+    assert len(flat) == 4
+    assert stale([1.0, 0.5, 0.5], 2) and not stale([0.5, 0.2, 1.0], 2) and not stale([1.0, 0.5], 2)
+
+
+def test_the_earlier_of_equals_is_the_best() -> None:
+    assert best([Tried({}, 0.1), Tried({}, 0.3), Tried({}, 0.3)]) == 1
+
+
+def test_explicit_models_have_no_alpha_and_no_half_life() -> None:
+    explicit = run(AlsConfig(preference="explicit"), TUNE.model_copy(update={"trials": 3}))
+    assert {name for settings, _ in explicit for name in settings} == {"rank", "regularization"}
+
+
+def test_settings_of_a_trial_reach_the_configuration() -> None:
+    als = with_settings(ALS.model_copy(update={"half_life_days": 7.0}), {"rank": 16.0, "alpha": 2.0})
+    assert (als.rank, als.alpha, als.half_life_days, als.regularization) == (16, 2.0, None, 0.5)
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"vizrec-spark\[tune\]"):
+        run()

@@ -1,0 +1,1 @@
+"""Job `tune`: the search for the settings of stage `als`."""

@@ -1,0 +1,111 @@
+"""Wires job `tune`: trials of ALS on interactions held out by time, and the best as a configuration file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import yaml
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vizrec_spark import __version__
+from vizrec_spark.als.recommender import AlsRecommender
+from vizrec_spark.als.tuning.search import Settings, Tried, best, search, with_settings
+from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
+from vizrec_spark.config import Config
+from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.errors import TableError
+from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.tables import Written
+from vizrec_spark.tables.schemas import INTERACTIONS, TUNING_TRIALS
+
+_SEARCHED = {"rank", "regularization", "alpha", "half_life_days"}
+_WHEN_TO_STOP = {"trials", "patience", "output"}
+
+
+def run(context: StageContext) -> StageResult:
+    """Goes on with the study of this data and set-up, or begins it, and writes its best settings."""
+    tables, als, tune = context.tables, context.config.als, context.config.tune
+    context.spark.sparkContext.setCheckpointDir(als.checkpoint_dir)
+    interactions = tables.read(INTERACTIONS)
+    split = last_share(interactions, tune.held_out).persist()
+    wanted = relevant(split).persist()
+    try:
+        n_wanted = wanted.count()
+        if n_wanted == 0:
+            raise TableError(
+                f"Table interactions has nothing to foretell: no user of before has a new, liked item among the latest "
+                f"{tune.held_out:.0%} of all interactions. Set tune.held_out otherwise, or gather more data."
+            )
+        study_id, metric = _study_id(interactions, context.config), f"ndcg@{tune.k}"
+        earlier = _earlier(tables.read_or_empty(TUNING_TRIALS), study_id)
+        known = split.where("NOT held_out").select(interactions.columns)
+        users = wanted.select("user_id").distinct()
+
+        written: list[Written] = []
+
+        def objective(settings: Settings) -> float:
+            recommender = AlsRecommender(with_settings(als, settings)).fit(known)
+            try:
+                judged = mean_ndcg(recommender.recommend(users, tune.k), wanted, tune.k).collect()[0]
+                return float(judged.value)
+            finally:
+                recommender.unpersist()
+
+        def finished(number: int, trial: Tried) -> None:
+            row = (study_id, number, dict(trial.settings), metric, trial.value)
+            written[:] = [
+                tables.upsert(TUNING_TRIALS, context.spark.createDataFrame([row], TUNING_TRIALS.schema))
+            ]
+            log.info("trial %d: %s %.4f with %s", number, metric, trial.value, _words(trial.settings))
+
+        tables.ensure(TUNING_TRIALS)
+        tried = search(objective, als, tune, earlier, finished)
+    finally:
+        wanted.unpersist()
+        split.unpersist()
+    chosen = best(tried)
+    _write(
+        Path(tune.output), with_settings(als, tried[chosen].settings), study_id, metric, tried[chosen].value
+    )
+    told = [
+        f"study {study_id}: {len(tried)} trials, {len(earlier)} from earlier runs; {n_wanted:,} items to foretell",
+        f"{metric} {tried[0].value:.4f} as configured; best, in trial {chosen}: {tried[chosen].value:.4f} with "
+        f"{_words(tried[chosen].settings)}",
+        f"written to {tune.output}: give it with --config, or copy its keys",
+    ]
+    return StageResult(written, told)
+
+
+STAGE = Stage("tune", "search for the settings of ALS", run)
+
+
+def _study_id(interactions: DataFrame, config: Config) -> str:
+    """A fingerprint of the data, the space, and what is not searched."""
+    digest = interactions.agg(F.bit_xor(F.xxhash64(*interactions.columns)), F.count(F.lit(1))).collect()[0]
+    fixed = config.als.model_dump_json(
+        exclude={"checkpoint_dir", "checkpoint_interval", "model_dir", "loss_sample"}
+    )
+    space = config.tune.model_dump_json(exclude=_WHEN_TO_STOP)
+    text = f"{__version__}|{fixed}|{space}|{tuple(digest)}"
+    return "tune-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _earlier(trials: DataFrame, study_id: str) -> list[Tried]:
+    rows = trials.where(F.col("study_id") == study_id).orderBy("trial").collect()
+    return [Tried(dict(row.parameters), row.value) for row in rows]
+
+
+def _words(settings: Settings) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in settings.items())
+
+
+def _write(place: Path, als: AlsConfig, study_id: str, metric: str, value: float) -> None:
+    """An override file: what was searched, as it came out best; in place only when whole."""
+    chosen = als.model_dump(mode="json", include=_SEARCHED)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = place.with_name(f"{place.name}.new")
+    head = f"# The best settings of study {study_id}: {metric} = {value:.4f} on held-out interactions.\n"
+    new.write_text(head + yaml.safe_dump({"als": chosen}, sort_keys=False), encoding="utf-8")
+    new.replace(place)

@@ -1,0 +1,87 @@
+"""From the configuration to an encoder that can run: built, its runtime and precision chosen, exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import AffinePreprocessing, EmbedConfig
+from vizrec_spark.embed.build import build_encoder
+from vizrec_spark.embed.choice import Choice, Machine, Recorded, RuntimeName, choose
+from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.export import export_encoder
+from vizrec_spark.embed.fingerprint import at_precision
+from vizrec_spark.embed.preprocessing import affine
+from vizrec_spark.stage import StageContext
+from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.schemas import EMBEDDINGS
+
+
+@dataclass(frozen=True)
+class ReadyEncoder:
+    """What the workers need: the id at the chosen precision, the file for the chosen runtime, and its shape."""
+
+    encoder_id: str
+    path: Path
+    input_size: tuple[int, int]
+    dimension: int
+    choice: Choice
+
+
+def encoder_spec(config: EmbedConfig) -> EncoderSpec:
+    """The encoder that the configuration names.
+
+    Raises: EncoderError for a combination that cannot be meant.
+    """
+    chosen = config.preprocessing
+    return EncoderSpec(
+        source=config.encoder,
+        weights=config.weights,
+        layer=config.layer,
+        input_size=config.input_size,
+        preprocessing=affine(chosen.mean, chosen.scale)
+        if isinstance(chosen, AffinePreprocessing)
+        else chosen,
+        options=config.options,
+    )
+
+
+def ready_encoder(context: StageContext) -> ReadyEncoder:
+    """The configured encoder, from the driver's cache where it has been built and exported before.
+
+    Raises: EncoderError; WeightsUnavailable.
+    """
+    config = context.config.embed
+    spec = encoder_spec(config)
+    built = build_encoder(spec, Path(config.cache))
+    recorded = _recorded(context, built.encoder_id)
+    machine = Machine.here(dict(context.spark.sparkContext.getConf().getAll()))
+    choice = choose(spec.kind, machine, config.runtime, config.precision, recorded)
+    return ReadyEncoder(
+        at_precision(built.encoder_id, choice.precision, choice.runtime),
+        export_encoder(built, choice.runtime),
+        built.input_size,
+        built.dimension,
+        choice,
+    )
+
+
+def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
+    """How the vectors were made under which the configured encoder is published, or else those that it has.
+
+    Vectors without a row in `encoders` are those of a first run that did not end. Where there are some of several
+    kinds, none counts.
+    """
+    tables = context.tables
+    ids = {float32_id: Recorded("float32", None)}
+    for runtime in get_args(RuntimeName):
+        ids[at_precision(float32_id, "bfloat16", runtime)] = Recorded("bfloat16", runtime)
+    known = current_encoder(tables, context.config.embed)
+    if known is not None:
+        return ids.get(known)
+    vectors = tables.read_or_empty(EMBEDDINGS)
+    found = [how for name, how in ids.items() if not vectors.where(F.col("encoder_id") == name).isEmpty()]
+    return found[0] if len(found) == 1 else None

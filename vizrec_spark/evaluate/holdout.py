@@ -1,0 +1,54 @@
+"""Job `holdout`: the training window as tables of its own, for models that are to be judged on the rest."""
+
+from __future__ import annotations
+
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.errors import ConfigError
+from vizrec_spark.evaluate.protocol import split_by
+from vizrec_spark.evaluate.splits import known_before_test
+from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.schemas import (
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    INTERACTIONS,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    SIMILARITY_QUALITY,
+    USERS,
+)
+
+_SHARED = (ITEMS, USERS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+
+
+def run(context: StageContext) -> StageResult:
+    """Writes tables below `evaluate.training`: interactions of training and validation, and the rest as it is.
+
+    What comes from pictures and catalogue alone knows nothing of users and is cloned without copying data.
+    """
+    config = context.config.evaluate
+    if config.training.rstrip("/") == context.config.tables.root.rstrip("/"):
+        raise ConfigError(
+            f"evaluate.training is {config.training}, where the tables are: it must be another folder, for job "
+            "`holdout` writes its own interactions there."
+        )
+    training = training_tables(context)
+    cloned = [training.clone_from(table, context.tables) for table in _SHARED if context.tables.exists(table)]
+    split = split_by(context.tables.read(INTERACTIONS), config)
+    written = training.overwrite(INTERACTIONS, known_before_test(split))
+    note = (
+        f"{written.rows:,} interactions are for training and validation ({config.protocol}); now train on them: "
+        f"run als, recommend, ... with --set tables.root={config.training}"
+    )
+    return StageResult([*cloned, written], [note])
+
+
+def training_tables(context: StageContext) -> TableStore:
+    """The tables below `evaluate.training`."""
+    return TableStore(
+        context.spark, TablesConfig(root=context.config.evaluate.training), context.tables.stamp
+    )
+
+
+STAGE = Stage("holdout", "set the training window apart, for models that are to be judged", run)

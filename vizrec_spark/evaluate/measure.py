@@ -1,0 +1,99 @@
+"""Everything that is measured of a set of models: per-user metrics by slice, exposure, intervals, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark import Broadcast, StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import EvaluateConfig
+from vizrec_spark.evaluate.exposure import exposure_metrics
+from vizrec_spark.evaluate.facts import ItemFacts
+from vizrec_spark.evaluate.judged import judged_users
+from vizrec_spark.evaluate.per_user import ALL, user_values, with_user_slices
+from vizrec_spark.evaluate.summary import summarise
+
+_MOST_PARTITIONS = 32
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is measured: `relevant` and `known` (`user_id`, `item_id`), `lists` of each model (see `judged_users`),
+    and the catalogue."""
+
+    relevant: DataFrame
+    known: DataFrame
+    lists: Mapping[str, DataFrame]
+    facts: ItemFacts
+
+
+def measure(
+    spark: SparkSession, rounds: Sequence[Judged], config: EvaluateConfig, reference: str
+) -> DataFrame:
+    """The columns of table `metrics` but `run_id` and `protocol`; a small frame in memory. Runs Spark jobs.
+
+    Usually there is one round. Of several (the draws of cold items, say), with the same models, a user counts in each
+    where there is something to find, and is resampled with all of it: the interval is that of users, and does not
+    pretend that a user of ten rounds is ten. Coverage and Gini are means over rounds.
+    Every list is read once and every user looked at once, by one task that computes all metrics of all models.
+    """
+    models = list(rounds[0].lists)
+    kept: list[DataFrame] = []
+    shared: list[Broadcast[ItemFacts]] = []
+    try:
+        values, shown = [], []
+        for judged in rounds:
+            facts = spark.sparkContext.broadcast(judged.facts)
+            shared.append(facts)
+            users = judged_users(judged.relevant, judged.known, judged.lists, config.depth)
+            users = users.persist(StorageLevel.MEMORY_AND_DISK)
+            kept.append(users)
+            found = user_values(users, facts, len(models), config.cutoffs).persist(
+                StorageLevel.MEMORY_AND_DISK
+            )
+            kept.append(found)
+            values.append(with_user_slices(found))
+            shown.append(exposure_metrics(users, models, config.cutoffs, int(judged.facts.candidate.sum())))
+        means = summarise(
+            reduce(DataFrame.unionByName, values),
+            models,
+            config.cutoffs,
+            reference=reference,
+            replicates=config.replicates,
+            seed=config.seed,
+            partitions=min(spark.sparkContext.defaultParallelism, _MOST_PARTITIONS),
+        )
+        n_users = kept[0].count()
+        rows = _together(means, reduce(DataFrame.unionByName, shown), n_users, reference)
+        # A few hundred rows; what they come from is let go of.
+        return spark.createDataFrame(rows.toArrow(), rows.schema)
+    finally:
+        for frame in kept:
+            frame.unpersist()
+        for facts in shared:
+            facts.destroy()
+
+
+def _together(means: DataFrame, shown: DataFrame, n_users: int, reference: str) -> DataFrame:
+    numbers = ("lo", "hi", "difference", "difference_lo", "difference_hi", "p_value")
+    filled = [F.when(~F.isnan(name), F.col(name)).alias(name) for name in numbers]
+    own = means.select("slice", "model", "metric", "value", "n_users", *filled)
+    of_lists = (
+        shown.where("NOT isnan(value)")
+        .groupBy("model", "metric")
+        .agg(F.avg("value").alias("value"))
+        .select(
+            F.lit(ALL).alias("slice"),
+            "model",
+            "metric",
+            "value",
+            F.lit(n_users).cast("long").alias("n_users"),
+            *(F.lit(None).cast("double").alias(name) for name in numbers),
+        )
+    )
+    compared = F.when(F.col("difference").isNotNull(), F.lit(reference))
+    return own.unionByName(of_lists).withColumn("reference", compared)

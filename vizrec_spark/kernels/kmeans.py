@@ -1,0 +1,100 @@
+"""Lloyd's k-means on a sample, by matrix products, and the splitting of cells that came out too large."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vizrec_spark.kernels.candidates import Rows
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int32]
+
+_BLOCK = 8192
+
+
+def fit_centroids(points: Floats, cells: int, *, seed: int, iterations: int = 6) -> Floats:
+    """`cells` centroids (cells × d float32) of `points` (n × d); fewer if there are fewer points.
+
+    Starts from points drawn at random; a cell that loses all its points takes up the point farthest from its own
+    centroid. Lloyd, "Least squares quantization in PCM", 1982.
+    """
+    generator = np.random.default_rng([seed, cells])
+    cells = min(cells, len(points))
+    centroids = points[np.sort(generator.choice(len(points), cells, replace=False))].copy()
+    for _ in range(iterations):
+        codes, affinity = nearest_centroid(points, centroids)
+        order = np.argsort(codes, kind="stable")
+        counts = np.bincount(codes, minlength=cells)
+        filled = counts > 0
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])[filled]
+        sums = np.add.reduceat(points[order], starts, axis=0)
+        centroids[filled] = sums / counts[filled, None]
+        empty = np.flatnonzero(~filled)
+        if len(empty):
+            far = np.argsort(np.einsum("ij,ij->i", points, points) - 2 * affinity, kind="stable")
+            centroids[empty] = points[far[-len(empty) :]]
+    return centroids
+
+
+def nearest_centroid(points: Floats, centroids: Floats) -> tuple[Codes, Floats]:
+    """The nearest centroid of each point (n int32) and the affinity x·c − |c|²/2 with it, the largest there is."""
+    offset = _half_squares(centroids)
+    codes = np.empty(len(points), dtype=np.int32)
+    best = np.empty(len(points), dtype=np.float32)
+    for start in range(0, len(points), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        affinity = points[part] @ centroids.T
+        affinity -= offset
+        codes[part] = affinity.argmax(axis=1)
+        best[part] = np.take_along_axis(affinity, codes[part, None].astype(np.int64), axis=1)[:, 0]
+    return codes, best
+
+
+def nearest_centroids(points: Floats, centroids: Floats, count: int) -> Codes:
+    """The `count` nearest centroids of each point (n × count int32), in no particular order."""
+    count = min(count, len(centroids))
+    if count == len(centroids):
+        return np.broadcast_to(np.arange(count, dtype=np.int32), (len(points), count))
+    offset = _half_squares(centroids)
+    found = np.empty((len(points), count), dtype=np.int32)
+    for start in range(0, len(points), _BLOCK):
+        affinity = points[start : start + _BLOCK] @ centroids.T
+        affinity -= offset
+        found[start : start + len(affinity)] = np.argpartition(-affinity, count - 1, axis=1)[:, :count]
+    return found
+
+
+def split_cells(points: Rows, codes: Codes, centroids: Floats, cap: int) -> tuple[Codes, Floats, int]:
+    """Codes and centroids with no cell above `cap` members, and how many cells had to be cut.
+
+    A cell that is too large is cut across its direction of largest spread into equal parts, each with a centroid
+    of its own; members that are equal to the last bit may come to lie in different parts.
+    """
+    counts = np.bincount(codes, minlength=len(centroids))
+    crowded = np.flatnonzero(counts > cap)
+    if not len(crowded):
+        return codes, centroids, 0
+    codes, made = codes.copy(), [centroids]
+    next_code = len(centroids)
+    for cell in crowded:
+        members = np.flatnonzero(codes == cell)
+        parts = -(-len(members) // cap)
+        own = points[members]
+        spread = own - own.mean(axis=0)
+        direction = np.linalg.eigh((spread.T @ spread).astype(np.float64))[1][:, -1]
+        order = np.argsort(spread @ direction.astype(np.float32), kind="stable")
+        for number, part in enumerate(np.array_split(members[order], parts)):
+            mean = points[part].mean(axis=0, keepdims=True)
+            if number == 0:
+                made[0] = made[0].copy()
+                made[0][cell] = mean
+            else:
+                codes[part] = next_code
+                made.append(mean)
+                next_code += 1
+    return codes, np.concatenate(made), len(crowded)
+
+
+def _half_squares(centroids: Floats) -> Floats:
+    return np.einsum("ij,ij->i", centroids, centroids) / 2

@@ -1,0 +1,142 @@
+"""Runs the shared plan: vectors into the folder, the index fitted, and all items asked for, or only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.kernels.selection import PAD_KEY
+from vizrec_spark.similar.ask import neighbors_of_all
+from vizrec_spark.similar.filters import admission_of
+from vizrec_spark.similar.fit import Fitted, Judged, fitted
+from vizrec_spark.similar.found import Found
+from vizrec_spark.similar.incremental import changes, gains, merged
+from vizrec_spark.similar.index_file import save_index
+from vizrec_spark.similar.quality import Recall, recall_interval, recalls_of_rows
+from vizrec_spark.similar.shared import SharedFolder, share_vectors
+from vizrec_spark.stage import log
+
+_TASKS_PER_CORE = 3
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published: neighbors (`lists.NEIGHBORS_SCHEMA`) by which method; before and now: item_id and content,
+    then and today."""
+
+    neighbors: DataFrame
+    method: str
+    before: DataFrame
+    now: DataFrame
+
+
+@contextmanager
+def shared_search(
+    vectors: DataFrame,
+    dimension: int,
+    items: DataFrame,
+    folder: Path,
+    config: SimilarConfig,
+    published: Published | None,
+) -> Iterator[Found | None]:
+    """The look-alikes of all `vectors` (item_id, vector of `dimension` components), or None where there are none.
+
+    `items`: columns of table items, for the filters. With `published`, only what changed since is searched for, if
+    that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
+    has the recall that is asked for. What is handed out lives until the exit, in `folder` or persisted.
+
+    Memory of a worker, beside the pages of the shared files: 4,096 queries · (4 d + 8 width + 40 rerank) bytes, its
+    lists of 4 to 4 · tables bytes an item, and a score block of 4,096 by the largest cell.
+    """
+    spark = vectors.sparkSession
+    shared, centre = share_vectors(vectors, folder, dimension)
+    if shared.n_items == 0:
+        yield None
+        return
+    parts = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
+    admission = admission_of(shared.ids(), items, config.filters)
+    index = fitted(spark, shared, config, admission, parts)
+    path = save_index(index.index)
+    updated = None if published is None else _updated(spark, path, published, shared, index, parts, config)
+    deep, searched = None, shared.n_items
+    if updated is not None:
+        neighbors, recall, searched = updated
+    else:
+        # One search: the lists are the beginnings of the deep ones.
+        k = index.index.rerank if config.per_category else config.k
+        neighbors = neighbors_of_all(spark, path, k=k, parts=parts, admission=admission)
+        recall = index.recall
+        if config.per_category:
+            deep = neighbors.persist(StorageLevel.DISK_ONLY)
+            neighbors = deep.where(F.col("rank") <= config.k)
+    built = index.index
+    try:
+        yield Found(
+            *(neighbors, deep, "shared", index.method, index.told, recall, index.candidates, built.rerank),
+            *(built.occupancy, built.lists.sizes, centre, searched),
+        )
+    finally:
+        for frame in (neighbors, deep):
+            if frame is not None:
+                frame.unpersist()
+
+
+def _updated(
+    spark: SparkSession,
+    path: str,
+    published: Published,
+    shared: SharedFolder,
+    index: Fitted,
+    parts: int,
+    config: SimilarConfig,
+) -> tuple[DataFrame, Recall, int] | None:
+    """The lists brought up to date (persisted), their recall, and how many were asked for; None for a full search."""
+    if index.method != published.method:
+        # An exact run takes its recall for granted, which lists of another method do not bear out.
+        log.info("similar: lists by %s are made anew by %s", published.method, index.method)
+        return None
+    changed = changes(shared.ids(), published.before, published.now, published.neighbors)
+    share = len(changed.asked) / shared.n_items
+    log.info("similar: %.1f %% of the items are new, changed or lost a look-alike", 100 * share)
+    if share > config.incremental_below:
+        return None
+    asked = neighbors_of_all(spark, path, k=config.k, parts=parts, asked=changed.asked)
+    gained = gains(spark, shared, config.metric, changed, k=config.k, parts=parts)
+    gained = gained.persist(StorageLevel.DISK_ONLY)
+    names = [_frame(spark, shared, numbers) for numbers in (changed.fresh, changed.kept)]
+    merging = merged(published.neighbors, asked, gained, *names, k=config.k, metric=config.metric)
+    neighbors = merging.persist(StorageLevel.DISK_ONLY)
+    neighbors.count()  # all of it, while what it is made of is there
+    gained.unpersist()
+    recall = index.recall if index.judged is None else _recall_of(neighbors, shared, index.judged, config)
+    if recall.mean < config.target_recall:
+        log.info("similar: merged lists have recall %.3f, so all are searched for", recall.mean)
+        neighbors.unpersist()
+        return None
+    return neighbors, recall, len(changed.asked)
+
+
+def _frame(spark: SparkSession, shared: SharedFolder, numbers: NDArray[np.int64]) -> DataFrame:
+    return spark.createDataFrame(
+        pa.table({"item_id": shared.ids().take(pa.array(numbers))}), "item_id string"
+    )
+
+
+def _recall_of(neighbors: DataFrame, shared: SharedFolder, judged: Judged, config: SimilarConfig) -> Recall:
+    names = shared.ids().take(pa.array(judged.rows))
+    rows = neighbors.join(F.broadcast(_frame(neighbors.sparkSession, shared, judged.rows)), "item_id")
+    true, weakest = judged.true, config.filters.min_cosine
+    if weakest is not None:  # published lists are cut there, so the true ones are
+        true = replace(true, keys=np.where(true.cosine >= weakest, true.keys, PAD_KEY))
+    found = recalls_of_rows(rows.toArrow(), names, true, config.metric)
+    return recall_interval(found.tolist(), seed=config.seed) if len(found) else Recall(1.0, 1.0, 1.0, 0)
