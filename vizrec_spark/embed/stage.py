@@ -8,7 +8,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import AffinePreprocessing, EmbedConfig
+from vizrec_spark.config.models import AffinePreprocessing, Config, EmbedConfig
+from vizrec_spark.embed.applications import check_encoder
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.preprocessing import affine
@@ -67,7 +68,12 @@ def run(context: StageContext) -> StageResult:
             results.unpersist()
 
 
-STAGE = Stage("embed", "encode the pictures that have no embedding yet", run)
+def check(config: Config) -> None:
+    """Raises: EncoderError for an encoder that cannot be meant."""
+    check_encoder(encoder_spec(config.embed))
+
+
+STAGE = Stage("embed", "encode the pictures that have no embedding yet", run, check)
 
 
 def encoder_spec(config: EmbedConfig) -> EncoderSpec:
