@@ -34,8 +34,13 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage by name; `run` may be repeated at any time."""
+    """A stage by name; `run` may be repeated at any time.
+
+    `check` raises a VizrecError for a configuration that the stage cannot work with; it starts neither Spark nor
+    TensorFlow, so that it can be asked before the first stage of a run.
+    """
 
     name: str
     summary: str
     run: Callable[[StageContext], StageResult]
+    check: Callable[[Config], None] | None = None

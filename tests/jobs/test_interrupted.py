@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from pyspark.errors import PySparkException
@@ -20,18 +21,24 @@ from vizrec_spark.tables import Table
 from vizrec_spark.tables.schemas import ALL_TABLES
 
 # Stages that begin with nothing of their own, and the tables that were there before.
-FIRST = {"ingest": [], "embed": ["images", "quarantine"]}
+FIRST = {"embed": ["images", "quarantine"]}
 # Stages that replace what an earlier run has published, and what was different then.
-AGAIN = {"similar": "similar.k=5", "als": "als.rank=4", "recommend": "recommend.k=5"}
-
-LONGEST = {"embed": 5.0}  # seconds before the end of a fast stage
+AGAIN = {
+    "ingest": "ingest.catalogue.columns.price=null",
+    "similar": "similar.k=5",
+    "als": "als.rank=4",
+    "recommend": "recommend.k=5",
+}
+# When a stage is killed: as soon as this table has a new version, while others of the stage have none.
+AFTER = {"ingest": "items", "embed": "embeddings", "similar": "item_neighbors", "als": "user_factors"}
+# A stage of one table: as soon as a file of its next version is there.
+DURING = {"recommend": "recommendations"}
 
 
 @pytest.mark.parametrize("stage", [*FIRST, *AGAIN])
 def test_a_killed_stage_run_again_gives_the_same_tables(
     demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str
 ) -> None:
-    chance = random.Random(f"moment {stage}")
     tables = tmp_path / "tables"
     for name in FIRST.get(stage, [table.name for table in ALL_TABLES]):
         shutil.copytree(demo.folder / "tables" / name, tables / name)
@@ -39,7 +46,7 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
         demo.run(spark, stage, tables, AGAIN[stage])
     written = [table for table in ALL_TABLES if table.writer == stage]
     with _Reader(spark, demo, tables, written) as reader:
-        _kill(demo.command(stage, tables), stage, wait=chance.uniform(1.0, LONGEST.get(stage, 8.0)))
+        _kill(demo.command(stage, tables), _moment(stage, tables))
         demo.run(spark, stage, tables)
     assert reader.halves == []
     for table in written:
@@ -56,28 +63,29 @@ def _rows(table: DataFrame) -> list[str]:
     return sorted(row.row for row in rows)
 
 
-def _kill(command: list[str], stage: str, wait: float) -> None:
-    """Starts the stage, waits until it is under way and then `wait` seconds, and kills all its processes."""
-    run = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-        start_new_session=True,
-    )
-    assert run.stderr is not None
-    said = []
-    for line in run.stderr:
-        said.append(line)
-        if f" {stage}: " in line:
-            break
-    else:
-        pytest.fail(f"the stage ended before it began:\n{''.join(said)}")
-    time.sleep(wait)
-    assert run.poll() is None, "the stage was over before it could be killed: shorten the wait"
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+def _moment(stage: str, tables: Path) -> Callable[[], bool]:
+    """Whether the moment has come at which the stage is to be killed."""
+    place = tables / (AFTER.get(stage) or DURING[stage])
+    pattern = "_delta_log/*.json" if stage in AFTER else "*.parquet"
+    # A table that is not there yet is created first, and then written.
+    before = max(len(list(place.glob(pattern))), 1)
+    return lambda: len(list(place.glob(pattern))) > before
+
+
+def _kill(command: list[str], moment: Callable[[], bool]) -> None:
+    """Starts the stage and kills all its processes at the `moment`."""
+    with TemporaryFile("w+") as said:
+        run = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=said, text=True, start_new_session=True
+        )
+        while not moment():
+            if run.poll() is not None:
+                said.seek(0)
+                pytest.fail(f"the stage ended before the moment came:\n{said.read()}")
+            time.sleep(0.002)
+        assert run.poll() is None, "the stage was over before it could be killed"
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 class _Reader:

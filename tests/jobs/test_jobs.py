@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 from tests.jobs.conftest import DemoRun, vizrec
 from vizrec_spark.app.cli import build_parser
 from vizrec_spark.app.stages import BESIDE, PIPELINE
-from vizrec_spark.session import DELTA_PACKAGE
 
 JOBS = ["pipeline", *(stage.name for stage in (*PIPELINE, *BESIDE))]
 
@@ -55,23 +54,21 @@ def test_a_bad_key_stops_a_job_before_spark_starts(
     assert "similar.k" in capsys.readouterr().err
 
 
-def test_spark_submit_runs_a_job(
+def test_spark_submit_runs_a_part_of_the_pipeline(
     demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
     tables = tmp_path / "tables"
-    for name in ("images", "embeddings", "encoders"):
-        shutil.copytree(demo.folder / "tables" / name, tables / name)
+    shutil.copytree(demo.folder / "tables", tables)
     override = tmp_path / "override.yml"
     override.write_text(
         f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\nsimilar: {{method: lsh, k: 10}}\n"
+        f"als: {{rank: 4, iterations: 2, checkpoint_dir: {tmp_path}/checkpoints}}\n"
     )
+    # As after `source .venv/bin/activate`, and no more: Delta Lake comes from Spark's own defaults.
     command = [
-        *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]"),
-        *("--packages", DELTA_PACKAGE, "--conf", "spark.ui.enabled=false"),
-        *("--conf", "spark.sql.shuffle.partitions=2"),
-        *(str(repository / "jobs" / "similar.py"), "--config", str(override), "--run-id", "by-spark-submit"),
+        *("spark-submit", str(repository / "jobs" / "pipeline.py"), "--config", str(override)),
+        *("--from", "similar", "--to", "als", "--run-id", "by-spark-submit"),
     ]
-    # As after `source .venv/bin/activate`, and no more.
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -80,9 +77,10 @@ def test_spark_submit_runs_a_job(
     environment.pop("PYSPARK_PYTHON", None)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "item_neighbors" in done.stdout
-    last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_neighbors'}`").first()
-    assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
+    assert "2 stages in" in done.stdout and "recommendations" not in done.stdout
+    for name in ("item_neighbors", "item_factors"):
+        last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / name}`").first()
+        assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
     quality = spark.read.format("delta").load(str(tables / "similarity_quality")).collect()
     assert [row.method for row in quality] == ["lsh"] and quality[0].recall > 0.9
 

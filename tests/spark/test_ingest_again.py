@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from tests.landing import Ingested, ingest, picture, put
-from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, USERS
+from vizrec_spark.config.models import ImagesConfig
+from vizrec_spark.ingest.images import match_files
+from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
 
 NAMES = [
     "plain.jpg",
@@ -73,6 +76,22 @@ def story(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Stor
     put(landing, "two words.jpg", picture(77, side=30))
     (landing / "a+b.jpg").unlink()
     return Story(first, second, ingest(spark, folder, overrides), after_first, after_second)
+
+
+def test_a_lower_limit_holds_for_pictures_of_earlier_runs_too(spark: SparkSession) -> None:
+    modified = datetime(2024, 5, 1, tzinfo=UTC)
+    files = spark.createDataFrame(
+        [("small.png", 9, modified), ("large.png", 9, modified)],
+        "path string, bytes long, modified timestamp",
+    )
+    names = spark.createDataFrame([("a", "small.png"), ("b", "large.png")], "item_id string, path string")
+    rows = [
+        ("a", "small.png", "s", 10, 10, "PNG", 9, modified, b""),
+        ("b", "large.png", "t", 10, 11, "PNG", 9, modified, b""),
+    ]
+    table = spark.createDataFrame(rows, IMAGES.schema)
+    matched = match_files(names, files, table, ImagesConfig(max_pixels=100)).collect()
+    assert {row.path: row.known for row in matched} == {"small.png": True, "large.png": False}
 
 
 def test_every_picture_is_found_and_read_whole(story: Story) -> None:

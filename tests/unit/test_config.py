@@ -156,6 +156,11 @@ def test_a_set_that_is_none(pair: str) -> None:
     assert repr(pair) in fault(pair)
 
 
+def test_the_reader_keeps_the_options_without_which_records_vanish() -> None:
+    message = fault("ingest.interactions.options={mode: DROPMALFORMED}")
+    assert "ingest.interactions.options" in message and "so that no record is lost" in message
+
+
 # What is refused
 
 

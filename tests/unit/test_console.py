@@ -12,7 +12,7 @@ from rich.console import Console
 from vizrec_spark.app.cli import main
 from vizrec_spark.app.lookup import result_table
 from vizrec_spark.app.runner import OS_ERROR, guarded
-from vizrec_spark.errors import InputError
+from vizrec_spark.errors import EncoderError, InputError
 
 
 def test_stages_in_the_wrong_order_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +40,33 @@ def test_a_file_that_cannot_be_written_is_one_message(
     assert guarded(lambda _: (blocked / "below").mkdir(parents=True), args) == OS_ERROR
     told = capsys.readouterr().err
     assert str(blocked) in told and "Check that the path is right" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("pair", "advice"),
+    [
+        ("embed.encoder=keras.applications:ResNet5O", "Did you mean ResNet50?"),
+        ("embed.encoder=resnet50", "is none of keras.applications:<Name>"),
+        ("embed.encoder=there/is/none.keras", "set embed.preprocessing"),
+        ("embed.weights=none.h5", "embed.weights names the file none.h5, which is not there"),
+        ("embed.layer=avg_pool", "embed.layer = 'avg_pool' has no use"),
+        ("embed.options={pooling: max}", "embed.options may not set pooling"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused_before_the_first_stage(
+    pair: str, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_session(*_: object, **__: object) -> None:
+        raise AssertionError("a session was asked for")
+
+    monkeypatch.setattr("vizrec_spark.app.runner.build_session", no_session)
+    assert main(["pipeline", "--set", pair]) == EncoderError.exit_code
+    assert advice in capsys.readouterr().err
+
+
+def test_a_demo_with_a_wrong_key_draws_nothing(tmp_path: Path) -> None:
+    assert main(["demo", "--folder", str(tmp_path / "demo"), "--set", "similar.kk=1"]) == 2
+    assert not (tmp_path / "demo").exists()
 
 
 def test_square_brackets_in_a_message_are_kept(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.encoder import LITE0
 from vizrec_spark.embed.stage import encoder_spec
 from vizrec_spark.errors import InputError, WeightsUnavailable
-from vizrec_spark.stage import log
+from vizrec_spark.stage import Stage, log
 
 _DRAWN_DIM = 512
 _ITEMS_PER_PARTITION = 5_000
@@ -56,29 +57,9 @@ def run_demo(args: argparse.Namespace) -> int:
     """Generates or takes the data, runs every stage, says where the gallery is; the exit code."""
 
     def body(console: Console) -> None:
-        folder, stages = Path(args.folder), list(PIPELINE)
-        if args.data is not None and args.vectors:
-            raise InputError("--vectors draws a shop of its own: leave out --data, or leave out --vectors.")
-        if args.data is not None:
-            landing = Path(args.data)
-            pairs = folder_overrides(landing, guess_columns=args.config is None)
-        else:
-            landing = folder / "landing"
-            shop = write_shop(
-                landing,
-                n_items=args.items,
-                n_users=args.users,
-                n_events=args.events,
-                seed=args.seed,
-                pictures=not args.vectors,
-            )
-            log.info("shop: %s", shop)
-            pairs = folder_overrides(landing)
-            if args.vectors:
-                pairs.append(setting("embed.encoder", ENCODER))
-                drawn = drawn_embeddings(args.items, seed=args.seed, dim=_DRAWN_DIM)
-                stages = [drawn if stage.name == drawn.name else stage for stage in PIPELINE]
-        own = load_config(args.config, args.overrides).spark.conf
+        own = load_config(args.config, args.overrides).spark.conf  # what is wrong with it is said first
+        folder = Path(args.folder)
+        landing, stages, pairs = _taken(args) if args.data is not None else _generated(args)
         spark = {**_local_spark(count_records(landing / CATALOGUE)), **own}
         pairs = [*_places(folder), *pairs, *args.overrides, setting("spark.conf", spark)]
         config = _with_encoder(load_config(args.config, pairs), args.config, pairs)
@@ -91,6 +72,35 @@ def run_demo(args: argparse.Namespace) -> int:
         )
 
     return guarded(body, args)
+
+
+def _taken(args: argparse.Namespace) -> tuple[Path, Sequence[Stage], list[str]]:
+    """A folder of one's own: where it is, what runs on it, and its settings."""
+    if args.vectors:
+        raise InputError("--vectors draws a shop of its own: leave out --data, or leave out --vectors.")
+    landing = Path(args.data)
+    return landing, PIPELINE, folder_overrides(landing, guess_columns=args.config is None)
+
+
+def _generated(args: argparse.Namespace) -> tuple[Path, Sequence[Stage], list[str]]:
+    """A shop that is drawn now: where it is, what runs on it, and its settings."""
+    landing = Path(args.folder) / "landing"
+    shop = write_shop(
+        landing,
+        n_items=args.items,
+        n_users=args.users,
+        n_events=args.events,
+        seed=args.seed,
+        pictures=not args.vectors,
+    )
+    log.info("shop: %s", shop)
+    pairs = folder_overrides(landing)
+    if not args.vectors:
+        return landing, PIPELINE, pairs
+    drawn = drawn_embeddings(args.items, seed=args.seed, dim=_DRAWN_DIM)
+    # Stage `embed` draws what table `images` holds: to `ingest`, all pictures are gone each time.
+    pairs += [setting("embed.encoder", ENCODER), setting("ingest.max_refused_share", 1.0)]
+    return landing, [drawn if stage.name == drawn.name else stage for stage in PIPELINE], pairs
 
 
 def _local_spark(n_items: int) -> dict[str, str]:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from vizrec_spark import errors
 from vizrec_spark.app.progress import progress
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.errors import ConfigError, VizrecError
@@ -29,6 +32,10 @@ from vizrec_spark.tables import Stamp, TableStore
 OS_ERROR = 74
 """Exit code for a file or folder that cannot be used (EX_IOERR of sysexits.h)."""
 
+# The last line of a traceback; a message may go on in lines that begin at the margin.
+_OURS_IN_A_TRACEBACK = re.compile(
+    r"^vizrec_spark\.errors\.(?P<name>\w+): (?P<message>.+(?:\n(?!\s|$).+)*)", re.MULTILINE
+)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
@@ -84,10 +91,12 @@ def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
     try:
         body(console)
     except VizrecError as error:
-        Console(stderr=True).print(
-            f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
-        return error.exit_code
+        return _told(error)
+    except (PySparkException, Py4JJavaError) as error:
+        ours = _raised_in_a_worker(error)
+        if ours is None:
+            raise
+        return _told(ours)
     except OSError as error:
         if error.filename is None:
             raise
@@ -103,6 +112,24 @@ def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
         Console(stderr=True).print("Interrupted. Tables hold their last whole version; run again to go on.")
         return 130
     return 0
+
+
+def _told(error: VizrecError) -> int:
+    Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return error.exit_code
+
+
+def _raised_in_a_worker(error: Exception) -> VizrecError | None:
+    """The error of ours that ended a Python worker, which Spark hands on as text; None for any other."""
+    found = list(_OURS_IN_A_TRACEBACK.finditer(str(error)))
+    if not found:
+        return None
+    kind = getattr(errors, found[-1]["name"], None)
+    if not (isinstance(kind, type) and issubclass(kind, VizrecError)):
+        return None
+    again = VizrecError(" ".join(found[-1]["message"].split()))
+    again.exit_code = kind.exit_code
+    return again
 
 
 def set_up_logging(console: Console) -> None:
@@ -148,6 +175,9 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
     if _RUN_ID.fullmatch(run_id) is None:
         raise ConfigError(f"--run-id {run_id!r}: expected up to 128 letters, digits and any of _ . : + -")
     log.info("run %s, configuration %s", run_id, config.fingerprint())
+    for stage in stages:
+        if stage.check is not None:
+            stage.check(config)
     finished: list[Finished] = []
     for stage in stages:
         began = time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ from vizrec_spark.embed.weights import first_line, load_weights, randomise
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
 
 _DOWNLOAD_STALL_S = 20.0
+
+
+def check_encoder(spec: EncoderSpec) -> None:
+    """Looks, without importing Keras, for what is wrong with an encoder.
+
+    Raises: EncoderError for a model that Keras does not have, or a file that is not there.
+    """
+    if spec.kind == "application":
+        _require_known(spec.application, _names_in_keras())
+    _ = spec.weights_file
 
 
 def application_model(spec: EncoderSpec) -> Any:
@@ -41,13 +53,32 @@ def application_model(spec: EncoderSpec) -> Any:
 
 def _constructor(name: str) -> Callable[..., Any]:
     applications = import_keras().applications
-    known = [n for n in dir(applications) if inspect.isfunction(getattr(applications, n))]
+    _require_known(name, [n for n in dir(applications) if inspect.isfunction(getattr(applications, n))])
+    constructor: Callable[..., Any] = getattr(applications, name)
+    return constructor
+
+
+def _names_in_keras() -> list[str]:
+    """The models that Keras' list of exports names; importing it would take seconds and start TensorFlow."""
+    keras = find_spec("keras")
+    if keras is None or keras.origin is None:
+        raise EncoderError("Keras is not installed: pip install vizrec-spark brings it.")
+    exports = Path(keras.origin).with_name("applications") / "__init__.py"
+    tree = ast.parse(exports.read_text(encoding="utf-8"))
+    names = [
+        name.asname or name.name
+        for line in tree.body
+        if isinstance(line, ast.ImportFrom)
+        for name in line.names
+    ]
+    return [name for name in names if name[0].isupper()]
+
+
+def _require_known(name: str, known: list[str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise EncoderError(f"keras.applications has no model {name!r}.{hint} It has: {', '.join(known)}.")
-    constructor: Callable[..., Any] = getattr(applications, name)
-    return constructor
 
 
 def _construct(constructor: Callable[..., Any], spec: EncoderSpec, **arguments: Any) -> Any:

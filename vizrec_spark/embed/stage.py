@@ -7,6 +7,8 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models import Config
+from vizrec_spark.embed.applications import check_encoder
 from vizrec_spark.embed.chunks import DataFile, chunk_size, plan_chunks
 from vizrec_spark.embed.commit import ChunkWriter
 from vizrec_spark.embed.failures import TooManyFailures, quarantine_rows
@@ -74,7 +76,12 @@ def run(context: StageContext) -> StageResult:
             frame.unpersist()
 
 
-STAGE = Stage("embed", "encode the pictures that have no embedding yet", run)
+def check(config: Config) -> None:
+    """Raises: EncoderError for an encoder that cannot be meant."""
+    check_encoder(encoder_spec(config.embed))
+
+
+STAGE = Stage("embed", "encode the pictures that have no embedding yet", run, check)
 
 
 def _quarantine(context: StageContext, failures: list[DataFrame], images: DataFrame) -> Written:

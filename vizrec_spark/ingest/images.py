@@ -77,12 +77,17 @@ def match_files(
     """References and files, each with what becomes of it.
 
     `files` as `list_files` gives them (`content` not used), `images` the table as it stands. Gives `item_id`,
-    `path`, `bytes`, `modified`, `known` (the table has this very version of the file), `reason`, `message`.
+    `path`, `bytes`, `modified`, `known` (the table has this very version of the file, not too large by today's
+    `max_pixels`), `reason`, `message`.
     Files that are neither referenced nor pictures by their suffix are left out. Refused here: missing_file,
     unknown_item, empty_file, too_large.
     """
     old = images.select(
-        "item_id", "path", F.col("bytes").alias("_bytes"), F.col("modified").alias("_modified")
+        "item_id",
+        "path",
+        F.col("bytes").alias("_bytes"),
+        F.col("modified").alias("_modified"),
+        (F.col("width").cast("long") * F.col("height")).alias("_pixels"),
     )
     suffix = F.lower(F.element_at(F.split(F.col("path"), r"\."), -1))
     listed = files.select("path", "bytes", "modified")
@@ -110,7 +115,11 @@ def match_files(
             f"The file has more than {config.max_bytes} bytes (ingest.images.max_bytes).",
         )
     )
-    known = (F.col("bytes") == F.col("_bytes")) & (F.col("modified") == F.col("_modified"))
+    known = (
+        (F.col("bytes") == F.col("_bytes"))
+        & (F.col("modified") == F.col("_modified"))
+        & (F.col("_pixels") <= config.max_pixels)
+    )
     return matched.select(
         "item_id",
         "path",

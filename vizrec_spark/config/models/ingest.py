@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vizrec_spark.config.models.section import Name, Section, Share
 
 Suffix = Annotated[str, Field(pattern=r"^[a-z0-9]+$", description="in small letters, without the dot")]
 RATING_EVENT = "rating"
 """The event of a log that holds nothing but ratings."""
+
+# Without these, records would vanish before they could be quarantined.
+_OUR_OPTIONS = {"mode", "columnnameofcorruptrecord", "enforceschema", "inferschema"}
 
 Format = Literal["csv", "json", "parquet", "delta"]
 
@@ -21,6 +24,16 @@ class SourceConfig(Section):
     path: Name
     format: Format = "csv"
     options: dict[str, str] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _not_ours(cls, options: dict[str, str]) -> dict[str, str]:
+        ours = sorted(name for name in options if name.lower() in _OUR_OPTIONS)
+        if ours:
+            raise ValueError(
+                f"the reader sets {', '.join(ours)} itself, so that no record is lost; leave it out"
+            )
+        return options
 
 
 class CatalogueColumns(Section):
