@@ -47,8 +47,8 @@ def test_a_file_that_cannot_be_written_is_one_message(
     [
         ("embed.encoder=keras.applications:ResNet5O", "Did you mean ResNet50?"),
         ("embed.encoder=resnet50", "is none of keras.applications:<Name>"),
-        ("embed.encoder=there/is/none.keras", "set embed.preprocessing"),
-        ("embed.weights=none.h5", "embed.weights names the file none.h5, which is not there"),
+        ("embed.encoder=there/is/none.keras", "there/is/none.keras"),
+        ("embed.weights=none.h5", "embed.weights names the file none.h5"),
         ("embed.layer=avg_pool", "embed.layer = 'avg_pool' has no use"),
         ("embed.options={pooling: max}", "embed.options may not set pooling"),
     ],
