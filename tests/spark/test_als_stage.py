@@ -11,6 +11,7 @@ import pytest
 from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
+from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.stage import STAGE
 from vizrec_spark.config.models import AlsConfig, Config, TablesConfig
 from vizrec_spark.errors import TableError
@@ -88,7 +89,12 @@ def test_a_second_run_is_up_to_date_and_writes_nothing(shop: Shop) -> None:
     shop.run()
     before = shop.versions()
     again = shop.run()
-    assert list(again.written) == []
+    assert {one.table: one.changed for one in again.written} == {
+        "id_map": 0,
+        "user_factors": 0,
+        "item_factors": 0,
+        "als_models": 0,
+    }
     assert "up to date" in again.notes[0]
     assert shop.versions() == before
 
@@ -154,7 +160,17 @@ def test_the_checkpoint_folder_is_the_configured_one(shop: Shop) -> None:
     folder = shop.folder / "checkpoints"
     shop.run(iterations=4, checkpoint_interval=1)
     assert str(folder) in (shop.spark.sparkContext.getCheckpointDir() or "")
-    assert any(folder.rglob("rdd-*")), "MLlib wrote no checkpoint"
+    assert list(folder.iterdir()) == []
+
+
+def test_checkpoints_lie_there_while_the_body_runs_and_go_with_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with checkpoints(spark, str(tmp_path)):
+        assert spark.range(3).checkpoint().count() == 3
+        assert any(tmp_path.rglob("rdd-*"))
+    assert list(tmp_path.iterdir()) == []
+    assert spark.range(4).checkpoint().count() == 4, "the session can go on"
 
 
 def test_without_ratings_explicit_says_what_to_do(shop: Shop) -> None:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
+from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.id_map import LARGEST_INDEX, indexed, new_ids, require_room
 from vizrec_spark.als.loss import Sample, affordable, convergence, model_loss, sampled
 from vizrec_spark.als.prepare import Prepared, prepared
@@ -33,9 +34,10 @@ _NO_PART_OF_THE_MODEL = {
 def run(context: StageContext) -> StageResult:
     """Trains on all interactions, unless the tables already hold the model of this data and set-up."""
     tables = context.tables
-    # Without a checkpoint directory MLlib silently ignores the interval and the lineage grows.
-    context.spark.sparkContext.setCheckpointDir(context.config.als.checkpoint_dir)
-    with prepared(tables.read(INTERACTIONS), context.config.als) as ready:
+    with (
+        checkpoints(context.spark, context.config.als.checkpoint_dir),
+        prepared(tables.read(INTERACTIONS), context.config.als) as ready,
+    ):
         if ready.size == 0 and not tables.read(INTERACTIONS).isEmpty():
             raise TableError(
                 f"Table interactions has nothing to learn from ({context.config.als.preference} preferences): check "
@@ -50,7 +52,8 @@ def run(context: StageContext) -> StageResult:
         path = None if config.model_dir is None else f"{config.model_dir.rstrip('/')}/{model_id}"
         if _up_to_date(tables, model_id, path):
             told = f"model {model_id} is up to date: the same {ready.size:,} preferences and settings"
-            return StageResult(notes=[told])
+            standing = (ID_MAP, USER_FACTORS, ITEM_FACTORS, ALS_MODELS)
+            return StageResult([tables.unchanged(table) for table in standing], [told])
         return _trained(context, ready, config, model_id, path)
 
 

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
+from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.recommender import AlsRecommender
 from vizrec_spark.als.tuning.search import Settings, Tried, best, search, with_settings
 from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
@@ -27,7 +28,6 @@ _WHEN_TO_STOP = {"trials", "patience", "output"}
 def run(context: StageContext) -> StageResult:
     """Goes on with the study of this data and set-up, or begins it, and writes its best settings."""
     tables, als, tune = context.tables, context.config.als, context.config.tune
-    context.spark.sparkContext.setCheckpointDir(als.checkpoint_dir)
     interactions = tables.read(INTERACTIONS)
     split = last_share(interactions, tune.held_out).persist()
     wanted = relevant(split).persist()
@@ -61,7 +61,8 @@ def run(context: StageContext) -> StageResult:
             log.info("trial %d: %s %.4f with %s", number, metric, trial.value, _words(trial.settings))
 
         tables.ensure(TUNING_TRIALS)
-        tried = search(objective, als, tune, earlier, finished)
+        with checkpoints(context.spark, als.checkpoint_dir):
+            tried = search(objective, als, tune, earlier, finished)
     finally:
         wanted.unpersist()
         split.unpersist()
