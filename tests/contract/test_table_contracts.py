@@ -258,14 +258,24 @@ def test_a_valid_row_comes_back_as_it_went_in(spark: SparkSession, store: TableS
 
 
 @every_table
+def test_each_example_breaks_its_constraint(spark: SparkSession, table: Table) -> None:
+    examples = [(name, example) for name, by in BROKEN[table.name].items() for example in by]
+    if not examples:
+        return
+    rows = rows_of(spark, table, *(example for _, example in examples))
+    kept = rows.select(*(F.expr(check).alias(name) for name, check in table.checks.items())).collect()
+    assert [name for (name, _), row in zip(examples, kept, strict=True) if row[name]] == []
+
+
+@every_table
 def test_delta_refuses_what_breaks_a_constraint(spark: SparkSession, store: TableStore, table: Table) -> None:
     store.ensure(table)
-    for constraint, examples in BROKEN[table.name].items():
-        for example in examples:
-            with pytest.raises(TableError) as refused:
-                store.overwrite(table, rows_of(spark, table, example))
-            assert f"CHECK constraint {constraint} " in str(refused.value), example
-            assert table.name in str(refused.value)
+    # By one write a table; that each constraint stands in Delta is looked at below, and that it bites above.
+    for constraint, examples in list(BROKEN[table.name].items())[-1:]:
+        with pytest.raises(TableError) as refused:
+            store.overwrite(table, rows_of(spark, table, {}, examples[0]))
+        assert f"CHECK constraint {constraint} " in str(refused.value), examples[0]
+        assert table.name in str(refused.value)
 
 
 @every_table
