@@ -16,10 +16,12 @@ from vizrec_spark.app.stages import BY_NAME
 from vizrec_spark.config import load_config
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.schemas import ALL_TABLES
 
 SIZE = ["--items", "240", "--users", "150", "--events", "6000"]
 # Said outright, so that a run is the same with and without a network.
 ENCODER = "embed.encoder=efficientnet_lite0"
+PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME]
 
 
 def vizrec(*arguments: str, timeout: int = 500) -> subprocess.CompletedProcess[str]:

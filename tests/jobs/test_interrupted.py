@@ -16,9 +16,8 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.jobs.conftest import DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
 from vizrec_spark.tables import Table
-from vizrec_spark.tables.schemas import ALL_TABLES
 
 # Stages that begin with nothing of their own, and the tables that were there before.
 FIRST = {"embed": ["images", "quarantine"]}
@@ -40,11 +39,11 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
     demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str
 ) -> None:
     tables = tmp_path / "tables"
-    for name in FIRST.get(stage, [table.name for table in ALL_TABLES]):
+    for name in FIRST.get(stage, [table.name for table in PIPELINE_TABLES]):
         shutil.copytree(demo.folder / "tables" / name, tables / name)
     if stage in AGAIN:
         demo.run(spark, stage, tables, AGAIN[stage])
-    written = [table for table in ALL_TABLES if table.writer == stage]
+    written = [table for table in PIPELINE_TABLES if table.writer == stage]
     with _Reader(spark, demo, tables, written) as reader:
         _kill(demo.command(stage, tables), _moment(stage, tables))
         demo.run(spark, stage, tables)

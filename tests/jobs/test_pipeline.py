@@ -10,16 +10,15 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.jobs.conftest import DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
 from vizrec_spark.app.stages import PIPELINE
 from vizrec_spark.demo import Truth
-from vizrec_spark.tables.schemas import ALL_TABLES
 
 
 def test_the_summary_tells_every_table_with_its_true_number_of_rows(
     demo: DemoRun, spark: SparkSession
 ) -> None:
-    for table in ALL_TABLES:
+    for table in PIPELINE_TABLES:
         told = re.findall(rf"│ {table.name} +│ +([\d,]+) │", demo.stdout)
         assert told, f"{table.name} is not in the summary:\n{demo.stdout}"
         assert int(told[-1].replace(",", "")) == demo.table(spark, table.name).count()
@@ -27,7 +26,7 @@ def test_the_summary_tells_every_table_with_its_true_number_of_rows(
 
 
 def test_every_commit_says_who_made_it(demo: DemoRun, spark: SparkSession) -> None:
-    for table in ALL_TABLES:
+    for table in PIPELINE_TABLES:
         path = demo.folder / "tables" / table.name
         history = spark.sql(f"DESCRIBE HISTORY delta.`{path}`").collect()
         for commit in history:
@@ -82,7 +81,7 @@ def test_visual_reasons_name_an_item_of_the_history_and_cold_items_are_offered(
 
 
 def test_running_again_writes_the_same_tables_and_embeds_nothing(demo: DemoRun, spark: SparkSession) -> None:
-    before = {table.name: _content(demo.table(spark, table.name)) for table in ALL_TABLES}
+    before = {table.name: _content(demo.table(spark, table.name)) for table in PIPELINE_TABLES}
     results = {stage.name: demo.run(spark, stage.name, demo.folder / "tables") for stage in PIPELINE}
     embeddings, *_ = results["embed"].written
     assert (embeddings.table, embeddings.changed) == ("embeddings", 0)
