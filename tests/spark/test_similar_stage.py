@@ -334,7 +334,7 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     rows = [("i0000", names(200)[first])]
     spark.createDataFrame(rows, "item_id string, neighbor_id string").write.parquet(str(excluded))
     filters = {
-        "same": ["get(categories, 0)"],
+        "same": ("get(categories, 0)",),
         "where": "price < 55",
         "price_band": 0.5,
         "exclude": str(excluded),
@@ -356,7 +356,7 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     with pytest.raises(ConfigError, match=r"similar\.filters"):
         shop.run(method="exact", filters={"where": "colour = 1"})
     with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
-        shop.run(method="exact", filters={"same": ["categories[0]"]})
+        shop.run(method="exact", filters={"same": ("categories[0]",)})
     shop.run(method="exact", k=5, per_category=2)
     listed_by = shop.store.read(CATEGORY_NEIGHBORS).where("item_id = 'i0001'").collect()
     assert {row.category for row in listed_by} <= set(kinds) - {""}
