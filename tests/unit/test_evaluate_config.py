@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from vizrec_spark.config.models import EvaluateConfig, evaluate
 from vizrec_spark.evaluate import metrics, per_user
 
-
 ALONE = {"candidate": "recommendations", "minimum": 0.1}
 PAIR = {"models": {"a": "x", "b": "y"}}
 BOTH = {"candidate": "b", "current": "a"}
@@ -66,7 +65,7 @@ def test_the_configuration_knows_every_metric_and_slice() -> None:
     assert list(metrics.RANKING) == list(evaluate.RANKING)
     assert list(metrics.BEYOND_ACCURACY) == list(evaluate.OF_LISTS)
     assert list(per_user.ITEM_SLICES) == list(evaluate.ITEM_SLICES)
-    assert [per_user.ALL, per_user.LIGHT, per_user.HEAVY, per_user.NEW] == list(evaluate.USER_SLICES)
+    assert list(evaluate.USER_SLICES) == [per_user.ALL, per_user.LIGHT, per_user.HEAVY, per_user.NEW]
 
 
 def test_the_models_that_are_named_are_taken() -> None:

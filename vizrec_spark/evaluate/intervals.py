@@ -54,7 +54,7 @@ class Figures(NamedTuple):
 
 
 def sums_of(values: Floats, users: Hashes, reference: int, replicates: int, seed: int) -> Sums:
-    """`Sums` of some users: values (rows, M, Q), users (rows,) a hash of the user of each, reference: index of its model.
+    """`Sums` of some users: values (rows, M, Q), users (rows,) a hash of each row's user, reference: its model's index.
 
     A user may have several rows, all of them in one call and one after another: they are resampled together.
     """
@@ -76,8 +76,8 @@ def sums_of(values: Floats, users: Hashes, reference: int, replicates: int, seed
             counts += weights @ there.astype(np.float64)
         flipped += signs @ np.nan_to_num(against[rows])
     counted = (_distinct(users, ~np.isnan(value)) for value in (flat, against))
-    sums = [part.reshape(-1, models, metrics) for part in (total, n, apart, n_both, flipped)]
-    return Sums(*sums, *(count.reshape(models, metrics) for count in counted))
+    added = [part.reshape(-1, models, metrics) for part in (total, n, apart, n_both, flipped)]
+    return Sums(*added, *(count.reshape(models, metrics) for count in counted))
 
 
 def figures_of(sums: Sums) -> Figures:

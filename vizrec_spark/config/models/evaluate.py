@@ -74,7 +74,7 @@ class EvaluateConfig(Section):
     cutoffs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 20)
     depth: Annotated[int, Field(ge=1)] = 1000
     looks: bool = True
-    looks_items: Annotated[int, Field(ge=1)] = 50_000
+    looks_items: Annotated[int, Field(ge=1, le=500_000)] = 50_000
     replicates: Annotated[int, Field(ge=100, le=10_000)] = 1000
     seed: int = 42
     gate: GateConfig = GateConfig()
@@ -85,8 +85,10 @@ class EvaluateConfig(Section):
             raise ValueError(
                 "`test_share` must be above 0, and leave room for training beside `validation_share`"
             )
-        if not 0 < self.cold_share < 1:
-            raise ValueError("`cold_share` must lie between 0 and 1")
+        if not 0 < self.cold_share < 1 - (self.validation_share if self.protocol == "cold_items" else 0):
+            raise ValueError(
+                "`cold_share` must be above 0, and leave room for training beside `validation_share`"
+            )
         if (self.validation_from is None) != (self.test_from is None):
             raise ValueError("give both of `validation_from` and `test_from`, or neither")
         if self.moments is not None and self.moments[0] > self.moments[1]:
