@@ -8,7 +8,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import LeakFound
+from vizrec_spark.errors import LeakFound, TableError
 from vizrec_spark.evaluate.leakage import leaked_factors, leaked_interactions, refuse_leaks
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import TableStore
@@ -51,10 +51,15 @@ def refuse_contaminated(
 
 
 def _beside(context: StageContext, config: TablesConfig | None) -> TableStore | None:
+    """The tables of `config`, if this package has set a training window apart there."""
     if config is None:
         return None
     tables = TableStore(context.spark, config, context.tables.stamp)
-    return tables if tables.exists(INTERACTIONS) else None
+    try:
+        tables.version(INTERACTIONS)
+    except TableError:  # there is none, or somebody else's
+        return None
+    return tables
 
 
 def _refuse_older(name: str, tables: TableStore, lists: datetime | None) -> None:
