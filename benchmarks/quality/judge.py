@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 from pyspark.sql import DataFrame
 
@@ -40,10 +41,9 @@ class Round:
 
 
 def _learned(window: Window) -> Iterator[tuple[str, str, DataFrame]]:
-    given = {"train": window.train, "validation": window.validation, "known": window.known}
-    given |= {"tuning": window.tuning[0], "judged by in tuning": window.tuning[1]}
-    for name, frame in given.items():
-        yield name, "interactions", frame
+    given = (window.train, window.validation, window.known, *window.tuning)
+    keys = [frame.select(*INTERACTIONS.key) for frame in given]
+    yield "as it was given", "interactions", reduce(DataFrame.union, keys).distinct()
     for folder in sorted(window.folder.glob("*/")):
         place = f"{window.folder.name}/{folder.name}"
         if (folder / "about").exists():
