@@ -89,4 +89,7 @@ def test_models_are_handed_no_table_of_interactions(own: Round, tmp_path: Path) 
     data = Data.apart(spark, config, tables, tmp_path / "scratch", 10)
     handed = TableStore(spark, data.config.tables, STAMP)
     assert data.content.read(ITEMS).count() == handed.read(ITEMS).count() == 1
+    again = TableStore(spark, TablesConfig(root=str(tmp_path / "again")), STAMP)
+    again.clone_from(ITEMS, data.content)  # as models do that run whole stages
+    assert again.read(ITEMS).count() == 1
     assert not data.content.exists(INTERACTIONS) and not handed.exists(INTERACTIONS)
