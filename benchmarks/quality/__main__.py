@@ -25,14 +25,14 @@ from rich.console import Console
 
 from benchmarks.quality.data import configuration, prepare
 from benchmarks.quality.figures import Figures
+from benchmarks.quality.judge import Round
 from benchmarks.quality.models import COLD, WARM
-from benchmarks.quality.protocols import Data, cold_items_windows, user_time_window
+from benchmarks.quality.protocols import Data, cold_items_rounds, user_time_round
 from benchmarks.quality.window import Model, Window
 from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.evaluate.facts import ItemFacts, build_facts
-from vizrec_spark.evaluate.leakage import leaked_interactions, refuse_leaks
+from vizrec_spark.evaluate.judged import among
 from vizrec_spark.evaluate.measure import Judged, measure
-from vizrec_spark.evaluate.splits import PART, TEST
 from vizrec_spark.session import build_session
 
 PROTOCOLS = ("user_time", "cold_items")
@@ -89,56 +89,51 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
     try:
         tables = prepare(spark, config)
         with tempfile.TemporaryDirectory(prefix="windows-", dir=folder) as scratch:
-            data = Data(config, tables, Path(scratch), args.depth)
+            data = Data.apart(spark, config, tables, Path(scratch), args.depth)
             if args.protocol in (None, "user_time"):
-                result["user_time"] = protocol(args, "user_time", [user_time_window(data)], WARM)
+                result["user_time"] = protocol(args, "user_time", [user_time_round(data)], WARM)
             if args.protocol in (None, "cold_items"):
-                result["cold_items"] = protocol(
-                    args, "cold_items", cold_items_windows(data, args.seeds), COLD
-                )
+                result["cold_items"] = protocol(args, "cold_items", cold_items_rounds(data, args.seeds), COLD)
     finally:
         spark.stop()
     print("RESULT " + json.dumps(_without_nan(result)))
 
 
 def protocol(
-    args: argparse.Namespace, name: str, windows: Iterable[Window], models: Mapping[str, Model]
+    args: argparse.Namespace, name: str, rounds: Iterable[Round], models: Mapping[str, Model]
 ) -> dict[str, Any]:
     """Every model on every window, measured together."""
     chosen = {m: run for m, run in models.items() if not args.models or m in args.models}
-    rounds, seconds = [], dict.fromkeys(chosen, 0.0)
-    for window in windows:
-        lists = {}
+    judged, seconds = [], dict.fromkeys(chosen, 0.0)
+    for own in rounds:
+        window, lists = own.window, {}
         for model, run in chosen.items():
             began = monotonic()
             lists[model] = _kept(run(window), window, model)
             seconds[model] += monotonic() - began
-        rounds.append(
-            Judged(window.relevant, window.known.select("user_id", "item_id"), lists, _facts(window))
-        )
+        own.refuse_cheats()
+        judged.append(Judged(own.relevant, window.known.select("user_id", "item_id"), lists, _facts(window)))
         print(f"{window.name}: " + ", ".join(f"{m} {s:.0f} s" for m, s in seconds.items()), flush=True)
-    spark = rounds[0].relevant.sparkSession
+    spark = judged[0].relevant.sparkSession
     evaluate = EvaluateConfig(cutoffs=(10, 20), depth=args.depth, seed=42)
     reference = "hybrid" if "hybrid" in chosen else next(iter(chosen))
-    rows = measure(spark, rounds, evaluate, reference).collect()
+    rows = measure(spark, judged, evaluate, reference).collect()
     figures = Figures(rows, list(chosen), reference)
-    figures.print(f"{name}: {len(rounds)} split(s), intervals over users", Console(width=240))
+    figures.print(f"{name}: {len(judged)} split(s), intervals over users", Console(width=240))
     return figures.result()
 
 
 def _kept(lists: DataFrame, window: Window, model: str) -> DataFrame:
-    """The lists as a file, so that a model is run once."""
+    """The lists as a file, so that a model is run once. What is no candidate is no part of them: warm items are not
+    ranked among the cold, so a model that knows warm items alone has nothing to say there."""
     place = str(window.folder / f"judged-{model}")
+    if window.cold and "rank" in lists.columns:
+        lists = among(lists, window.candidates)
     lists.write.mode("overwrite").parquet(place)
     return window.spark.read.parquet(place)
 
 
 def _facts(window: Window) -> ItemFacts:
-    # The split itself is made so that this cannot happen; the check would tell if that were broken.
-    test = window.relevant.withColumn(PART, F.lit(TEST))
-    refuse_leaks(
-        window.name, interactions=leaked_interactions(window.known.select("user_id", "item_id"), test)
-    )
     known = window.known.select("user_id", "item_id").distinct()
     return build_facts(
         window.items.select("item_id", "categories").toArrow(),

@@ -10,6 +10,7 @@ from pyspark.sql import Row
 from rich.console import Console
 from rich.table import Table
 
+HYBRID = "hybrid"
 _ABLATION = "hybrid_without_"
 
 
@@ -25,14 +26,23 @@ class Figures:
         return self._rows.get((part, model, metric))
 
     def best_part(self) -> str | None:
-        """Of the models that the reference is made of, the one of largest nDCG@10."""
+        """Of the models that the hybrid is made of, the one of largest nDCG@10; None where it was not run."""
+        if self.reference != HYBRID:
+            return None
         parts = [m for m in self.models if m != self.reference and not m.startswith(_ABLATION)]
         return max(parts, key=lambda m: self._value(m, "ndcg@10"), default=None)
 
+    def rounds(self) -> list[str]:
+        """The slices of single rounds, in their order; none where there is one round."""
+        names = {part for part, *_ in self._rows if part.startswith("round_")}
+        return sorted(names, key=lambda name: int(name.removeprefix("round_")))
+
     def result(self) -> dict[str, dict[str, Any]]:
-        """By model: `ndcg10`, `ndcg10_lo`, `ndcg10_hi`, `recall20`, `auc`, `coverage10`; and for the reference the
-        paired difference of its nDCG@10 to that of the best part."""
-        told = {}
+        """By model: `ndcg10`, `ndcg10_lo`, `ndcg10_hi`, `recall20`, `auc`, `coverage10`, `n_users` (distinct), and with
+        several rounds `ndcg10_by_seed`; for the hybrid also the paired difference of its nDCG@10 to that of the best
+        part, in all and by seed."""
+        told: dict[str, dict[str, Any]] = {}
+        rounds = self.rounds()
         for model in self.models:
             row = self.row(model, "ndcg@10")
             told[model] = {
@@ -44,6 +54,8 @@ class Figures:
                 "coverage10": self._value(model, "coverage@10"),
                 "n_users": None if row is None else row.n_users,
             }
+            if rounds:
+                told[model]["ndcg10_by_seed"] = [self._value(model, "ndcg@10", part) for part in rounds]
         best = self.best_part()
         if best is not None and (row := self.row(best, "ndcg@10")) is not None and row.difference is not None:
             # Rows hold the other model less the reference.
@@ -54,6 +66,11 @@ class Figures:
                 "ndcg10_over_best_part_hi": -row.difference_lo,
                 "ndcg10_over_best_part_p": row.p_value,
             }
+            if rounds:
+                told[self.reference]["ndcg10_over_best_part_by_seed"] = [
+                    self._value(self.reference, "ndcg@10", part) - self._value(best, "ndcg@10", part)
+                    for part in rounds
+                ]
         return told
 
     def print(self, title: str, console: Console) -> None:
@@ -70,6 +87,8 @@ class Figures:
             "MAP@10",
             "MRR@10",
         ]
+        rounds = self.rounds()
+        columns += ["spread over seeds"] if rounds else []
         columns += ["AUC", "coverage@10", "Gini@10", "novelty@10", "diversity@10", "miscal.@10", *shown]
         table.add_column("model")
         for name in columns:
@@ -98,7 +117,9 @@ class Figures:
                 f"{row.lo:.3f} to {row.hi:.3f}",
                 apart,
                 p_value,
-                *(_shown(self._value(model, m)) for m in (*metrics, "miscalibration@10")),
+                *(_shown(self._value(model, m)) for m in metrics[:3]),
+                *([_spread([self._value(model, "ndcg@10", part) for part in rounds])] if rounds else []),
+                *(_shown(self._value(model, m)) for m in (*metrics[3:], "miscalibration@10")),
                 *(_shown(self._value(model, "ndcg@10", p)) for p in shown),
             )
         console.print(table)
@@ -106,6 +127,10 @@ class Figures:
     def _value(self, model: str, metric: str, part: str = "all") -> float:
         row = self.row(model, metric, part)
         return math.nan if row is None else float(row.value)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
 
 
 def _shown(value: float) -> str:

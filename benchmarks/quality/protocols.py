@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from benchmarks.quality.data import looks, positives
+from benchmarks.quality.judge import Round
 from benchmarks.quality.models.factors import tuned
 from benchmarks.quality.window import Window
 from vizrec_spark.config import Config
@@ -25,70 +26,105 @@ from vizrec_spark.evaluate.splits import (
     user_time,
 )
 from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.schemas import ITEMS
+from vizrec_spark.tables.schemas import (
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    SIMILARITY_QUALITY,
+)
 
+CONTENT = (ITEMS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY)
 _LEAST_USERS = 30
 
 
 @dataclass(frozen=True)
 class Data:
-    """The whole of what is there; `folder` is scratch."""
+    """The whole of what is there; `folder` is scratch, and `content` holds the tables that know nothing of users."""
 
     config: Config
     tables: TableStore
+    content: TableStore
     folder: Path
     depth: int
 
-    def window(self, name: str, split: DataFrame, als: AlsConfig, seed: int = 0) -> Window:
-        """`split` (rows of `interactions` with `part`), from its training side."""
+    @classmethod
+    def apart(cls, spark: SparkSession, config: Config, tables: TableStore, folder: Path, depth: int) -> Data:
+        """Sets the content apart, as shallow clones below `folder`."""
+        place = config.tables.model_copy(update={"root": str(folder / "content"), "catalog": None})
+        content = TableStore(spark, place, tables.stamp)
+        for table in CONTENT:
+            if tables.exists(table):
+                content.clone_from(table, tables)
+        return cls(config.model_copy(update={"tables": place}), tables, content, folder, depth)
+
+    def round(
+        self,
+        name: str,
+        split: DataFrame,
+        tuning: tuple[DataFrame, DataFrame],
+        als: AlsConfig,
+        seed: int = 0,
+    ) -> Round:
+        """`split` (rows of `interactions` with `part`) as a window for models, and what they are judged by."""
         spark = split.sparkSession
         known, relevant = known_before_test(split), relevant_items(split)
         require_users(relevant, _LEAST_USERS, name)
-        items = self.tables.read(ITEMS)
+        items = self.content.read(ITEMS)
         cold = name.startswith("cold_items")
         met = part_of(split, TEST).select("item_id").distinct()
-        return Window(
+        window = Window(
             name=name,
             spark=spark,
             config=self.config,
-            tables=self.tables,
+            tables=self.content,
             folder=self.folder / name,
             train=part_of(split, TRAIN),
             validation=part_of(split, VALIDATION),
             known=known,
-            relevant=relevant,
+            tuning=tuning,
             users=relevant.select("user_id").distinct(),
             items=items,
-            vectors=looks(self.tables, self.config),
+            vectors=looks(self.content, self.config),
             candidates=met if cold else items.select("item_id"),
             als=als,
             depth=self.depth,
             cold=cold,
             seed=seed,
         )
+        return Round(window, split)
 
 
-def user_time_window(data: Data) -> Window:
+def user_time_round(data: Data) -> Round:
     """Users with at least 5 interactions: their last 20 % for test, the 10 % before for validation, the rest for
     training. ALS is tuned on validation, and every model then learns from both."""
     split = user_time(
         positives(data.tables), test_share=0.2, validation_share=0.1, min_interactions=5
     ).persist()
-    base = data.config.als.model_copy(update={"rank": 16})
-    settings, value = tuned(part_of(split, TRAIN), part_of(split, VALIDATION), base)
+    tuning = part_of(split, TRAIN), part_of(split, VALIDATION)
+    return data.round("user_time", split, tuning, _settings(data, "user_time", tuning))
+
+
+def cold_items_rounds(data: Data, seeds: int) -> Iterator[Round]:
+    """10 % of the items lose all their interactions and are ranked among themselves for the users who met them, and
+    10 % more are for validation; a round a seed. ALS and item-kNN are tuned within the training part of each draw, on
+    what its users did last: settings tuned on the whole log would know the cold items."""
+    log = positives(data.tables).persist()
+    for seed in range(seeds):
+        split = cold_items(log, share=0.1, validation_share=0.1, seed=seed).persist()
+        own = user_time(part_of(split, TRAIN), test_share=0.2, validation_share=0.0).persist()
+        tuning = part_of(own, TRAIN), part_of(own, TEST)
+        name = f"cold_items_{seed}"
+        yield data.round(name, split, tuning, _settings(data, name, tuning), seed)
+        own.unpersist()
+
+
+def _settings(data: Data, name: str, tuning: tuple[DataFrame, DataFrame]) -> AlsConfig:
+    settings, value = tuned(*tuning, data.config.als.model_copy(update={"rank": 16}))
     print(
-        f"user_time: ALS tuned on validation, nDCG@10 {value:.4f} with regularization {settings.regularization} and "
+        f"{name}: ALS tuned on validation, nDCG@10 {value:.4f} with regularization {settings.regularization} and "
         f"alpha {settings.alpha}",
         flush=True,
     )
-    return data.window("user_time", split, settings)
-
-
-def cold_items_windows(data: Data, seeds: int) -> Iterator[Window]:
-    """10 % of the items lose all their interactions and are ranked among themselves for the users who met them; a
-    window a seed. ALS has 16 factors and its defaults: settings tuned on the whole log would know the cold items."""
-    log = positives(data.tables).persist()
-    settings = data.config.als.model_copy(update={"rank": 16})
-    for seed in range(seeds):
-        split = cold_items(log, share=0.1, seed=seed).persist()
-        yield data.window(f"cold_items_{seed}", split, settings, seed)
+    return settings

@@ -15,12 +15,14 @@ from vizrec_spark.tables import TableStore
 
 @dataclass(frozen=True)
 class Window:
-    """One split, seen from its training side: nothing here comes from the test part.
+    """One split, seen from its training side: of the test part there are the users and, cold items, the candidates.
 
-    train, validation: rows of table `interactions`; known: both. relevant: `user_id`, `item_id` to be found, which a
-    model must not look at. users: `user_id` to recommend for. items: table `items`. vectors: `item_id`, `vector`.
-    candidates: `item_id` that may be recommended. als: settings tuned on `validation` alone. tables: all tables, of
-    which a model reads nothing about interactions; folder: scratch for this split.
+    train, validation: rows of table `interactions`; known: both. tuning: rows to learn from and rows to judge by, both
+    from within `known`, for models that know items by who met them: validation items that nobody met tell them
+    nothing. users: `user_id` to recommend for. items: table `items`. vectors: `item_id`, `vector`. candidates:
+    `item_id` that may be recommended. als: settings tuned on `tuning`. tables: what comes from catalogue and pictures
+    alone, without interactions, and `config` names the same place; folder: scratch for this split, where models keep
+    what they have learned.
     """
 
     name: str
@@ -31,7 +33,7 @@ class Window:
     train: DataFrame
     validation: DataFrame
     known: DataFrame
-    relevant: DataFrame
+    tuning: tuple[DataFrame, DataFrame]
     users: DataFrame
     items: DataFrame
     vectors: DataFrame

@@ -158,6 +158,7 @@ VALID: dict[str, Values] = {
         "n_users": 30,
         "reference": "als",
         "difference": -0.25,
+        "n_both": 28,
         "difference_lo": -0.5,
         "difference_hi": 0.0,
         "p_value": 1.0,
@@ -218,7 +219,8 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "value_finite": [{"value": NAN}, {"value": float("inf")}],
         "interval_in_order": [{"lo": 0.5}, {"hi": NAN}],
         "difference_in_order": [{"difference_lo": 0.5}, {"difference_hi": NAN}],
-        "n_users_positive": [{"n_users": 0}],
+        "n_users_positive": [{"n_users": 0, "n_both": None}],
+        "n_both_of_users": [{"n_both": 0}, {"n_both": 31}],
         "p_value_share": [{"p_value": 0.0}, {"p_value": NAN}],
     },
 }

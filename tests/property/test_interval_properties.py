@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from vizrec_spark.evaluate.intervals import figures_of, sums_of
+from vizrec_spark.evaluate.intervals import Figures, figures_of, sums_of
 from vizrec_spark.evaluate.resampling import poisson_weights, random_signs
+from vizrec_spark.evaluate.summary import whole_users
 
 NAN = float("nan")
 some_values = hnp.arrays(
@@ -61,6 +63,28 @@ def test_sums_of_parts_are_the_sums_of_the_whole(values: np.ndarray, cut: int) -
     parts = sums_of(values[:cut], users[:cut], 0, 100, 1).plus(sums_of(values[cut:], users[cut:], 0, 100, 1))
     for mine, theirs in zip(whole, parts, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-9)
+
+
+def test_a_user_of_two_rounds_is_one_user() -> None:
+    rng = np.random.default_rng(4)
+    values, users = rng.random((50, 2, 3)), hashes(50)
+    values[3, 1, 0] = values[4, :, 1] = NAN
+    once = figures_of(sums_of(values, users, 0, 200, 7))
+    twice = figures_of(sums_of(np.repeat(values, 2, axis=0), np.repeat(users, 2), 0, 200, 7))
+    for name, mine, theirs in zip(Figures._fields, once, twice, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-12, err_msg=name)
+    assert twice.n.tolist() == [[50, 49, 50], [49, 49, 50]]
+    assert twice.n_both[1].tolist() == [49, 49, 50]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 4))
+def test_no_batch_ends_amid_the_rows_of_a_user(rows: list[int], size: int) -> None:
+    users = np.repeat(np.arange(len(rows)), rows)
+    table = pa.table({"slice": ["all"] * len(users), "user": users})
+    cut = list(whole_users(table.to_batches(max_chunksize=size)))
+    seen = [set(batch.column("user").to_pylist()) for batch in cut]
+    assert pa.Table.from_batches(cut).equals(table)
+    assert sum(map(len, seen)) == len(rows)
 
 
 def test_weights_are_poisson_and_signs_are_fair() -> None:

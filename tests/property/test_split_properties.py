@@ -46,7 +46,7 @@ rows = st.lists(
     max_size=150,
     unique=True,
 )
-few = settings(max_examples=3)
+few = settings(max_examples=2)
 
 
 def frame(spark: SparkSession, log: list[Row]) -> DataFrame:
@@ -72,9 +72,10 @@ def by_user(log: list[Row]) -> dict[str, list[Row]]:
     return users
 
 
+@pytest.mark.parametrize("how", [(0.2, 0.1, 5), (0.5, 0.5 - 1e-9, 1), (0.3, 0.0, 2)])
 @few
-@given(rows, st.sampled_from([(0.2, 0.1, 5), (0.5, 0.5 - 1e-9, 1), (0.3, 0.0, 2)]))
-def test_user_time(spark: SparkSession, log: list[Row], how: tuple[float, float, int]) -> None:
+@given(log=rows)
+def test_user_time(spark: SparkSession, how: tuple[float, float, int], log: list[Row]) -> None:
     test_share, validation_share, least = how
     wanted: dict[Row, str] = {}
     for own in by_user(log).values():
@@ -126,19 +127,31 @@ def test_time_limits_cut_the_shares(spark: SparkSession) -> None:
     assert count == {TRAIN: 70, VALIDATION: 10, TEST: 20}
 
 
-@few
-@given(rows, st.sampled_from([0.1, 0.34, 0.9]), st.integers(0, 5))
-def test_cold_items(spark: SparkSession, log: list[Row], share: float, seed: int) -> None:
-    found = parts(cold_items(frame(spark, log), share=share, seed=seed))
+@pytest.mark.parametrize(("share", "validation"), [(0.1, 0.0), (0.34, 0.2), (0.9, 0.05)])
+@settings(max_examples=1)
+@given(log=rows, seed=st.integers(0, 5))
+def test_cold_items(spark: SparkSession, share: float, validation: float, log: list[Row], seed: int) -> None:
+    how = {"share": share, "validation_share": validation, "seed": seed}
+    found = parts(cold_items(frame(spark, log), **how))
     assert found.keys() == set(log)
     of_item: dict[str, set[str]] = {}
     for row, part in found.items():
         of_item.setdefault(row[1], set()).add(part)
     assert all(len(p) == 1 for p in of_item.values()), "an item lies in two parts"
-    cold = {item for item, p in of_item.items() if p == {TEST}}
-    assert len(cold) == max(1, math.floor(share * len(of_item) + 0.5))
-    again = cold_items(spark.createDataFrame(log, SCHEMA), share=share, seed=seed)
+    n = len(of_item)
+    n_test = min(max(1, math.floor(share * n + 0.5)), n - 1)
+    n_validation = min(math.floor(validation * n + 0.5), n - 1 - n_test)
+    count = Counter(part for (part,) in of_item.values())
+    assert (count[TEST], count[VALIDATION], count[TRAIN]) == (n_test, n_validation, n - n_test - n_validation)
+    again = cold_items(spark.createDataFrame(log, SCHEMA), **how)
     assert parts(again) == found, "the draw depends on the layout of the rows"
+
+
+def test_some_item_is_left_to_learn_from_whatever_the_share(spark: SparkSession) -> None:
+    two = parts(cold_items(frame(spark, [("u", i, "view", START) for i in "ab"]), share=0.9))
+    assert sorted(two.values()) == [TEST, TRAIN]
+    one = parts(cold_items(frame(spark, [("u", "a", "view", START)]), share=0.9, validation_share=0.05))
+    assert list(one.values()) == [TRAIN]
 
 
 def test_another_seed_makes_other_items_cold(spark: SparkSession) -> None:
@@ -166,6 +179,19 @@ def test_what_is_known_is_not_to_be_found_again(spark: SparkSession) -> None:
     assert known_before_test(split).count() == 2
 
 
+def test_what_was_rated_low_is_met_but_not_liked(spark: SparkSession) -> None:
+    rows = [
+        ("u", "a", "rating", 1.0, 0.0, START, TEST),
+        ("u", "b", "rating", 5.0, 1.0, START, TEST),
+        ("u", "c", "view", None, 1.0, START, TEST),
+        ("u", "d", "view", None, 1.0, START, TRAIN),
+    ]
+    schema = "user_id string, item_id string, event string, rating double, weight double, timestamp timestamp"
+    split = spark.createDataFrame(rows, f"{schema}, {PART} string")
+    assert sorted(r.item_id for r in relevant_items(split).collect()) == ["a", "b", "c"]
+    assert sorted(r.item_id for r in relevant_items(split, liked=True).collect()) == ["b", "c"]
+
+
 def test_too_few_users_is_an_error_that_says_so(spark: SparkSession) -> None:
     split = user_time(frame(spark, [(u, f"i{n}", "view", START) for u in "uv" for n in range(6)]))
     relevant = relevant_items(split)
@@ -180,6 +206,7 @@ def test_too_few_users_is_an_error_that_says_so(spark: SparkSession) -> None:
         lambda log: user_time(log, test_share=0.7, validation_share=0.4),
         lambda log: leave_last_out(log, min_interactions=2),
         lambda log: cold_items(log, share=1.0),
+        lambda log: cold_items(log, share=0.6, validation_share=0.4),
         lambda log: global_time(log, validation_from=START + timedelta(1), test_from=START),
     ],
 )

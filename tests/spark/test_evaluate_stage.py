@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import math
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -15,9 +18,9 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.load import setting
 from vizrec_spark.config.models import Config, EvaluateConfig, GateConfig, TablesConfig
 from vizrec_spark.errors import (
-    CandidateHeld,
     ConfigError,
     EvaluationError,
     LeakFound,
@@ -29,7 +32,8 @@ from vizrec_spark.evaluate.protocol import split_by
 from vizrec_spark.evaluate.stage import STAGE, ask_gate
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, METRICS
+from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, INTERACTIONS, ITEMS, METRICS
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEM_IDS = [f"i{n:02d}" for n in range(25)]
@@ -65,6 +69,25 @@ class Shop:
             frame = spark.createDataFrame(made, "user_id string, rank int, item_id string, score double")
             frame.write.format("delta").save(str(folder / name))
         self.run(holdout.STAGE)
+        self.looks = self._pictures()
+
+    def _pictures(self) -> dict[str, np.ndarray]:
+        """Looks of all items but one, two pictures each; what comes back are unit vectors about the mean."""
+        rng = np.random.default_rng(5)
+        rows, looks = [], {}
+        for item in ITEM_IDS[1:]:
+            looks[item] = rng.normal(size=(2, 4)).astype(np.float32) + 2
+            for n, vector in enumerate(looks[item]):
+                sha = hashlib.sha256(f"{item} {n}".encode()).hexdigest()
+                rows.append((item, f"{item}-{n}.png", sha, vector.tolist()))
+        pictures = [(i, path, sha, 1, 1, "PNG", 1, START, bytearray(b"x")) for i, path, sha, _ in rows]
+        vectors = [(sha, "e1", vector) for *_, sha, vector in rows]
+        encoder = [(encoder_key(Config().embed), "e1", 4)]
+        for table, content in ((IMAGES, pictures), (EMBEDDINGS, vectors), (ENCODERS, encoder)):
+            self.store.overwrite(table, self.spark.createDataFrame(content, table.schema).coalesce(1))
+        mean = {item: own.mean(axis=0) for item, own in looks.items()}
+        centre = np.mean(list(mean.values()), axis=0)
+        return {item: (own - centre) / np.linalg.norm(own - centre) for item, own in mean.items()}
 
     def _parts(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """What each user knew, and what is to be found (user_time with the default shares)."""
@@ -86,16 +109,17 @@ class Shop:
             lists[u] = [i for *_, i in sorted(wish, reverse=True)][: rng.integers(1, 12)]
         return lists
 
-    def run(self, stage: Any = STAGE, run_id: str = "day-1", **evaluate: Any) -> Any:
-        settings = {
+    def settings(self) -> dict[str, Any]:
+        return {
             "training": str(self.folder / "training"),
             "models": {name: str(self.folder / name) for name in ("poor", "good")},
             "cutoffs": (2, 5),
             "replicates": 200,
             "min_users": 10,
-            **evaluate,
         }
-        config = Config(evaluate=EvaluateConfig(**settings))
+
+    def run(self, stage: Any = STAGE, run_id: str = "day-1", **evaluate: Any) -> Any:
+        config = Config(evaluate=EvaluateConfig(**{**self.settings(), **evaluate}))
         return stage.run(StageContext(self.spark, config, self.store, run_id))
 
     def metrics(self, run_id: str = "day-1") -> dict[tuple[str, str, str], Row]:
@@ -108,6 +132,20 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = Shop(spark, tmp_path_factory.mktemp("evaluate"))
     made.run()
     return made
+
+
+@pytest.fixture(scope="module")
+def held(shop: Shop, repository: Path) -> int:
+    """The exit code of job `evaluate`, run "gate", whose candidate is worse than the current model."""
+    shop.metrics()  # what day-1 says is there before
+    spec = importlib.util.spec_from_file_location("job_evaluate", repository / "jobs" / "evaluate.py")
+    assert spec is not None and spec.loader is not None
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    gate = {"candidate": "poor", "current": "good", "metric": "ndcg@5", "output": f"{shop.folder}/gate.json"}
+    settings = {**shop.settings(), "gate": gate, "seed": 1, "looks_items": 3}
+    pairs = [f"tables.root={shop.folder}/tables", *(setting(f"evaluate.{k}", v) for k, v in settings.items())]
+    return int(job.main([*(x for pair in pairs for x in ("--set", pair)), "--run-id", "gate", "--quiet"]))
 
 
 def ndcg(items: list[str], relevant: set[str], k: int) -> float:
@@ -178,42 +216,51 @@ def test_coverage_and_gini_of_all_lists(shop: Shop) -> None:
     assert shop.metrics()["all", "good", "gini@2"].value == pytest.approx(apart)
 
 
+def test_diversity_by_looks_against_plain_python(shop: Shop) -> None:
+    apart = []
+    for items in shop.lists["good"].values():
+        looks = [shop.looks[i] for i in items[:5] if i in shop.looks]
+        if len(looks) > 1:
+            apart.append(fmean(1 - float(a @ b) for a, b in combinations(looks, 2)))
+    row = shop.metrics()["all", "good", "diversity@5"]
+    assert (row.value, row.n_users) == (pytest.approx(fmean(apart), abs=1e-5), len(apart))
+
+
 def test_models_are_compared_in_pairs(shop: Shop) -> None:
     found = shop.metrics()
     good, poor = found["all", "good", "ndcg@5"], found["all", "poor", "ndcg@5"]
     assert (good.reference, poor.reference, poor.difference) == ("poor", None, None)
     assert good.difference == pytest.approx(good.value - poor.value)
     assert 0 < good.difference_lo <= good.difference <= good.difference_hi
+    assert good.n_both == good.n_users == len(shop.parts[0]) and poor.n_both is None
     assert good.p_value == pytest.approx(1 / 201), "no random sign comes near so clear a difference"
     # In pairs the interval is no wider than two independent ones.
     assert good.difference_hi - good.difference_lo < (good.hi - good.lo) + (poor.hi - poor.lo)
 
 
-def test_a_repeated_run_gives_the_same_table_and_another_run_its_own_rows(shop: Shop) -> None:
+def test_a_repeated_run_gives_the_same_table_and_another_run_its_own_rows(shop: Shop, held: int) -> None:
+    assert held == 10
     before = shop.metrics()
     shop.run()
     assert shop.metrics() == before
-    shop.run(run_id="day-2", seed=1)
-    assert shop.metrics() == before
-    other = shop.metrics("day-2")
-    assert other.keys() == before.keys()
+    other = shop.metrics("gate")
+    # More pictures in the first places than it allows: no diversity.
+    assert before.keys() - other.keys() == {key for key in before if key[2].startswith("diversity")}
     key = ("all", "good", "ndcg@5")
     assert other[key].value == pytest.approx(before[key].value) and other[key].lo != before[key].lo
 
 
-def test_the_gate_promotes_and_holds(shop: Shop) -> None:
+def test_the_gate_promotes_and_holds(shop: Shop, held: int) -> None:
     rows = shop.store.read(METRICS).where("run_id = 'day-1'")
     promoted = ask_gate(rows, GateConfig(candidate="good", current="poor", metric="ndcg@5"), 10)
     assert (promoted.verdict, promoted.reason) == ("promote", "better")
-    for not_measured in ({"metric": "ndcg@7"}, {"slice": "everywhere"}):
+    assert promoted.measured.n_both == len(shop.parts[0])
+    for not_measured in ({"metric": "ndcg@7"}, {"slice": "new_users"}):
         with pytest.raises(EvaluationError, match="did not measure"):
-            ask_gate(rows, GateConfig(candidate="good", **not_measured), 10)
-    file = shop.folder / "gate.json"
-    gate = GateConfig(candidate="poor", current="good", metric="ndcg@5", output=str(file))
-    with pytest.raises(CandidateHeld, match="Hold: poor has ndcg@5") as held:
-        shop.run(run_id="gate", gate=gate)
-    assert held.value.exit_code == 10
-    assert json.loads(file.read_text())["reason"] == "may_be_worse"
+            ask_gate(rows, GateConfig(candidate="good", minimum=0.1, **not_measured), 10)
+    assert held == 10, "the exit code of the job"
+    told = json.loads((shop.folder / "gate.json").read_text())
+    assert (told["reason"], told["measured"]["n_both"]) == ("may_be_worse", len(shop.parts[0]))
     assert shop.metrics("gate"), "what was measured is kept, also of a candidate that is held"
 
 
@@ -248,11 +295,16 @@ def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
 
 
 def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
+    # All stands behind the depth: what is cold moves up before anything is cut off.
+    deep = shop.spark.read.format("delta").load(f"{shop.folder}/good").withColumn("rank", F.col("rank") + 20)
+    deep.write.format("delta").save(f"{shop.folder}/deep")
     how = {
+        "models": {"good": f"{shop.folder}/deep"},
         "protocol": "cold_items",
         "training": str(shop.folder / "cold"),
         "run_id": "cold",
         "cold_share": 0.2,
+        "depth": 5,
     }
     shop.run(holdout.STAGE, **how)
     shop.run(**how)

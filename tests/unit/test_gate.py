@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vizrec_spark.evaluate.gate import Decision, Measured, Rules, decide
+from vizrec_spark.evaluate.intervals import figures_of, sums_of
 
 
 def candidate(**changes: Any) -> Measured:
@@ -36,10 +38,26 @@ ALONE = {"current": None, "difference": None, "difference_lo": None, "difference
         ({"difference_lo": -0.001}, Rules(), "may_be_worse", False),
         ({"difference_lo": -0.001}, Rules(tolerance=0.001), "not_worse", True),
         ({"difference_lo": -0.0011}, Rules(tolerance=0.001), "may_be_worse", False),
-        ({"difference_lo": 0.0, "difference_hi": 0.0, "difference": 0.0}, Rules(), "not_worse", True),
+        # No evidence: the same list for list, and one of 50 users better and the others tied.
+        ({"difference_lo": 0.0, "difference_hi": 0.0, "difference": 0.0}, Rules(), "may_be_worse", False),
+        ({"difference_lo": 0.0}, Rules(), "may_be_worse", False),
+        (
+            {"value": 0.0, "difference_lo": 0.0, "difference_hi": 0.0, "difference": 0.0},
+            Rules(),
+            "may_be_worse",
+            False,
+        ),
+        (
+            {"difference_lo": 0.0, "difference_hi": 0.0, "difference": 0.0},
+            Rules(tolerance=0.001),
+            "not_worse",
+            True,
+        ),
+        ({"n_both": 29}, Rules(), "too_few_users", False),
+        ({"n_both": 30}, Rules(), "better", True),
         ({}, Rules(minimum=0.201), "beyond_minimum", False),
         ({}, Rules(minimum=0.20), "better", True),
-        (ALONE, Rules(), "no_current_model", True),
+        (ALONE, Rules(minimum=0.2), "no_current_model", True),
         (ALONE, Rules(minimum=0.3), "beyond_minimum", False),
         ({"n_users": 29}, Rules(), "too_few_users", False),
         ({"n_users": 30}, Rules(), "better", True),
@@ -76,6 +94,17 @@ def test_the_sentence_has_the_figures() -> None:
         assert figure in told
 
 
+def test_one_user_of_fifty_is_no_evidence() -> None:
+    values = np.zeros((50, 2, 1))
+    values[7, 1] = 1.0
+    users = np.random.default_rng(0).integers(0, 2**63, 50, dtype=np.uint64)
+    found = figures_of(sums_of(values, users, 0, 1000, 1))
+    lo, hi = float(found.difference_lo[1, 0]), float(found.difference_hi[1, 0])
+    measured = candidate(n_users=50, value=0.02, difference=0.02, difference_lo=lo, difference_hi=hi)
+    assert lo == 0 and found.p_value[1, 0] == 1
+    assert not decide(measured, Rules()).promoted
+
+
 def test_a_machine_reads_the_same() -> None:
     decision = decide(candidate(), Rules(minimum=0.1))
     read = json.loads(decision.to_json())
@@ -86,5 +115,7 @@ def test_a_machine_reads_the_same() -> None:
 def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValueError, match="tolerance"):
         Rules(tolerance=-0.1)
+    with pytest.raises(ValueError, match="neither a current model nor a minimum"):
+        decide(candidate(**ALONE), Rules())
     with pytest.raises(ValueError, match="no difference of new to the current model old"):
         decide(candidate(difference=None), Rules())

@@ -11,12 +11,12 @@ from rich.console import Console
 from benchmarks.quality.figures import Figures
 
 
-def row(model: str, metric: str, value: float, difference: float | None = None) -> Row:
+def row(model: str, metric: str, value: float, difference: float | None = None, part: str = "all") -> Row:
     apart = {"difference": difference, "difference_lo": None, "difference_hi": None, "p_value": None}
     if difference is not None:
         apart |= {"difference_lo": difference - 0.02, "difference_hi": difference + 0.01, "p_value": 0.25}
     return Row(
-        slice="all",
+        slice=part,
         model=model,
         metric=metric,
         value=value,
@@ -62,6 +62,27 @@ def test_the_best_part_is_no_ablation_and_the_difference_is_the_hybrids() -> Non
         and round(told["ndcg10_over_best_part_hi"], 6) == 0.12
     )
     assert told["ndcg10_over_best_part_p"] == 0.25
+
+
+def test_without_the_hybrid_there_is_no_best_part() -> None:
+    told = Figures(ROWS, ["popularity", "als"], "popularity").result()
+    assert not any(key.endswith("best_part") for own in told.values() for key in own)
+    assert "ndcg10_by_seed" not in told["als"]
+
+
+def test_several_draws_are_told_one_by_one_in_their_order() -> None:
+    draws = [
+        row(model, "ndcg@10", value + n / 100, part=f"round_{n}")
+        for n in (10, 9, 1)
+        for model, value in (("als", 0.3), ("hybrid", 0.4))
+    ]
+    figures = Figures([*ROWS, *draws], MODELS, "hybrid")
+    told = figures.result()
+    assert told["als"]["ndcg10_by_seed"] == [0.31, 0.39, 0.4]
+    assert [round(x, 9) for x in told["hybrid"]["ndcg10_over_best_part_by_seed"]] == [0.1] * 3
+    out = StringIO()
+    figures.print("cold_items", Console(file=out, width=240))
+    assert "0.310 to 0.400" in out.getvalue()
 
 
 def test_the_table_shows_every_model() -> None:

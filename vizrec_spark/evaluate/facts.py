@@ -14,16 +14,19 @@ CLASSES = ("head", "middle", "tail", "cold")
 """Popularity classes: the most popular items that together have a third of the training interactions, the next
 third, the rest, and the items without any."""
 
+_ROWS = 16_384  # vectors that are added up at a time
+
 
 @dataclass(frozen=True)
 class ItemFacts:
     """n items, in ascending order of `ids`, known below by their positions.
 
     people (n,): users who met the item in the training window, of `n_users` in all; popularity_rank (n,): 0 for the
-    most popular, ties in order of id; klass (n,): index into `CLASSES`; candidate (n,): may be recommended;
-    categories of item i: `category_codes[category_start[i]:category_start[i + 1]]`, 0 to `n_categories` − 1;
-    looks (n, d) float32 unit vectors with the catalogue's mean taken off, zero without picture, or None;
-    has_looks (n,). Its size is about n · (4 d + 100) bytes.
+    most popular candidate, ties in order of id, and all others behind the candidates; klass (n,): index into
+    `CLASSES`; candidate (n,): may be recommended; categories of item i:
+    `category_codes[category_start[i]:category_start[i + 1]]`, 0 to `n_categories` − 1; looks (m, d) float32: unit
+    vectors, the catalogue's mean taken off, of m of the items, or None; look (n,): the row there, -1 for an item
+    without. Its size is about 100 n + 4 m d bytes.
     """
 
     ids: pa.Array
@@ -36,7 +39,7 @@ class ItemFacts:
     category_codes: NDArray[np.int64]
     n_categories: int
     looks: NDArray[np.float32] | None
-    has_looks: NDArray[np.bool_]
+    look: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,12 +57,14 @@ def build_facts(
     *,
     candidates: pa.Table | None = None,
     vectors: pa.Table | None = None,
+    mean: NDArray[np.float64] | None = None,
 ) -> ItemFacts:
     """`ItemFacts` from Arrow tables.
 
     items: `item_id` and, optionally, `categories` (list of string), each id once; it must hold every item that a user
     met. people: `item_id`, `people`. candidates: `item_id`s that may be recommended (None: all). vectors: `item_id`,
-    `vector` (list of float), a row a picture; the looks of an item are their mean.
+    `vector` (list of float) of the items whose looks are needed, a row a picture: the looks of an item are their
+    mean. mean (d,): the mean looks of the catalogue (None: of the items in `vectors`).
     """
     ordered = items.sort_by("item_id")
     ids = ordered["item_id"].combine_chunks()
@@ -72,9 +77,6 @@ def build_facts(
     counts = np.zeros(n, dtype=np.int64)
     place = at(people)
     counts[place[place >= 0]] = people["people"].to_numpy()[place >= 0]
-    rank = np.empty(n, dtype=np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(n)
-
     candidate = np.ones(n, dtype=bool)
     if candidates is not None:
         candidate[:] = False
@@ -82,20 +84,26 @@ def build_facts(
         candidate[place[place >= 0]] = True
 
     start, codes, n_categories = _categories(ordered, n)
-    looks, has_looks = _looks(vectors, at, n)
+    looks, look = _looks(vectors, at, n, mean)
     return ItemFacts(
         ids,
         counts,
         n_users,
-        rank,
-        _classes(counts, rank),
+        _ranks(np.where(candidate, counts, -1)),
+        _classes(counts, _ranks(counts)),
         candidate,
         start,
         codes,
         n_categories,
         looks,
-        has_looks,
+        look,
     )
+
+
+def _ranks(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return rank
 
 
 def _classes(people: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -120,24 +128,30 @@ def _categories(ordered: pa.Table, n: int) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _looks(
-    vectors: pa.Table | None, at: Callable[[pa.Table], NDArray[np.int64]], n: int
-) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
-    has_looks = np.zeros(n, dtype=bool)
+    vectors: pa.Table | None,
+    at: Callable[[pa.Table], NDArray[np.int64]],
+    n: int,
+    centre: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float32] | None, NDArray[np.int64]]:
+    look = np.full(n, -1, dtype=np.int64)
     if vectors is None or len(vectors) == 0:
-        return None, has_looks
+        return None, look
     place = at(vectors)
     flat = vectors["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix = flat.reshape(len(place), -1).astype(np.float32)[place >= 0]
-    place = place[place >= 0]
-    pictures = np.bincount(place, minlength=n)
-    looks = np.zeros((n, matrix.shape[1]), dtype=np.float32)
-    np.add.at(looks, place, matrix)
+    matrix = flat.reshape(len(place), -1)
+    pictures = np.bincount(place[place >= 0], minlength=n)
     pictured = np.flatnonzero(pictures)
-    mean = looks[pictured] / pictures[pictured, None]
-    centred = mean - mean.mean(axis=0, dtype=np.float64).astype(np.float32)
-    length = np.linalg.norm(centred, axis=1)
-    looks[:] = 0
-    usable = pictured[length > 0]
-    looks[usable] = centred[length > 0] / length[length > 0, None]
-    has_looks[usable] = True
-    return looks, has_looks
+    look[pictured] = np.arange(len(pictured))
+    looks = np.zeros((len(pictured), matrix.shape[1]), dtype=np.float32)
+    for first in range(0, len(place), _ROWS):  # no second copy of all vectors
+        rows = slice(first, first + _ROWS)
+        known = place[rows] >= 0
+        np.add.at(looks, look[place[rows][known]], matrix[rows][known])
+    looks /= pictures[pictured, None]
+    if centre is None:
+        centre = looks.mean(axis=0, dtype=np.float64)
+    looks -= centre.astype(np.float32)
+    length = np.linalg.norm(looks, axis=1)
+    look[pictured[length == 0]] = -1
+    looks /= np.where(length > 0, length, 1)[:, None]
+    return looks, look

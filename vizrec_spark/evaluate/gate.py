@@ -14,7 +14,7 @@ PROMOTE, HOLD = "promote", "hold"
 @dataclass(frozen=True)
 class Measured:
     """What was measured of a candidate: `value` with its 95 % interval over `n_users` users, and, with a current
-    model, the paired `difference` (candidate less current) with its interval."""
+    model, the paired `difference` (candidate less current) over `n_both` users with its interval."""
 
     model: str
     metric: str
@@ -26,6 +26,7 @@ class Measured:
     difference: float | None = None
     difference_lo: float | None = None
     difference_hi: float | None = None
+    n_both: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Rules:
     """What a candidate has to reach.
 
     minimum: the value that it must reach whatever the current model does; None: none. tolerance: how much worse than
-    the current model it may be at the bad end of the interval of the difference, in units of the metric, at least 0.
-    min_users: fewer measured users decide nothing.
+    the current model it may be at the bad end of the interval of the difference, in units of the metric; 0: it must
+    be better. min_users: fewer users, of the value or of the difference, decide nothing.
     """
 
     minimum: float | None = None
@@ -69,13 +70,15 @@ class Decision:
 def decide(measured: Measured, rules: Rules) -> Decision:
     """Holds a candidate for too few users, below the minimum, or when it may be worse than the current model.
 
-    "May be worse": the bad end of the 95 % interval of the paired difference is worse than −`tolerance`. A candidate
-    that cannot be told from the current model by the data passes only within the tolerance, so a new model has to be
-    shown not worse, not merely not shown worse. Without a current model the minimum decides alone. Metrics of which
-    less is better (`LOWER_IS_BETTER`) are compared the other way round.
+    A candidate passes if the bad end of the 95 % interval of the paired difference is above 0, or, with a `tolerance`
+    above 0, no further below 0 than that. So a model that the data cannot tell from the current one passes only where
+    a tolerance allows it; an interval that ends at 0 or is nothing but 0 is no evidence. Without a current model the
+    minimum decides alone. Metrics of which less is better (`LOWER_IS_BETTER`) are compared the other way round.
 
-    Raises: ValueError when there is a current model and no difference to it.
+    Raises: ValueError when there is nothing to hold the candidate against, or no difference to the current model.
     """
+    if measured.current is None and rules.minimum is None:
+        raise ValueError(f"nothing to hold {measured.model} against: neither a current model nor a minimum")
     sign = -1.0 if measured.metric.split("@")[0] in LOWER_IS_BETTER else 1.0
     told = (
         f"{measured.model} has {measured.metric} {measured.value:.4f} [{measured.lo:.4f}, {measured.hi:.4f}]"
@@ -99,15 +102,24 @@ def decide(measured: Measured, rules: Rules) -> Decision:
         raise ValueError(
             f"no difference of {measured.model} to the current model {measured.current} was measured"
         )
+    n_both = measured.n_users if measured.n_both is None else measured.n_both
+    if n_both < rules.min_users:
+        return verdict(
+            HOLD,
+            "too_few_users",
+            f"{n_both:,} of them can be compared with {measured.current}, at least {rules.min_users:,} are needed",
+        )
     apart = (
         f"its paired difference to {measured.current} is {measured.difference:+.4f} "
         f"[{measured.difference_lo:+.4f}, {measured.difference_hi:+.4f}]"
     )
     bad_end = min(sign * measured.difference_lo, sign * measured.difference_hi)
-    if not bad_end >= -rules.tolerance:
-        return verdict(
-            HOLD, "may_be_worse", f"{apart}, which reaches further than the tolerated {rules.tolerance:.4f}"
-        )
     if bad_end > 0:
         return verdict(PROMOTE, "better", f"{apart}, clear of 0")
-    return verdict(PROMOTE, "not_worse", f"{apart}, within the tolerated {rules.tolerance:.4f}")
+    if rules.tolerance > 0 and bad_end >= -rules.tolerance:
+        return verdict(PROMOTE, "not_worse", f"{apart}, within the tolerated {rules.tolerance:.4f}")
+    if rules.tolerance > 0:
+        why = f"which reaches further than the tolerated {rules.tolerance:.4f}"
+    else:
+        why = "which is not clear of 0, and nothing is tolerated"
+    return verdict(HOLD, "may_be_worse", f"{apart}, {why}")

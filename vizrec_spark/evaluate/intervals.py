@@ -18,7 +18,8 @@ class Sums(NamedTuple):
     """What adds up over users. M models, Q metrics, B replicates; row 0 has every user once, rows 1 to B are resamples.
 
     total, n (1 + B, M, Q): sum and number of the values that are not NaN; apart, n_both: the same of the
-    differences to the reference, where both have a value; flipped (B, M, Q): sums of differences of random sign.
+    differences to the reference, where both have a value; flipped (B, M, Q): sums of differences of random sign;
+    users, users_both (M, Q): how many users n and n_both are about, one with several rows counting once.
     """
 
     total: Floats
@@ -26,6 +27,8 @@ class Sums(NamedTuple):
     apart: Floats
     n_both: Floats
     flipped: Floats
+    users: Floats
+    users_both: Floats
 
     def plus(self, other: Sums) -> Sums:
         """The sums over the users of both."""
@@ -36,7 +39,7 @@ class Figures(NamedTuple):
     """Per model and metric, each (M, Q) float64, NaN where there is nothing.
 
     mean with lo and hi: mean over users and its 95 % interval; n: users; difference, difference_lo, difference_hi:
-    model less reference over the users of both, with interval; p_value: two-sided, of no difference.
+    model less reference over the `n_both` users of both, with interval; p_value: two-sided, of no difference.
     """
 
     mean: Floats
@@ -46,11 +49,15 @@ class Figures(NamedTuple):
     difference: Floats
     difference_lo: Floats
     difference_hi: Floats
+    n_both: Floats
     p_value: Floats
 
 
 def sums_of(values: Floats, users: Hashes, reference: int, replicates: int, seed: int) -> Sums:
-    """`Sums` of some users: values (users, M, Q), users (users,) a hash of each, reference: index of its model."""
+    """`Sums` of some users: values (rows, M, Q), users (rows,) a hash of each row's user, reference: its model's index.
+
+    A user may have several rows, all of them in one call and one after another: they are resampled together.
+    """
     models, metrics = values.shape[1:]
     shape = (1 + replicates, models * metrics)
     total, n, apart, n_both = (np.zeros(shape) for _ in range(4))
@@ -68,7 +75,9 @@ def sums_of(values: Floats, users: Hashes, reference: int, replicates: int, seed
             sums += weights @ np.where(there, value, 0.0)
             counts += weights @ there.astype(np.float64)
         flipped += signs @ np.nan_to_num(against[rows])
-    return Sums(*(part.reshape(-1, models, metrics) for part in (total, n, apart, n_both, flipped)))
+    counted = (_distinct(users, ~np.isnan(value)) for value in (flat, against))
+    added = [part.reshape(-1, models, metrics) for part in (total, n, apart, n_both, flipped)]
+    return Sums(*added, *(count.reshape(models, metrics) for count in counted))
 
 
 def figures_of(sums: Sums) -> Figures:
@@ -85,7 +94,17 @@ def figures_of(sums: Sums) -> Figures:
     observed = np.abs(sums.apart[0]) * (1 - 1e-12)
     as_far = (np.abs(sums.flipped) >= observed).sum(axis=0)
     p_value = np.where(sums.n_both[0] > 0, (1 + as_far) / (1 + len(sums.flipped)), np.nan)
-    return Figures(mean[0], lo, hi, sums.n[0], difference[0], difference_lo, difference_hi, p_value)
+    return Figures(
+        mean[0], lo, hi, sums.users, difference[0], difference_lo, difference_hi, sums.users_both, p_value
+    )
+
+
+def _distinct(users: Hashes, there: NDArray[np.bool_]) -> Floats:
+    """In each column, the users with a row that is there."""
+    if len(users) == 0:
+        return np.zeros(there.shape[1])
+    first = np.flatnonzero(np.append(True, users[1:] != users[:-1]))
+    return np.logical_or.reduceat(there, first, axis=0).sum(axis=0).astype(np.float64)
 
 
 def _ratio(total: Floats, count: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 
@@ -14,6 +14,13 @@ def ranked_lists(recommendations: DataFrame, depth: int) -> DataFrame:
     entries = F.array_sort(F.collect_list(F.struct("rank", "item_id")))
     grouped = recommendations.where(F.col("rank") <= depth).groupBy("user_id").agg(entries.alias("_entries"))
     return grouped.select("user_id", F.col("_entries.item_id").alias("items"))
+
+
+def among(recommendations: DataFrame, candidates: DataFrame) -> DataFrame:
+    """Rows `user_id`, `rank`, `item_id` of `candidates` (`item_id`) alone, which move up: ranks from 1 without gaps."""
+    place = Window.partitionBy("user_id").orderBy("rank", "item_id")
+    kept = recommendations.join(F.broadcast(candidates.select("item_id")), "item_id", "left_semi")
+    return kept.select("user_id", F.row_number().over(place).alias("rank"), "item_id")
 
 
 def judged_users(

@@ -37,16 +37,17 @@ def measure(
     """The columns of table `metrics` but `run_id` and `protocol`; a small frame in memory. Runs Spark jobs.
 
     Usually there is one round. Of several (the draws of cold items, say), with the same models, a user counts in each
-    where there is something to find, and is resampled with all of it: the interval is that of users, and does not
-    pretend that a user of ten rounds is ten. Coverage and Gini are means over rounds.
+    where there is something to find, and is resampled with all of it: the interval is that of users, and neither it nor
+    `n_users` pretends that a user of ten rounds is ten. Coverage and Gini are means over rounds. Each of several rounds
+    is also measured by itself, as slice ``round_0`` and so on, which shows the spread over draws.
     Every list is read once and every user looked at once, by one task that computes all metrics of all models.
     """
     models = list(rounds[0].lists)
     kept: list[DataFrame] = []
     shared: list[Broadcast[ItemFacts]] = []
     try:
-        values, shown = [], []
-        for judged in rounds:
+        values, shown, everybody = [], [], []
+        for number, judged in enumerate(rounds):
             facts = spark.sparkContext.broadcast(judged.facts)
             shared.append(facts)
             users = judged_users(judged.relevant, judged.known, judged.lists, config.depth)
@@ -57,7 +58,11 @@ def measure(
             )
             kept.append(found)
             values.append(with_user_slices(found))
-            shown.append(exposure_metrics(users, models, config.cutoffs, int(judged.facts.candidate.sum())))
+            if len(rounds) > 1:
+                mine = found.where(F.col("slice") == ALL).withColumn("slice", F.lit(f"round_{number}"))
+                values.append(mine.select("user_id", "slice", "values"))
+            shown.append(exposure_metrics(users, models, config.cutoffs, facts))
+            everybody.append(users.select("user_id"))
         means = summarise(
             reduce(DataFrame.unionByName, values),
             models,
@@ -67,7 +72,7 @@ def measure(
             seed=config.seed,
             partitions=min(spark.sparkContext.defaultParallelism, _MOST_PARTITIONS),
         )
-        n_users = kept[0].count()
+        n_users = reduce(DataFrame.union, everybody).distinct().count()
         rows = _together(means, reduce(DataFrame.unionByName, shown), n_users, reference)
         # A few hundred rows; what they come from is let go of.
         return spark.createDataFrame(rows.toArrow(), rows.schema)
@@ -81,7 +86,7 @@ def measure(
 def _together(means: DataFrame, shown: DataFrame, n_users: int, reference: str) -> DataFrame:
     numbers = ("lo", "hi", "difference", "difference_lo", "difference_hi", "p_value")
     filled = [F.when(~F.isnan(name), F.col(name)).alias(name) for name in numbers]
-    own = means.select("slice", "model", "metric", "value", "n_users", *filled)
+    own = means.select("slice", "model", "metric", "value", "n_users", "n_both", *filled)
     of_lists = (
         shown.where("NOT isnan(value)")
         .groupBy("model", "metric")
@@ -92,6 +97,7 @@ def _together(means: DataFrame, shown: DataFrame, n_users: int, reference: str) 
             "metric",
             "value",
             F.lit(n_users).cast("long").alias("n_users"),
+            F.lit(None).cast("long").alias("n_both"),
             *(F.lit(None).cast("double").alias(name) for name in numbers),
         )
     )

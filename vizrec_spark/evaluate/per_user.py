@@ -12,15 +12,17 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.evaluate.block import Ragged, Values, make_block
+from vizrec_spark.evaluate.block import Values, make_block
 from vizrec_spark.evaluate.facts import CLASSES, ItemFacts
+from vizrec_spark.evaluate.history import History
 from vizrec_spark.evaluate.metrics import values_of
+from vizrec_spark.evaluate.ragged import Ragged
 
 ALL, LIGHT, HEAVY, NEW = "all", "light_users", "heavy_users", "new_users"
 ITEM_SLICES = ("warm_items", *(f"{name}_items" for name in CLASSES))
 
 _SCHEMA = "user_id string, slice string, n_known int, values array<double>"
-_ENTRIES = 2_000_000  # places of the padded lists that a task holds at a time, 25 bytes each
+_BYTES = 64_000_000  # that the arrays of a task's block take at a time
 
 
 class _Job(NamedTuple):
@@ -60,10 +62,18 @@ def with_user_slices(values: DataFrame) -> DataFrame:
 def _values(job: _Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     facts = job.facts.value
     for batch in batches:
-        longest = _longest(batch.column("lists"))
-        step = max(1, _ENTRIES // max(longest * job.models, 1))
+        step = users_at_a_time(_longest(batch.column("lists")), job.models, facts)
         for first in range(0, batch.num_rows, step):
             yield from _chunk(job, facts, batch.slice(first, step))
+
+
+def users_at_a_time(longest: int, models: int, facts: ItemFacts) -> int:
+    """How many users make a block of about 64 MB, with lists of at most `longest` items.
+
+    A place takes 27 bytes in the block of each model; metrics take some 80 bytes a place, or 16 a number of the looks.
+    """
+    width = 0 if facts.looks is None else facts.looks.shape[1]
+    return max(1, _BYTES // max(longest * (27 * models + 80) + 16 * width, 1))
 
 
 def _chunk(job: _Job, facts: ItemFacts, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -71,8 +81,9 @@ def _chunk(job: _Job, facts: ItemFacts, batch: pa.RecordBatch) -> Iterator[pa.Re
     relevant, known = (_ragged(batch.column(name), facts) for name in ("relevant", "known"))
     nested = batch.column("lists")
     lists = _ragged(nested.flatten(), facts)
+    history = History.of(facts, known)
     blocks = [
-        make_block(facts, _every(lists, model, job.models), relevant, known) for model in range(job.models)
+        make_block(facts, _every(lists, model, job.models), relevant, history) for model in range(job.models)
     ]
     n_known = np.diff(known.start).astype(np.int32)
     yield _rows(users, ALL, n_known, np.stack([values_of(b, job.cutoffs) for b in blocks], axis=1))

@@ -35,7 +35,12 @@ def split_by(interactions: DataFrame, config: EvaluateConfig) -> DataFrame:
         case "leave_last_out":
             return leave_last_out(interactions, min_interactions=config.min_interactions)
         case "cold_items":
-            return cold_items(interactions, share=config.cold_share, seed=config.seed)
+            return cold_items(
+                interactions,
+                share=config.cold_share,
+                validation_share=config.validation_share,
+                seed=config.seed,
+            )
         case _:
             validation_from, test_from = _moments(interactions, config)
             return global_time(interactions, validation_from=validation_from, test_from=test_from)

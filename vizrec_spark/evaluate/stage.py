@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,9 +18,11 @@ from vizrec_spark.errors import CandidateHeld, EvaluationError
 from vizrec_spark.evaluate.facts import ItemFacts, build_facts
 from vizrec_spark.evaluate.gate import Decision, Measured, Rules, decide
 from vizrec_spark.evaluate.holdout import training_tables
-from vizrec_spark.evaluate.leakage import leaked_interactions, refuse_leaks
+from vizrec_spark.evaluate.judged import among
+from vizrec_spark.evaluate.looks import mean_looks, shown_items, vectors_of
 from vizrec_spark.evaluate.measure import Judged, measure
 from vizrec_spark.evaluate.protocol import candidate_items, split_by
+from vizrec_spark.evaluate.provenance import refuse_contaminated
 from vizrec_spark.evaluate.splits import known_before_test, relevant_items, require_users
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import TableStore
@@ -28,8 +34,8 @@ from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, INTERACTIONS, ITEMS,
 def run(context: StageContext) -> StageResult:
     """Measures every model of `evaluate.models` and replaces this run's rows of table `metrics`.
 
-    Raises: LeakFound when the models' training window holds what they are tested on; TooFewUsers; CandidateHeld, after
-    everything is written, when the gate holds the candidate.
+    Raises: LeakFound when a model can have seen what it is tested on (see `refuse_contaminated`); TooFewUsers;
+    CandidateHeld, after everything is written, when the gate holds the candidate.
     """
     spark, tables, config = context.spark, context.tables, context.config.evaluate
     models = config.models or {"recommendations": f"{config.training.rstrip('/')}/recommendations"}
@@ -37,18 +43,14 @@ def run(context: StageContext) -> StageResult:
     lists = {name: read_lists(spark, place) for name, place in models.items()}
     split = split_by(tables.read(INTERACTIONS), config).persist()
     try:
-        refuse_leaks(
-            ", ".join(models),
-            interactions=leaked_interactions(training_tables(context).read(INTERACTIONS), split),
-        )
-        relevant = relevant_items(split)
+        refuse_contaminated(context, models, training_tables(context), split)
+        relevant = relevant_items(split, liked=config.relevant == "liked")
         n_users = require_users(relevant, config.min_users, config.protocol)
-        facts = collect_facts(tables, context.config, split)
         log.info("evaluate: %d models on %s users (%s)", len(models), f"{n_users:,}", config.protocol)
-        if config.protocol == "cold_items":
-            # Ranked among themselves: what else a list holds is taken out, and the rest moves up.
-            cold = F.broadcast(candidate_items(split, tables.read(ITEMS), config))
-            lists = {name: rows.join(cold, "item_id", "left_semi") for name, rows in lists.items()}
+        if config.protocol == "cold_items":  # which are ranked among themselves
+            cold = candidate_items(split, tables.read(ITEMS), config)
+            lists = {name: among(rows, cold) for name, rows in lists.items()}
+        facts = collect_facts(tables, context.config, split, lists)
         judged = Judged(relevant, known_before_test(split).select("user_id", "item_id"), lists, facts)
         rows = measure(spark, [judged], config, reference)
         named = rows.withColumns({"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)})
@@ -70,27 +72,44 @@ def run(context: StageContext) -> StageResult:
 STAGE = Stage("evaluate", "measure models on what users did afterwards, and ask the gate", run)
 
 
-def collect_facts(tables: TableStore, config: Config, split: DataFrame) -> ItemFacts:
-    """What metrics need to know about the catalogue, on the driver (see `ItemFacts` for its size)."""
+def collect_facts(
+    tables: TableStore, config: Config, split: DataFrame, lists: Mapping[str, DataFrame]
+) -> ItemFacts:
+    """What metrics need to know about the catalogue, on the driver: about 200 bytes an item at the peak, and 12 bytes a
+    number of the looks of items in the first places of `lists`, of which there are `evaluate.looks_items` at most."""
     known = known_before_test(split).select("user_id", "item_id").distinct()
     people = known.groupBy("item_id").agg(F.count(F.lit(1)).alias("people"))
     n_users = known.agg(F.count_distinct("user_id").alias("n")).collect()[0].n
     items = tables.read(ITEMS)
-    encoder = current_encoder(tables, config.embed) if config.evaluate.looks else None
-    vectors = None
-    if encoder is not None:
-        embedded = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder).select("sha256", "vector")
-        pictures = tables.read(IMAGES).select("item_id", "path", "sha256")
-        vectors = (
-            pictures.join(embedded, "sha256").orderBy("item_id", "path").select("item_id", "vector").toArrow()
-        )
+    vectors, mean = _looks(tables, config, lists) if config.evaluate.looks else (None, None)
     return build_facts(
         items.select("item_id", "categories").toArrow(),
         people.toArrow(),
         n_users,
         candidates=candidate_items(split, items, config.evaluate).toArrow(),
         vectors=vectors,
+        mean=mean,
     )
+
+
+def _looks(
+    tables: TableStore, config: Config, lists: Mapping[str, DataFrame]
+) -> tuple[pa.Table | None, NDArray[np.float64] | None]:
+    encoder = current_encoder(tables, config.embed)
+    if encoder is None:
+        return None, None
+    embedded = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder).select("sha256", "vector")
+    pictures = tables.read(IMAGES).select("item_id", "sha256")
+    most = config.evaluate.looks_items
+    vectors = vectors_of(pictures, embedded, shown_items(lists, max(config.evaluate.cutoffs)), most)
+    if vectors is None:
+        log.warning(
+            "evaluate: the first places hold items with more than %s pictures, so there is no diversity by looks; "
+            "evaluate.looks_items says how many there may be",
+            f"{most:,}",
+        )
+        return None, None
+    return vectors, mean_looks(pictures, embedded)
 
 
 def ask_gate(metrics: DataFrame, gate: GateConfig, min_users: int) -> Decision:
@@ -114,7 +133,11 @@ def ask_gate(metrics: DataFrame, gate: GateConfig, min_users: int) -> Decision:
         row.value if row.hi is None else row.hi,
         row.n_users,
         gate.current,
-        *((row.difference, row.difference_lo, row.difference_hi) if gate.current is not None else ()),
+        *(
+            (row.difference, row.difference_lo, row.difference_hi, row.n_both)
+            if gate.current is not None
+            else ()
+        ),
     )
     return decide(measured, Rules(gate.minimum, gate.tolerance, min_users))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -17,9 +18,9 @@ from vizrec_spark.evaluate.metrics import metric_names
 
 SUMMARY_SCHEMA = (
     "slice string, model string, metric string, value double, lo double, hi double, n_users long, "
-    "difference double, difference_lo double, difference_hi double, p_value double"
+    "difference double, difference_lo double, difference_hi double, n_both long, p_value double"
 )
-_PARTS = ("total", "n", "apart", "n_both", "flipped")
+_PARTS = Sums._fields
 _SUMS_SCHEMA = f"slice string, part int, {', '.join(f'{name} binary' for name in _PARTS)}"
 
 
@@ -45,7 +46,8 @@ def summarise(
     the model's value less that of the model `reference` over the same users, with interval and `p_value` (NaN for the
     reference itself). Metrics that say nothing of any user have no row.
 
-    values: `user_id`, `slice`, `values` (see `user_values`). A task holds 40 · replicates · models · metrics bytes a
+    values: `user_id`, `slice`, `values` (see `user_values`); a user may have several rows in a slice and counts as one.
+    A task holds 40 · replicates · models · metrics bytes a
     slice, and the one that adds up a slice that much times `partitions` (8 models, 25 metrics and 1,000 replicates: 8
     MB). The sums run in the same order in every run.
     """
@@ -63,9 +65,7 @@ def summarise(
 def _sums(job: _Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     found: dict[str, Sums] = {}
     part = 0
-    for batch in batches:
-        if batch.num_rows == 0:
-            continue
+    for batch in whole_users(batches):
         part = batch.column("part")[0].as_py()
         users = batch.column("user").to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
         flat = batch.column("values").flatten().to_numpy(zero_copy_only=False)
@@ -82,14 +82,37 @@ def _sums(job: _Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBat
         )
 
 
+def whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of `batches` (sorted by `slice` and `user`), cut so that no batch ends amid the rows of a user."""
+    held: pa.RecordBatch | None = None
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        if held is not None:
+            batch = pa.Table.from_batches([held, batch]).combine_chunks().to_batches()[0]
+        at = batch.num_rows - 1
+        last = [batch.column(name)[at] for name in ("slice", "user")]
+        while at > 0 and [batch.column(name)[at - 1] for name in ("slice", "user")] == last:
+            at -= 1
+        if at > 0:
+            yield batch.slice(0, at)
+        held = batch.slice(at)
+    if held is not None:
+        yield held
+
+
 def _figures(job: _Job, rows: pd.DataFrame) -> pd.DataFrame:
     shape = (-1, len(job.models), len(job.metrics))
     total: Sums | None = None
     for _, row in rows.sort_values("part").iterrows():  # one row a task
-        sums = Sums(*(np.frombuffer(row[name]).reshape(shape) for name in _PARTS))
+        sums = Sums(*(_array(row[name], name, shape) for name in _PARTS))
         total = sums if total is None else total.plus(sums)
     assert total is not None  # a group has a row
     return _named(job, str(rows["slice"].iloc[0]), figures_of(total))
+
+
+def _array(raw: bytes, name: str, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    return np.frombuffer(raw).reshape(shape[1:] if name.startswith("users") else shape)
 
 
 def _named(job: _Job, name: str, figures: Figures) -> pd.DataFrame:
@@ -108,6 +131,9 @@ def _named(job: _Job, name: str, figures: Figures) -> pd.DataFrame:
                 column: np.where(itself, np.nan, getattr(figures, column)).ravel()
                 for column in ("difference", "difference_lo", "difference_hi", "p_value")
             },
+            "n_both": pd.array(figures.n_both.ravel().astype(np.int64), dtype="Int64").copy(),
         }
     )
+    frame.loc[itself.ravel() | (frame["n_both"] == 0).to_numpy(), "n_both"] = pd.NA
+    frame = frame[[name.split()[0] for name in SUMMARY_SCHEMA.split(", ")]]
     return frame[frame["n_users"] > 0]

@@ -1,11 +1,28 @@
-"""Tables that are not ours: lists of recommendations that anybody may have made."""
+"""Tables that may not be ours: lists of recommendations that anybody may have made."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from delta import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
+from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
+from vizrec_spark.tables.store import place_of, rows_changed_at
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where lists lie in full, when their rows were last changed (None: longer ago than the history tells), and where
+    other tables would be that lie beside them (None: no place that tables can have)."""
+
+    place: str
+    changed_at: datetime | None
+    beside: TablesConfig | None
+
 
 _COLUMNS = {"user_id": ("string",), "rank": ("int", "bigint", "smallint"), "item_id": ("string",)}
 
@@ -29,3 +46,21 @@ def read_lists(spark: SparkSession, location: str) -> DataFrame:
             f"{', '.join(f'{name} ({kind})' for name, kind in found.items())}."
         )
     return frame.select("user_id", frame["rank"].cast("int").alias("rank"), "item_id")
+
+
+def origin_of_lists(spark: SparkSession, location: str) -> Origin:
+    """The `Origin` of lists that `read_lists` can read at `location`."""
+    if "/" in location:
+        table = DeltaTable.forPath(spark, location)
+        return Origin(place_of(table), rows_changed_at(table), TablesConfig(root=_parent(location)))
+    table = DeltaTable.forName(spark, location)
+    names = [spark.catalog.currentCatalog(), spark.catalog.currentDatabase(), *location.split(".")[:-1]]
+    try:
+        beside = TablesConfig(catalog=".".join(names[-2:]))
+    except ValueError:  # a name that needs quotes
+        beside = None
+    return Origin(place_of(table), rows_changed_at(table), beside)
+
+
+def _parent(location: str) -> str:
+    return location.rstrip("/").rpartition("/")[0] or "/"

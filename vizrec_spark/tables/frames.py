@@ -13,7 +13,10 @@ from vizrec_spark.errors import TableError
 
 
 def save_frames(path: str, kind: str, frames: Mapping[str, DataFrame], settings: Mapping[str, Any]) -> None:
-    """Keeps frames (Parquet) and settings (JSON) as one folder: written beside it and moved into place when whole."""
+    """Keeps frames (Parquet) and settings (JSON) as one folder: written beside it and moved into place when whole.
+
+    What stood there is moved aside for that moment, and back if it fails.
+    """
     spark = next(iter(frames.values())).sparkSession
     # Of two who save at a time one wins, and neither writes into what is the other's.
     new = f"{path.rstrip('/')}.{uuid4().hex}.new"
@@ -25,13 +28,36 @@ def save_frames(path: str, kind: str, frames: Mapping[str, DataFrame], settings:
             [(json.dumps({"kind": kind, "settings": dict(settings)}),)], "about string"
         )
         about.coalesce(1).write.text(f"{new}/about")
-        fs.delete(files(path), True)
-        if not fs.rename(files(new), files(path)):
-            raise TableError(
-                f"Cannot move the saved recommender from {new} to {path}: check that its parent folder exists."
-            )
+        replace_folder(fs, files(new), files(path), files(f"{path.rstrip('/')}.{uuid4().hex}.old"))
     finally:
         fs.delete(files(new), True)
+
+
+def replace_folder(fs: Any, new: Any, place: Any, aside: Any) -> None:
+    """Moves folder `new` to `place` (Hadoop paths of file system `fs`), where another may stand.
+
+    That one is moved to `aside`, and deleted when all is done. Raises: TableError when `new` cannot be moved; then the
+    old one stands at `place` again or, where not even that can be done, at `aside`, which the message names.
+    """
+    stood = fs.exists(place)
+    if stood and not fs.rename(place, aside):
+        raise TableError(f"Cannot move {place} aside for its next version; it is left as it is.")
+    try:
+        moved = fs.rename(new, place)
+    except BaseException:
+        _back(fs, aside, place, stood)
+        raise
+    if not moved:
+        where = _back(fs, aside, place, stood)
+        kept = f" What was there before is at {where}." if stood else ""
+        raise TableError(f"Cannot move {new} to {place}: check that its parent folder exists.{kept}")
+    if stood:
+        fs.delete(aside, True)
+
+
+def _back(fs: Any, aside: Any, place: Any, stood: bool) -> Any:
+    """Where the old folder is after it was moved back, if that could be done."""
+    return place if stood and fs.rename(aside, place) else aside
 
 
 def load_frames(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from urllib.parse import unquote
 
 from delta import DeltaTable
@@ -16,13 +17,16 @@ from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.places import qualified
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 _VERSION_PROPERTY = "vizrec.contractVersion"
+_UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
 # In Python these have no base class of their own.
 _CONFLICTS = (
     delta_exceptions.ConcurrentAppendException,
@@ -78,6 +82,12 @@ class TableStore:
         if self._config.catalog is not None:
             return f"{self._config.catalog}.{table.name}"
         return f"{self._config.root.rstrip('/')}/{table.name}"
+
+    def place(self, table: Table) -> str | None:
+        """The folder of the table's data in full (`places.qualified`); None for one that its catalog does not have."""
+        if self._config.catalog is None:
+            return qualified(self._spark, self.location(table))
+        return place_of(self._delta(table)) if self.exists(table) else None
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been created."""
@@ -232,6 +242,10 @@ class TableStore:
             self._spark.sql(_create_statement(table, self._sql_name(table)))
         self._known.add((table.name, table.version))
 
+    def changed_at(self, table: Table) -> datetime | None:
+        """When rows were last written or taken away; None where the history does not reach so far back."""
+        return rows_changed_at(self._delta(table))
+
     def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
         """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
         history = (
@@ -316,9 +330,7 @@ class TableStore:
         """The table in SQL; a path must be absolute there."""
         if self._config.catalog is not None:
             return self.location(table)
-        path = self._spark._jvm.org.apache.hadoop.fs.Path(self.location(table))  # type: ignore[union-attr]
-        system = path.getFileSystem(self._spark._jsparkSession.sessionState().newHadoopConf())
-        return f"delta.{_quoted(system.makeQualified(path).toString())}"
+        return f"delta.{_quoted(qualified(self._spark, self.location(table)))}"
 
     @contextmanager
     def _stamped(self, table: Table) -> Iterator[None]:
@@ -345,6 +357,17 @@ class TableStore:
                 conf.unset(_METADATA_CONF)
             else:
                 conf.set(_METADATA_CONF, before)
+
+
+def place_of(table: DeltaTable) -> str:
+    """The folder of a table's data, in full."""
+    return qualified(table._spark, table._jdt.deltaLog().dataPath().toString())
+
+
+def rows_changed_at(table: DeltaTable) -> datetime | None:
+    """The time of the last commit that is more than upkeep (compaction, vacuum, properties)."""
+    kept = table.history().where(~F.col("operation").rlike(_UPKEEP))
+    return kept.agg(F.max("timestamp").alias("at")).collect()[0].at
 
 
 def _create_statement(table: Table, name: str) -> str:

@@ -22,9 +22,15 @@ WARM: Mapping[str, Model] = {
 }
 COLD: Mapping[str, Model] = {
     "random": random_order,
+    "popularity": popularity,
+    "item_knn": item_knn,
+    "als": als,
     "visual_raw": visual_raw,
     "visual": visual,
     "ridge_picture": ridge_picture,
     "ridge_attributes": ridge_attributes,
+    "hybrid_without_als": without("cf"),
+    "hybrid_without_visual": without("visual"),
+    "hybrid_without_popularity": without("popularity"),
     "hybrid": hybrid,
 }

@@ -19,13 +19,14 @@ def popularity(window: Window) -> DataFrame:
 
 
 def item_knn(window: Window) -> DataFrame:
-    """Item-item cosine on the interactions; the number of neighbours an item is the best on validation."""
+    """Item-item cosine on the interactions; the number of neighbours an item is the best in tuning."""
     pair = ["user_id", "item_id"]
-    wanted = window.validation.select(*pair).distinct().join(window.train.select(*pair), pair, "left_anti")
+    train, validation = window.tuning
+    wanted = validation.select(*pair).distinct().join(train.select(*pair), pair, "left_anti")
     users = wanted.select("user_id").distinct()
 
     def value(neighbors: int) -> float:
-        lists = ItemCosine(neighbors).fit(window.train).recommend(users, 10)
+        lists = ItemCosine(neighbors).fit(train).recommend(users, 10)
         return float(mean_ndcg(lists, wanted, 10).collect()[0].value)
 
     return ItemCosine(max(_NEIGHBORS, key=value)).fit(window.known).recommend(window.users, window.depth)

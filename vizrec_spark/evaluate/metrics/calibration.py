@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vizrec_spark.evaluate.block import Block, Values
+from vizrec_spark.evaluate.history import category_shares
 
 _ALPHA = 0.01
 
@@ -18,24 +19,15 @@ def miscalibration(block: Block, k: int) -> Values:
     """
     facts = block.facts
     rows, places = np.nonzero(block.listed[:, :k] & (block.items[:, :k] >= 0))
-    p = _shares(block, block.known_user, block.known_item)
-    q = _shares(block, rows, block.items[rows, places])
-    mixed = (1 - _ALPHA) * q + _ALPHA * p
-    ratio = np.divide(p, mixed, out=np.ones_like(p), where=p > 0)
-    told = (p * np.log(ratio)).sum(axis=1)
-    known = (p.sum(axis=1) > 0) & (q.sum(axis=1) > 0)
-    return np.where(known & (facts.n_categories > 0), told, np.nan)
-
-
-def _shares(block: Block, user: Values, item: Values) -> Values:
-    """Share of each category (columns) in the items of each user (rows); a row of zeros without any."""
-    facts = block.facts
-    count = facts.category_start[item + 1] - facts.category_start[item]
-    owner = np.repeat(np.arange(len(item)), count)
-    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    code = facts.category_codes[facts.category_start[item][owner] + within]
-    key = user[owner] * facts.n_categories + code
-    summed = np.bincount(key, weights=1.0 / count[owner], minlength=len(block) * facts.n_categories)
-    weight = summed.astype(np.float64).reshape(len(block), facts.n_categories)
-    total = weight.sum(axis=1, keepdims=True)
-    return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    history, shown = block.history.categories, category_shares(facts, rows, block.items[rows, places])
+    # The sum runs over what the user knew: where p is 0 it has no part.
+    p = history.share
+    at = np.minimum(np.searchsorted(shown.key, history.key), max(len(shown.key) - 1, 0))
+    q = np.where(shown.key[at] == history.key, shown.share[at], 0.0) if len(shown.key) else np.zeros(len(p))
+    whose = history.key // max(facts.n_categories, 1)
+    terms = p * np.log(p / ((1 - _ALPHA) * q + _ALPHA * p))
+    told = np.bincount(whose, weights=terms, minlength=len(block))
+    known = np.zeros((2, len(block)), dtype=bool)
+    known[0, whose] = True
+    known[1, shown.key // max(facts.n_categories, 1)] = True
+    return np.where(known.all(axis=0), told, np.nan)

@@ -18,12 +18,14 @@ def diversity(block: Block, k: int) -> Values:
     if facts.looks is None:
         return np.full(len(block), np.nan)
     items = block.items[:, :k]
-    usable = block.listed[:, :k] & (items >= 0) & facts.has_looks[np.maximum(items, 0)]
+    look = facts.look[np.maximum(items, 0)]
+    usable = block.listed[:, :k] & (items >= 0) & (look >= 0)
     m = usable.sum(axis=1).astype(np.float64)
     total = np.zeros((len(block), facts.looks.shape[1]))
     for place in range(items.shape[1]):  # k steps; the users of the block at once
         rows = usable[:, place]
-        total[rows] += facts.looks[items[rows, place]]
+        total[rows] += facts.looks[look[rows, place]]
     pairs = m * (m - 1)
     cosine = np.divide((total**2).sum(axis=1) - m, pairs, out=np.full(len(block), np.nan), where=pairs > 0)
-    return 1.0 - cosine
+    # Items of one looks may have a cosine that is a rounding above 1.
+    return np.clip(1.0 - cosine, 0.0, 2.0)

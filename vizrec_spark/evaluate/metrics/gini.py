@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 def gini(exposures: NDArray[np.int64], n_items: int) -> float:
     """Gini coefficient of the exposures of all `n_items`: 0 (all alike) to 1 − 1/n (one item has every place).
 
-    exposures: in how many lists each shown item stands; the others have none. With the exposures x in ascending
-    order, G = Σ (2i − n − 1) xᵢ / (n Σ xᵢ). NaN without exposures.
+    exposures: how many places of lists each candidate that is shown has; the others have none.
+    With the exposures x in ascending order, G = Σ (2i − n − 1) xᵢ / (n Σ xᵢ). NaN without exposures.
     Fleder and Hosanagar 2009, "Blockbuster Culture's Next Rise or Fall".
     """
     shown = np.sort(exposures[exposures > 0]).astype(np.float64)

@@ -8,7 +8,7 @@ from vizrec_spark.evaluate.block import Block, Values
 
 
 def serendipity(block: Block, k: int) -> Values:
-    """|relevant ∩ first k, without the k most popular items that the user did not know| / k, 0 to 1.
+    """|relevant ∩ first k, without the k most popular candidates that the user did not know| / k, 0 to 1.
 
     NaN for users without relevant items. Ge, Delgado-Battenfeld and Jannach 2010, "Beyond Accuracy: Evaluating
     Recommender Systems by Coverage and Serendipity", with popularity as the primitive recommender.
@@ -17,10 +17,7 @@ def serendipity(block: Block, k: int) -> Values:
     facts = block.facts
     rank = facts.popularity_rank[np.maximum(items, 0)]
     # The place of an item in the popularity list of a user: its rank without the known items before it.
-    known_rank = np.sort(block.known_user * len(facts) + facts.popularity_rank[block.known_item])
-    row = np.arange(len(block))[:, None]
-    before = np.searchsorted(known_rank, row * len(facts) + rank) - np.searchsorted(
-        known_rank, row * len(facts)
-    )
+    known, row = block.history.popularity, np.arange(len(block))[:, None] * len(facts)
+    before = np.searchsorted(known, row + rank) - np.searchsorted(known, row)
     surprising = hits & (rank - before >= k)
     return np.where(block.relevant > 0, surprising.sum(axis=1) / k, np.nan)

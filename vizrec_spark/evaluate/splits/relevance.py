@@ -7,15 +7,21 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TooFewUsers
 from vizrec_spark.evaluate.splits.parts import TEST, known_before_test, part_of
+from vizrec_spark.tables.liking import liking
 
 
-def relevant_items(split: DataFrame) -> DataFrame:
+def relevant_items(split: DataFrame, *, liked: bool = False) -> DataFrame:
     """`user_id`, `item_id`, each pair once: what a user met in the test part and had never met before.
 
-    Items that a user knows already are not recommended to them, so to find those again is no merit.
+    Items that a user knows already are not recommended to them, so to find those again is no merit. With `liked` only
+    what they liked there (`liking` above 0: a low rating is nothing to be found).
     """
     pair = ["user_id", "item_id"]
-    met = part_of(split, TEST).select(*pair).distinct()
+    test = part_of(split, TEST)
+    if liked:
+        met = test.groupBy(*pair).agg(liking().alias("_liking")).where("_liking > 0").select(*pair)
+    else:
+        met = test.select(*pair).distinct()
     return met.join(known_before_test(split).select(*pair), pair, "left_anti")
 
 

@@ -31,6 +31,7 @@ METRICS = Table(
                 "reference", STRING, "The model that it is compared with; null for that one.", nullable=True
             ),
             column("difference", DOUBLE, "Model less reference, over the same users.", nullable=True),
+            column("n_both", LONG, "Users that the difference was measured on.", nullable=True),
             column("difference_lo", DOUBLE, "Lower end of its 95 % interval (paired).", nullable=True),
             column("difference_hi", DOUBLE, "Upper end of that interval.", nullable=True),
             column(
@@ -44,6 +45,7 @@ METRICS = Table(
         "interval_in_order": "lo IS NULL OR (NOT isnan(hi) AND lo <= hi)",
         "difference_in_order": "difference_lo IS NULL OR (NOT isnan(difference_hi) AND difference_lo <= difference_hi)",
         "n_users_positive": "n_users > 0",
+        "n_both_of_users": "n_both IS NULL OR (n_both > 0 AND n_both <= n_users)",
         "p_value_share": "p_value IS NULL OR (p_value > 0 AND p_value <= 1)",
     },
 )
