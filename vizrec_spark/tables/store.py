@@ -191,6 +191,8 @@ class TableStore:
         """Deletes the rows that satisfy `where`, in one commit."""
         self.ensure(table)
         before = self._delta(table).toDF().count()
+        if before == 0:
+            return self._written(table, changed=0)
         with self._stamped(table):
             self._delta(table).delete(where)
         after = self._written(table, changed=0)
