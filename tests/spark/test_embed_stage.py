@@ -34,7 +34,7 @@ def contexts(spark: SparkSession, folder: Path, *overrides: str) -> StageContext
         None,
         [
             f"tables.root={folder / 'tables'}",
-            f"embed.cache={folder / 'cache'}",
+            f"embed.cache={folder.parent / 'encoders'}",
             "embed.encoder=keras.applications:MobileNet",
             "embed.weights=random:1",
             "embed.input_size=[32, 32]",
