@@ -298,8 +298,11 @@ def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
     # All stands behind the depth: what is cold moves up before anything is cut off.
     deep = shop.spark.read.format("delta").load(f"{shop.folder}/good").withColumn("rank", F.col("rank") + 20)
     deep.write.format("delta").save(f"{shop.folder}/deep")
+    deep.limit(0).write.format("delta").save(f"{shop.folder}/silent")
     how = {
-        "models": {"good": f"{shop.folder}/deep"},
+        "models": {
+            name: f"{shop.folder}/{folder}" for name, folder in (("good", "deep"), ("silent", "silent"))
+        },
         "protocol": "cold_items",
         "training": str(shop.folder / "cold"),
         "run_id": "cold",
@@ -329,7 +332,12 @@ def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
     wanted = fmean(ndcg(offered.get(u, []), items, 5) for u, items in met.items())
     row = found["all", "good", "ndcg@5"]
     assert len(cold) == 5 and (row.value, row.n_users) == (pytest.approx(wanted), len(met))
-    assert found["all", "good", "coverage@5"].value <= 1.0
+    assert 0.0 < found["all", "good", "coverage@5"].value <= 1.0
+    silent = {
+        metric: r.value for (part, model, metric), r in found.items() if (part, model) == ("all", "silent")
+    }
+    assert (silent["coverage@5"], silent["ndcg@5"], silent["auc"]) == (0.0, 0.0, 0.5)
+    assert "gini@5" not in silent, "what nobody is shown has no Gini"
 
 
 def test_the_configured_split_is_the_one_that_is_made(shop: Shop) -> None:

@@ -88,7 +88,7 @@ def _together(means: DataFrame, shown: DataFrame, n_users: int, reference: str) 
     filled = [F.when(~F.isnan(name), F.col(name)).alias(name) for name in numbers]
     own = means.select("slice", "model", "metric", "value", "n_users", "n_both", *filled)
     of_lists = (
-        shown.where("NOT isnan(value)")
+        shown.where("value IS NOT NULL AND NOT isnan(value)")  # Arrow takes NaN of pandas for null
         .groupBy("model", "metric")
         .agg(F.avg("value").alias("value"))
         .select(
