@@ -31,11 +31,12 @@ _TASKS_PER_CORE = 3
 
 @dataclass(frozen=True)
 class Published:
-    """What is published: neighbors (`lists.NEIGHBORS_SCHEMA`) by which method; before and now: item_id and content,
-    then and today."""
+    """What is published: neighbors (`lists.NEIGHBORS_SCHEMA`) by which method and of how many items; before and now:
+    item_id and content, then and today."""
 
     neighbors: DataFrame
     method: str
+    n_items: int
     before: DataFrame
     now: DataFrame
 
