@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import DemoRun, vizrec
-from vizrec_spark.app.cli import build_parser
+from vizrec_spark.app.cli import build_parser, main
 from vizrec_spark.app.stages import BESIDE, PIPELINE
 
 JOBS = ["pipeline", *(stage.name for stage in (*PIPELINE, *BESIDE))]
@@ -85,16 +85,23 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
     assert [row.method for row in quality] == ["lsh"] and quality[0].recall > 0.9
 
 
-def test_look_ups_print_the_tables(demo: DemoRun, spark: SparkSession) -> None:
+def test_look_ups_print_the_tables(
+    demo: DemoRun,
+    spark: SparkSession,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     where = ["--config", str(demo.folder / "demo.yml")]
     assert f"--config {demo.folder / 'demo.yml'}" in demo.stdout
     best = demo.table(spark, "item_neighbors").where("rank = 1").orderBy("item_id").first()
-    shown = vizrec("neighbors", best.item_id, "--k", "3", *where)
-    assert shown.returncode == 0, shown.stderr
-    assert best.neighbor_id in shown.stdout and f"{best.cosine:.3f}" in shown.stdout
+    assert main(["neighbors", best.item_id, "--k", "3", *where]) == 0
+    shown = capsys.readouterr().out
+    assert best.neighbor_id in shown and f"{best.cosine:.3f}" in shown
     offer = demo.table(spark, "recommendations").where("rank = 1").orderBy("user_id").first()
-    shown = vizrec("recommendations", offer.user_id, *where)
-    assert offer.item_id in shown.stdout and offer.reason in shown.stdout
+    assert main(["recommendations", offer.user_id, *where]) == 0
+    shown = capsys.readouterr().out
+    assert offer.item_id in shown and offer.reason in shown
     unknown = vizrec("recommendations", "u0001x", *where)
     assert unknown.returncode == 3
     assert "u0001" in unknown.stderr and "Nearest" in unknown.stderr and "Traceback" not in unknown.stderr

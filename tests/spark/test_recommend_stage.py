@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.similarity import quality
 from vizrec_spark.config.models import BlendWeights, Config, RecommendConfig, TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.stage import STAGE
@@ -87,8 +88,8 @@ class Shop:
             ranked[item] = ranked.get(item, 0) + 1
             rows.append((ENCODER, item, ranked[item], other, cosine, 1.0))
         self.write(ITEM_NEIGHBORS, rows)
-        quality = (ENCODER, "exact", 9, 9, 1.0, 1.0, 1.0, 9, 9.0, 1.0, 0, mean_cosine)
-        self.write(SIMILARITY_QUALITY, [quality])
+        found = quality(encoder_id=ENCODER, mean_cosine=mean_cosine)
+        self.write(SIMILARITY_QUALITY, [tuple(found[name] for name in SIMILARITY_QUALITY.columns)])
 
     def run(self, **recommend: Any) -> StageResult:
         config = self.config.model_copy(update={"recommend": RecommendConfig(**recommend)})

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 
+from tests.similarity import quality
 from vizrec_spark.config import Config
 from vizrec_spark.report import select
 from vizrec_spark.report.collect import build_gallery
@@ -306,20 +307,17 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(
             rows(
                 SIMILARITY_QUALITY,
                 [
-                    {
-                        "encoder_id": "enc",
-                        "method": "lsh",
-                        "n_items": 11,
-                        "k": 3,
-                        "recall": 0.9,
-                        "recall_lo": 0.8,
-                        "recall_hi": 0.95,
-                        "n_queries": 10,
-                        "candidates_per_item": 5.0,
-                        "max_bucket_share": 0.5,
-                        "n_split_buckets": 0,
-                        "mean_cosine": 0.1,
-                    }
+                    quality(
+                        method="lsh",
+                        n_items=11,
+                        k=3,
+                        recall=0.9,
+                        recall_lo=0.8,
+                        recall_hi=0.95,
+                        n_queries=10,
+                        candidates_per_item=5.0,
+                        max_bucket_share=0.5,
+                    )
                 ],
             ),
         ),
