@@ -98,7 +98,8 @@ def taste(demo: DemoRun, spark: SparkSession, tmp_path_factory: pytest.TempPathF
     shutil.copytree(demo.folder / "tables", tables)
     truth = Truth.read(demo.folder / "landing")
     active = demo.table(spark, "interactions").select("user_id").distinct()
-    cut = {"hybrid": [], "no_visual": ["visual"], "no_cf": ["cf"], "popularity": ["visual", "cf"]}
+    content, choices = ["visual", "attributes"], ["cf", "cooccurrence"]
+    cut = {"hybrid": [], "no_visual": content, "no_cf": choices, "popularity": content + choices}
     shares = {}
     for model, parts in cut.items():
         demo.run(spark, "recommend", tables, *(f"recommend.weights.{part}=0" for part in parts))
