@@ -15,6 +15,7 @@ from vizrec_spark.config.models import CandidatesConfig
 from vizrec_spark.kernels.block_topk import Seen, block_topk
 from vizrec_spark.kernels.compiled import compiled
 from vizrec_spark.kernels.dot import dot
+from vizrec_spark.kernels.selection import replace_root
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.recommend.users import Users
@@ -116,7 +117,9 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
     barred = np.zeros(n, dtype=np.bool_)
     touched = np.empty(n, dtype=np.int64)
     was_touched = np.zeros(n, dtype=np.bool_)
-    buffer = np.empty(n, dtype=np.float32)
+    most_proposed = max(most[0], most[1], most[2])
+    heap = np.empty(most_proposed, dtype=np.float32)
+    names = np.empty(most_proposed, dtype=np.int64)
     chosen = np.empty(n, dtype=np.int64)
     profile_recent = np.empty(width, dtype=np.float32)
     profile_whole = np.empty(width, dtype=np.float32)
@@ -163,7 +166,8 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                 mark,
                 chosen,
                 n_chosen,
-                buffer,
+                heap,
+                names,
             )
         n_touched = 0
         for e in range(indptr[user], indptr[user + 1]):
@@ -185,7 +189,8 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             mark,
             chosen,
             n_chosen,
-            buffer,
+            heap,
+            names,
         )
         for t in range(n_touched):
             was_touched[touched[t]] = False
@@ -234,47 +239,24 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
 
 
 @compiled
-def _propose(touched, value, k, bit, allowed, barred, mark, chosen, n_chosen, buffer):  # type: ignore[no-untyped-def]
-    """Marks the k largest values above 0 among `touched`; of equal ones at the edge the smallest positions."""
-    size = 0
-    for t in range(len(touched)):
-        item = touched[t]
-        if value[item] > 0 and allowed[item] and not barred[item]:
-            buffer[size] = value[item]
-            size += 1
-    if size == 0 or k == 0:
+def _propose(touched, value, k, bit, allowed, barred, mark, chosen, n_chosen, heap, names):  # type: ignore[no-untyped-def]
+    """Marks the k largest values above 0 among `touched`; of equal ones at the edge the smallest positions.
+
+    `heap` and `names` are scratch of at least k: the k best so far, the worst of them first.
+    """
+    if k == 0:
         return n_chosen
-    bar = np.float32(0.0)
-    tied = size
-    if size > k:
-        bar = np.partition(buffer[:size], size - k)[size - k]
-        above = 0
-        for t in range(size):
-            above += buffer[t] > bar
-        tied = k - above
-    edge = np.empty(size, dtype=np.int64)
-    at_edge = 0
+    best, keys = heap[:k], names[:k]
+    for place in range(k):
+        best[place] = np.float32(0.0)
+        keys[place] = -1  # so that a value of 0 never gets in
     for t in range(len(touched)):
         item = touched[t]
-        if value[item] <= 0 or value[item] < bar or not allowed[item] or barred[item]:
-            continue
-        if value[item] == bar:
-            edge[at_edge] = item
-            at_edge += 1
-            continue
-        if mark[item] == 0:
-            chosen[n_chosen] = item
-            n_chosen += 1
-        mark[item] |= bit
-    if at_edge > 0:
-        settled = np.sort(edge[:at_edge])
-        for t in range(min(at_edge, tied)):
-            item = settled[t]
-            if mark[item] == 0:
-                chosen[n_chosen] = item
-                n_chosen += 1
-            mark[item] |= bit
-    return n_chosen
+        worth = value[item]
+        better = worth > best[0] or (worth == best[0] and item < keys[0])
+        if better and allowed[item] and not barred[item]:
+            replace_root(best, keys, worth, item)
+    return _take(keys, bit, mark, chosen, n_chosen)
 
 
 @compiled
@@ -282,7 +264,7 @@ def _take(keys, bit, mark, chosen, n_chosen):  # type: ignore[no-untyped-def]
     for place in range(len(keys)):
         item = keys[place]
         if item < 0:
-            break
+            continue
         if mark[item] == 0:
             chosen[n_chosen] = item
             n_chosen += 1

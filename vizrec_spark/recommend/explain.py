@@ -228,7 +228,8 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
         for a in range(size):
             bend[a] = float(dot(past[a], own))
         _times(root, bend, solved)
-        bend[:] = solved
+        for a in range(size):
+            bend[a] = solved[a]
         for offer in range(row, end):
             aimed = turned[of_item[offer]]
             for a in range(size):
