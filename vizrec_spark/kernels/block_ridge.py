@@ -70,22 +70,25 @@ def fit_block_ridge(
     whole = max(float(np.square(shaped).sum()), 1e-300)
     parts = [np.where(known[:, b, None], block - means[b], 0.0) for b, block in enumerate(blocks)]
     grams = _Grams(parts)
-    scales = [0.0] * len(blocks)
+    scales = (0.0,) * len(blocks)
     best = 1.0
+    known_errors: dict[tuple[float, ...], float] = {}
     for _ in range(_ROUNDS):
         before = best
         for b in range(len(blocks)):
             for scale in SCALES:
-                tried = [*scales[:b], scale, *scales[b + 1 :]]
-                error = float(np.square(grams.left_out_errors(tried, shaped)).sum()) / whole
-                if error < best - 1e-6:
-                    best, scales = error, tried
+                tried = (*scales[:b], scale, *scales[b + 1 :])
+                if tried not in known_errors:
+                    left_out = grams.left_out_errors(tried, shaped)
+                    known_errors[tried] = float(np.square(left_out).sum()) / whole
+                if known_errors[tried] < best - 1e-6:
+                    best, scales = known_errors[tried], tried
         if before - best < 1e-4:
             break
     design = np.hstack([np.sqrt(s) * part for s, part in zip(scales, parts, strict=True)])
     weights = np.linalg.solve(design.T @ design + np.eye(design.shape[1]), design.T @ centred)
     left_out = target - grams.left_out_errors(scales, centred)
-    return BlockRidge(tuple(scales), means, target_mean, weights, best, left_out)
+    return BlockRidge(scales, means, target_mean, weights, best, left_out)
 
 
 def _joined(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
@@ -17,7 +18,7 @@ from vizrec_spark.recommend.blend import Blend, configured
 from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.gather import gather_content, gather_factors, gather_log
-from vizrec_spark.recommend.history import touched_pairs, user_rows
+from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.learn import learn_blend
 from vizrec_spark.recommend.log import Log
@@ -29,12 +30,15 @@ _SAMPLE_USERS = 500
 
 @dataclass(frozen=True)
 class Inputs:
-    """Frames of the tables' columns: `items`, `interactions`, `item_factors` and `user_factors` of one model;
-    `pictures` (`looks.item_pictures`) and `neighbors` (item_id, neighbor_id, cosine) of one encoder with the
-    `mean_cosine` of its random pairs. Any but `items` may be empty."""
+    """Frames: `items`, `item_factors` and `user_factors` of one model as in the tables of these names; `touched`
+    (`history.touched_pairs` of the interactions); `pictures` (`looks.item_pictures`) and `neighbors` (item_id,
+    neighbor_id, cosine) of one encoder with the `mean_cosine` of its random pairs. Any but `items` may be empty.
+
+    `touched` and `pictures` are read three times and twice: a caller does well to persist them.
+    """
 
     items: DataFrame
-    interactions: DataFrame
+    touched: DataFrame
     user_factors: DataFrame
     item_factors: DataFrame
     pictures: DataFrame
@@ -52,13 +56,13 @@ class Hybrid:
 
 
 def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybrid:
-    """Learns the blend on the end of `inputs.interactions` and fits all parts again on the whole of them.
+    """Learns the blend on the end of `inputs.touched` and fits all parts again on the whole of it.
 
     The factors come as they are: they must stem from the same interactions.
     """
     spark = inputs.items.sparkSession
     content = gather_content(inputs.items, inputs.pictures, inputs.neighbors, inputs.mean_cosine, config)
-    log = gather_log(touched_pairs(inputs.interactions, config.rerank), content)
+    log = gather_log(inputs.touched, content)
     fixed = fixed_side(content)
     blend = learn_blend(spark, log, content, fixed, config, als) if config.learn.enabled else None
     settings = Settings() if blend is None else blend.settings
@@ -89,13 +93,24 @@ def recommend_all(
     hybrid: Hybrid, inputs: Inputs, users: DataFrame, config: RecommendConfig, als: AlsConfig
 ) -> DataFrame:
     """Lists for `users` (user_id): columns as in `score.SCORED`. The item side is broadcast."""
-    spark = users.sparkSession
-    shared = spark.sparkContext.broadcast(hybrid.side)
-    rows = user_rows(users, touched_pairs(inputs.interactions, config.rerank), inputs.user_factors)
+    shared = users.sparkSession.sparkContext.broadcast(hybrid.side)
+    return recommend_with(shared, hybrid.blend, inputs, users, config, als)
+
+
+def recommend_with(
+    shared: Broadcast[ItemSide],
+    blend: Blend,
+    inputs: Inputs,
+    users: DataFrame,
+    config: RecommendConfig,
+    als: AlsConfig,
+) -> DataFrame:
+    """Like `recommend_all`, for a caller who has broadcast the item side and destroys it in the end."""
+    rows = user_rows(users, inputs.touched, inputs.user_factors)
     # Scoring is what costs: spread it over all cores, however small the users' rows are.
-    spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
+    spread = rows.repartition(2 * users.sparkSession.sparkContext.defaultParallelism, "user_id")
     # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
-    return score_users(spread.sortWithinPartitions("user_id"), shared, hybrid.blend, config, als)
+    return score_users(spread.sortWithinPartitions("user_id"), shared, blend, config, als)
 
 
 def among(hybrid: Hybrid, item_ids: list[str]) -> Hybrid:

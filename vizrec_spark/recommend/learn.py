@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 
 from vizrec_spark.config.models import AlsConfig, CandidatesConfig, RecommendConfig
@@ -20,7 +22,7 @@ from vizrec_spark.recommend.assemble import (
 from vizrec_spark.recommend.blend import Blend, Judged
 from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.describe import Candidates, describe
-from vizrec_spark.recommend.fit import fit_weights
+from vizrec_spark.recommend.fit import Fitted, fit_weights
 from vizrec_spark.recommend.items import Entries, ItemSide
 from vizrec_spark.recommend.log import Log, validation_window
 from vizrec_spark.recommend.sources import FEATURES, NAMES, at, used_features, used_limits
@@ -88,10 +90,14 @@ def learn_blend(
     chosen = _is_chosen(candidates, window, len(side))
     scale = np.maximum(candidates.features.std(axis=0, dtype=np.float64), 1e-9)
     fold = rng.permutation(len(window.judged)) % 2
-    fitted = [
-        fit_weights(spark, candidates, chosen, scale, kept, config.learn, used)
-        for kept in (np.ones(len(fold), bool), fold == 0, fold == 1)
-    ]
+
+    def fit(kept: NDArray[np.bool_]) -> Fitted:
+        return fit_weights(spark, candidates, chosen, scale, kept, config.learn, used)
+
+    # A fit is many jobs of a moment each, which wait more than they work: the three share the time.
+    with ThreadPoolExecutor(3) as pool:
+        kept_users = (np.ones(len(fold), dtype=bool), fold == 0, fold == 1)
+        fitted = list(pool.map(inheritable_thread_target(fit), kept_users))
     # Judged where each list would be used: every item as it is, new or not.
     plain = describe(users, _side(window, content, fixed, entries, config, None), limits)
     hit = _is_chosen(plain, window, len(side))

@@ -6,11 +6,10 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.blend import Blend, describe_weights
-from vizrec_spark.recommend.history import touched_pairs, user_rows
-from vizrec_spark.recommend.hybrid import Inputs, fit_hybrid
+from vizrec_spark.recommend.history import touched_pairs
+from vizrec_spark.recommend.hybrid import Inputs, fit_hybrid, recommend_with
 from vizrec_spark.recommend.item_to_item import item_lists
 from vizrec_spark.recommend.looks import item_pictures
-from vizrec_spark.recommend.score import score_users
 from vizrec_spark.recommend.weights import weight_rows
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore
@@ -37,26 +36,34 @@ def run(context: StageContext) -> StageResult:
     model_id = _one_model(tables)
     encoder_id = current_encoder(tables, context.config.embed)
     inputs, has_looks = _inputs(context, encoder_id)
-    hybrid = fit_hybrid(inputs, config, context.config.als)
-    shared = spark.sparkContext.broadcast(hybrid.side)
-    touched = touched_pairs(inputs.interactions, config.rerank)
+    # Each is read more than once, and each is an aggregation or a join of whole tables.
+    inputs.touched.persist()
+    inputs.pictures.persist()
     try:
-        rows = user_rows(tables.read(USERS), touched, inputs.user_factors)
-        # Scoring is what costs: spread it over all cores, however small the users' rows are.
-        spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
-        # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
-        spread = spread.sortWithinPartitions("user_id")
-        scored = score_users(spread, shared, hybrid.blend, config, context.config.als)
-        stamps = {"model_id": F.lit(model_id).cast("string"), "encoder_id": F.lit(encoder_id).cast("string")}
-        written = [
-            tables.overwrite(RECOMMENDATIONS, scored.withColumns(stamps)),
-            tables.overwrite(ITEM_RECOMMENDATIONS, item_lists(spark, hybrid.side, config.k)),
-            tables.overwrite(BLEND_WEIGHTS, weight_rows(spark, hybrid.blend)),
-        ]
+        hybrid = fit_hybrid(inputs, config, context.config.als)
+        shared = spark.sparkContext.broadcast(hybrid.side)
+        try:
+            scored = recommend_with(
+                shared, hybrid.blend, inputs, tables.read(USERS), config, context.config.als
+            )
+            stamps = {
+                "model_id": F.lit(model_id).cast("string"),
+                "encoder_id": F.lit(encoder_id).cast("string"),
+            }
+            lists = tables.overwrite(RECOMMENDATIONS, scored.withColumns(stamps))
+        finally:
+            shared.destroy()
     finally:
-        shared.destroy()
-    sources = tables.read(RECOMMENDATIONS).groupBy("source").count().orderBy(F.desc("count")).collect()
-    told = ", ".join(f"{row.source} {row['count']:,}" for row in sources)
+        inputs.pictures.unpersist()
+        inputs.touched.unpersist()
+    written = [
+        lists,
+        tables.overwrite(ITEM_RECOMMENDATIONS, item_lists(spark, hybrid.side, config.k)),
+        tables.overwrite(BLEND_WEIGHTS, weight_rows(spark, hybrid.blend)),
+    ]
+    sources = tables.read(RECOMMENDATIONS).groupBy("source").count().collect()
+    by_count = sorted(sources, key=lambda row: (-row["count"], row.source))
+    told = ", ".join(f"{row.source} {row['count']:,}" for row in by_count)
     notes = [
         f"{len(hybrid.side):,} items ranked; recommendations by source: {told}",
         *_blend_notes(hybrid.blend),
@@ -85,7 +92,7 @@ def _inputs(context: StageContext, encoder_id: str | None) -> tuple[Inputs, bool
         neighbors, pictures = neighbors.limit(0), pictures.limit(0)
     inputs = Inputs(
         tables.read(ITEMS),
-        tables.read(INTERACTIONS),
+        touched_pairs(tables.read(INTERACTIONS), context.config.recommend.rerank),
         tables.read(USER_FACTORS),
         tables.read(ITEM_FACTORS),
         pictures,
@@ -111,8 +118,12 @@ def _blend_notes(blend: Blend) -> list[str]:
 
 def _one_model(tables: TableStore) -> str | None:
     """The model that both factor tables hold; None where there is nothing to learn from, and both are empty."""
-    found = [tables.read(table).select("model_id").first() for table in (USER_FACTORS, ITEM_FACTORS)]
-    users, items = (row.model_id if row is not None else None for row in found)
+    models = [
+        tables.read(table).select(F.lit(table.name).alias("table"), "model_id").limit(1)
+        for table in (USER_FACTORS, ITEM_FACTORS)
+    ]
+    found = {row.table: row.model_id for row in models[0].union(models[1]).collect()}
+    users, items = found.get(USER_FACTORS.name), found.get(ITEM_FACTORS.name)
     if users != items:
         raise TableError(
             f"user_factors holds model {users} and item_factors model {items}: run stage `als` again to its end."
