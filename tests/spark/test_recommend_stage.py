@@ -28,6 +28,7 @@ from vizrec_spark.tables.schemas import (
     ITEM_NEIGHBORS,
     ITEM_RECOMMENDATIONS,
     ITEMS,
+    NEAR_DUPLICATES,
     RECOMMENDATIONS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
@@ -90,8 +91,10 @@ class Shop:
             ranked[item] = ranked.get(item, 0) + 1
             rows.append((ENCODER, item, ranked[item], other, cosine, 1.0))
         self.write(ITEM_NEIGHBORS, rows)
-        quality = (ENCODER, "exact", 9, 9, 1.0, 1.0, 1.0, 9, 9.0, 1.0, 0, mean_cosine)
-        self.write(SIMILARITY_QUALITY, [quality])
+        any_of = {"string": "exact", "int": 9, "bigint": 9, "double": 1.0, "array<bigint>": [9]}
+        quality = {f.name: any_of[f.dataType.simpleString()] for f in SIMILARITY_QUALITY.schema}
+        quality |= {"encoder_id": ENCODER, "mean_cosine": mean_cosine}
+        self.write(SIMILARITY_QUALITY, [tuple(quality.values())])
 
     def run(self, **recommend: Any) -> StageResult:
         config = self.config.model_copy(update={"recommend": RecommendConfig(**recommend)})
@@ -382,7 +385,8 @@ def test_ids_of_every_kind_pass_through(shop: Shop) -> None:
     assert shop.row("Ω", "🧦").because_item_id == "商品"
 
 
-def test_rules_caps_boosts_and_what_was_bought(shop: Shop) -> None:
+def test_rules_near_duplicates_boosts_and_what_was_bought(shop: Shop) -> None:
+    shop.write(NEAR_DUPLICATES, [(ENCODER, item, "mug-2", 2) for item in ("mug-2", "mug-new")])
     result = shop.run(
         rerank=RerankConfig(
             rules=("title IS NOT NULL", "item_id <> 'plain'"),
@@ -396,6 +400,7 @@ def test_rules_caps_boosts_and_what_was_bought(shop: Shop) -> None:
     assert set(table[table["item_id"] == "lamp-1"]["score_boost"]) == {9.0}
     assert "mug-1" not in lists(table)["ann"]  # bought
     assert "mug-1" in lists(table)["bob"]  # only viewed
+    assert all(len({"mug-2", "mug-new"} & set(items)) == 1 for items in lists(table).values())
     assert result.written[0].rows == len(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from vizrec_spark.recommend.duplicates import duplicate_groups, same_values
 from vizrec_spark.recommend.fit import Pairs, clustered_errors, sample_pairs
 from vizrec_spark.recommend.learn import anchored
 from vizrec_spark.recommend.log import Log, validation_window
+from vizrec_spark.recommend.looks import axes_of, partition_roots
 from vizrec_spark.recommend.sources import FEATURES, at
 from vizrec_spark.recommend.window_als import window_als
 
@@ -114,6 +116,28 @@ def test_attributes_become_blocks() -> None:
     cosine = likeness @ likeness.T
     assert cosine[0, 1] > 0 > cosine[1, 4]
     assert (likeness[2:4] == 0).all()
+
+
+@pytest.mark.parametrize("n", [9, 40])
+def test_axes_of_looks_are_those_of_the_centred_unit_vectors(n: int) -> None:
+    """With fewer and with more vectors than dimensions, in partitions of several batches."""
+    vectors = 1.0 + np.random.default_rng(n).normal(size=(n, 16)).astype(np.float32)
+    batches = [
+        pa.RecordBatch.from_arrays([pa.array(list(part), pa.list_(pa.float32()))], ["vector"])
+        for part in np.array_split(vectors, 4)
+    ]
+    parts = [
+        row for two in (batches[:2], batches[2:]) for b in partition_roots(iter(two)) for row in b.to_pylist()
+    ]
+    assert all(len(part["root"]) <= 8 * 16 * min(16, part["n"]) for part in parts)
+    mean = np.sum([part["total"] for part in parts], axis=0) / n
+    axes = axes_of(n, mean, [np.frombuffer(part["root"]).reshape(-1, 16) for part in parts], 5)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(axes.mean, units.mean(axis=0), atol=1e-6)
+    centred = units - units.mean(axis=0)
+    expected = np.linalg.svd(centred)[2][:5].T
+    np.testing.assert_allclose(np.abs(np.sum(axes.axes * expected, axis=0)), 1.0, atol=1e-5)
+    assert (axes.axes[np.abs(axes.axes).argmax(axis=0), np.arange(5)] > 0).all()
 
 
 def test_near_duplicates_form_groups() -> None:

@@ -28,14 +28,15 @@ def gather_content(
     items: DataFrame,
     pictures: DataFrame,
     neighbors: DataFrame,
+    duplicates: DataFrame,
     mean_cosine: float,
     config: RecommendConfig,
 ) -> Content:
     """Everything of the catalogue but the log.
 
     `items`: the table; `pictures` (item_id, sha256, vector; see `looks.item_pictures`), `neighbors` (item_id,
-    neighbor_id, cosine), both of one encoder, either empty. Some n · (4 · `look_features` + 20 · look-alikes) bytes
-    reach the driver.
+    neighbor_id, cosine) and `duplicates` (item_id, group_id: an item of its group), all of one encoder, any of them
+    empty. Some n · (4 · `look_features` + 20 · look-alikes) bytes reach the driver.
     """
     table = with_rules(items, config.rerank).toArrow().sort_by("item_id")
     ids = _objects(table["item_id"])
@@ -43,12 +44,15 @@ def gather_content(
     n = len(ids)
     known = table["item_id"].combine_chunks()
     features, hashes = _looks(pictures, known, config.look_features)
-    near = neighbors.select("item_id", "neighbor_id", "cosine").toArrow()
+    # In one query with the look-alikes; a pair without a cosine is one of near-duplicates.
+    twin = duplicates.select("item_id", F.col("group_id").alias("neighbor_id"), F.lit(None).alias("cosine"))
+    near = neighbors.select("item_id", "neighbor_id", "cosine").union(twin).toArrow()
     of, to = positions(known, near["item_id"]), positions(known, near["neighbor_id"])
     cosine = near["cosine"].to_numpy().astype(np.float32)
     strong = strength(cosine, mean_cosine)
     kept = (of >= 0) & (to >= 0) & (strong > 0)
-    twins = (of >= 0) & (to >= 0) & (cosine >= config.rerank.group_cosine) & (of < to)
+    alike = np.isnan(cosine) | (cosine >= config.rerank.group_cosine)
+    twins = (of >= 0) & (to >= 0) & alike & (of != to)
     same = same_values(hashes)
     group = duplicate_groups(n, np.concatenate([of[twins], same[0]]), np.concatenate([to[twins], same[1]]))
     categories = table["categories"].to_pylist()

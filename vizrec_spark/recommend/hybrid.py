@@ -32,7 +32,8 @@ _SAMPLE_USERS = 500
 class Inputs:
     """Frames: `items`, `item_factors` and `user_factors` of one model as in the tables of these names; `touched`
     (`history.touched_pairs` of the interactions); `pictures` (`looks.item_pictures`) and `neighbors` (item_id,
-    neighbor_id, cosine) of one encoder with the `mean_cosine` of its random pairs. Any but `items` may be empty.
+    neighbor_id, cosine) and `duplicates` (item_id, group_id) of one encoder with the `mean_cosine` of its random pairs.
+    Any but `items` may be empty.
 
     `touched` and `pictures` are read three times and twice: a caller does well to persist them.
     """
@@ -43,6 +44,7 @@ class Inputs:
     item_factors: DataFrame
     pictures: DataFrame
     neighbors: DataFrame
+    duplicates: DataFrame
     mean_cosine: float = 0.0
 
 
@@ -61,7 +63,9 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
     The factors come as they are: they must stem from the same interactions.
     """
     spark = inputs.items.sparkSession
-    content = gather_content(inputs.items, inputs.pictures, inputs.neighbors, inputs.mean_cosine, config)
+    content = gather_content(
+        inputs.items, inputs.pictures, inputs.neighbors, inputs.duplicates, inputs.mean_cosine, config
+    )
     log = gather_log(inputs.touched, content)
     fixed = fixed_side(content)
     blend = learn_blend(spark, log, content, fixed, config, als) if config.learn.enabled else None

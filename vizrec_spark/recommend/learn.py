@@ -97,7 +97,7 @@ def learn_blend(
     # A fit is many jobs of a moment each, which wait more than they work: the three share the time.
     with ThreadPoolExecutor(3) as pool:
         kept_users = (np.ones(len(fold), dtype=bool), fold == 0, fold == 1)
-        fitted = list(pool.map(inheritable_thread_target(fit), kept_users))
+        fitted = list(pool.map(inheritable_thread_target(spark)(fit), kept_users))
     # Judged where each list would be used: every item as it is, new or not.
     plain = describe(users, _side(window, content, fixed, entries, config, None), limits)
     hit = _is_chosen(plain, window, len(side))

@@ -6,7 +6,7 @@ taken off. The mean is that of this encoder on this catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.errors import InputError
 
-_SUMS = "n long, total array<double>, inner binary"
+_PARTS = "n long, total array<double>, root binary"
 
 
 class Axes(NamedTuple):
@@ -36,9 +36,10 @@ def item_pictures(images: DataFrame, embeddings: DataFrame) -> DataFrame:
 def principal_axes(vectors: DataFrame, most: int) -> Axes | None:
     """Runs a job: the axes of `vectors` (vector array<float>, one length); None where there is none.
 
-    Each partition sends 8 · d² bytes to the driver. At most `most` axes. Raises: InputError when lengths differ.
+    Each partition sends 8 · d · min(d, its rows) bytes to the driver. At most `most` axes. Raises: InputError when
+    lengths differ.
     """
-    rows = vectors.select("vector").mapInArrow(_sums, _SUMS).collect()
+    rows = vectors.select("vector").mapInArrow(partition_roots, _PARTS).collect()
     if not rows:
         return None
     lengths = sorted({len(row.total) for row in rows})
@@ -46,11 +47,21 @@ def principal_axes(vectors: DataFrame, most: int) -> Axes | None:
         raise InputError(f"expected vectors of one length, got {lengths}: encode all items with one encoder")
     n = sum(row.n for row in rows)
     mean = np.sum([row.total for row in rows], axis=0) / n
-    inner = np.sum([np.frombuffer(row.inner).reshape(lengths[0], -1) for row in rows], axis=0)
-    spread = inner / n - np.outer(mean, mean)
-    value, axes = np.linalg.eigh(spread)
-    order = np.argsort(-value, kind="stable")[: min(most, lengths[0], n)]
-    axes = axes[:, order]
+    return axes_of(n, mean, [np.frombuffer(row.root).reshape(-1, lengths[0]) for row in rows], most)
+
+
+def axes_of(n: int, mean: NDArray[np.float64], roots: Sequence[NDArray[np.float64]], most: int) -> Axes:
+    """The axes of n vectors X (d long) of which the `roots` R are known: XᵀX is the sum of RᵀR.
+
+    Their covariance XᵀX / n − mean meanᵀ lives in the space that the rows of the roots span, and is solved there: for
+    fewer vectors than dimensions that is a small problem.
+    """
+    root = np.vstack(roots)
+    basis = np.linalg.qr(root.T)[0]
+    within, centre = root @ basis, mean @ basis
+    value, turned = np.linalg.eigh(within.T @ within / n - np.outer(centre, centre))
+    order = np.argsort(-value, kind="stable")[: min(most, len(mean), n)]
+    axes = basis @ turned[:, order]
     # An axis has no direction of its own: its largest entry is made positive, so that runs agree.
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return Axes(mean, axes)
@@ -74,14 +85,16 @@ def projected(vectors: DataFrame, axes: Axes) -> DataFrame:
     return vectors.select("item_id", "sha256", "vector").mapInArrow(project, schema)
 
 
-def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    n, total, inner = 0, np.zeros(0), np.zeros((0, 0))
+def partition_roots(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One row (`n`, `total`, `root`) for the unit vectors X of a partition: how many, their sum, and a matrix R of no
+    more rows than X or d with RᵀR = XᵀX (of the QR decomposition of X, a batch at a time)."""
+    n, total, root = 0, np.zeros(0), np.zeros((0, 0))
     for batch in batches:
         if batch.num_rows == 0:
             continue
         units = _units(batch)
         if n == 0:
-            total, inner = np.zeros(units.shape[1]), np.zeros((units.shape[1],) * 2)
+            total, root = np.zeros(units.shape[1]), np.zeros((0, units.shape[1]))
         if units.shape[1] != len(total):
             raise InputError(
                 f"expected vectors of one length, got {len(total)} and {units.shape[1]}: "
@@ -89,9 +102,9 @@ def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             )
         n += len(units)
         total += units.sum(axis=0)
-        inner += units.T @ units
+        root = np.asarray(np.linalg.qr(np.vstack([root, units]), mode="r"))
     if n:
-        yield pa.RecordBatch.from_pylist([{"n": n, "total": total.tolist(), "inner": inner.tobytes()}])
+        yield pa.RecordBatch.from_pylist([{"n": n, "total": total.tolist(), "root": root.tobytes()}])
 
 
 def _units(batch: pa.RecordBatch) -> NDArray[np.float64]:

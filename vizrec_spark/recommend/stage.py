@@ -23,6 +23,7 @@ from vizrec_spark.tables.schemas import (
     ITEM_NEIGHBORS,
     ITEM_RECOMMENDATIONS,
     ITEMS,
+    NEAR_DUPLICATES,
     RECOMMENDATIONS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
@@ -85,11 +86,12 @@ def _inputs(context: StageContext, encoder_id: str | None) -> tuple[Inputs, bool
     tables = context.tables
     of_encoder = F.col("encoder_id") == F.lit(encoder_id)
     neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(of_encoder)
+    duplicates = tables.read_or_empty(NEAR_DUPLICATES).where(of_encoder)
     pictures = item_pictures(tables.read_or_empty(IMAGES), tables.read_or_empty(EMBEDDINGS).where(of_encoder))
     quality = tables.read_or_empty(SIMILARITY_QUALITY).where(of_encoder).first()
     if quality is None:
         # Stage `similar` has not ended: without the mean cosine nothing tells a strong look-alike from a weak one.
-        neighbors, pictures = neighbors.limit(0), pictures.limit(0)
+        neighbors, pictures, duplicates = neighbors.limit(0), pictures.limit(0), duplicates.limit(0)
     inputs = Inputs(
         tables.read(ITEMS),
         touched_pairs(tables.read(INTERACTIONS), context.config.recommend.rerank),
@@ -97,6 +99,7 @@ def _inputs(context: StageContext, encoder_id: str | None) -> tuple[Inputs, bool
         tables.read(ITEM_FACTORS),
         pictures,
         neighbors,
+        duplicates,
         quality.mean_cosine if quality is not None else 0.0,
     )
     return inputs, encoder_id is not None and quality is not None
