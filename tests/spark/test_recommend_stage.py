@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from vizrec_spark.config.models import Boost, Config, RecommendConfig, RerankConfig, TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.recommend.rules import with_rules
 from vizrec_spark.recommend.sources import PARTS
 from vizrec_spark.recommend.stage import STAGE
 from vizrec_spark.stage import StageContext, StageResult
@@ -187,6 +188,12 @@ def recommended(spark: SparkSession, written: Path, tmp_path_factory: pytest.Tem
     return Ran(made, made.run(), made.table())
 
 
+@pytest.fixture
+def finished(spark: SparkSession, recommended: Ran, tmp_path: Path) -> Shop:
+    """A copy of that run's tables, for the tests that go on from it."""
+    return Shop(spark, Path(shutil.copytree(recommended.shop.config.tables.root, tmp_path / "finished")))
+
+
 def test_every_user_gets_rows_and_nobody_else(recommended: Ran) -> None:
     result = recommended.result
     found = lists(recommended.table)
@@ -254,15 +261,6 @@ def test_a_cold_user_gets_what_is_popular(recommended: Ran) -> None:
     ]
 
 
-def test_a_user_of_whose_items_none_has_factors_gets_rows(shop: Shop) -> None:
-    shop.users("fay")
-    shop.events(Event("fay", "plain"))
-    shop.run()
-    rows = shop.table()
-    assert len(rows) == 5
-    assert set(rows["source"]) == {"popularity"}
-
-
 def test_a_user_whose_items_all_left_gets_rows_and_no_cause(shop: Shop) -> None:
     """Their factors still say what they like; no item that can be named does."""
     shop.events(Event("ann", "gone"), Event("bob", "mug-1"))
@@ -283,14 +281,18 @@ def test_an_item_that_left_the_catalogue_neither_appears_nor_breaks_anything(sho
     assert "mug-2" in shop.lists()["ann"]
 
 
-def test_a_missing_title_reads_as_the_id(shop: Shop) -> None:
-    shop.users("gus")
-    shop.events(Event("gus", "lamp-2"))
+def test_items_of_which_little_is_known(shop: Shop) -> None:
+    """Nothing is known of what fay met, and the item that gus met has no title: it reads as its id."""
+    shop.users("fay", "gus")
+    shop.events(Event("fay", "plain"), Event("gus", "lamp-2"))
     shop.model({"gus": [0.0, 1.0]}, {"lamp-1": [0.0, 1.0], "lamp-2": [0.0, 0.8]})
     shop.run()
     assert shop.row("gus", "lamp-1").reason == (
         "Liked by people who share your taste for “lamp-2”, which you viewed"
     )
+    fays = shop.table().query("user_id == 'fay'")
+    assert len(fays) == 5
+    assert set(fays["source"]) == {"popularity"}
 
 
 @pytest.mark.parametrize("missing", ["all", "encoder", "similar"])
@@ -315,9 +317,8 @@ def test_without_looks_it_recommends_and_says_so(
     assert set(shop.table()["encoder_id"]) == {ENCODER if missing == "similar" else None}
 
 
-def test_a_repeated_run_gives_the_same_rows(shop: Shop) -> None:
-    shop.run()
-    first = shop.table()
+def test_a_repeated_run_gives_the_same_rows(finished: Shop) -> None:
+    shop, first = finished, finished.table()
     shop.store.overwrite(INTERACTIONS, shop.store.read(INTERACTIONS).orderBy("timestamp", ascending=False))
     shop.store.overwrite(USERS, shop.store.read(USERS).orderBy("user_id", ascending=False))
     shop.run()
@@ -325,9 +326,8 @@ def test_a_repeated_run_gives_the_same_rows(shop: Shop) -> None:
     assert shop.store.commits(RECOMMENDATIONS, 1)[0]["stage"] == "recommend"
 
 
-def test_factor_tables_of_two_models_are_refused(shop: Shop) -> None:
-    shop.run()
-    before = shop.table()
+def test_factor_tables_of_two_models_are_refused(finished: Shop) -> None:
+    shop, before = finished, finished.table()
     shop.model({"ann": [1.0, 0.0]}, {"mug-1": [1.0, 0.0]}, user_model="als-2")
     with pytest.raises(TableError, match="user_factors holds model als-2 and item_factors model als-1"):
         shop.run()
@@ -405,9 +405,9 @@ def test_rules_near_duplicates_boosts_and_what_was_bought(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("rule", ["no_such_column > 1", "price +", "price"])
-def test_a_rule_that_is_no_condition_is_refused_by_name(shop: Shop, rule: str) -> None:
+def test_a_rule_that_is_no_condition_is_refused_by_name(spark: SparkSession, rule: str) -> None:
     with pytest.raises(ConfigError, match=r"recommend\.rerank\.rules"):
-        shop.run(rerank=RerankConfig(rules=(rule,)))
+        with_rules(spark.createDataFrame([], ITEMS.schema), RerankConfig(rules=(rule,)))
 
 
 def test_items_to_show_beside_an_item(recommended: Ran) -> None:
@@ -446,6 +446,9 @@ def test_with_enough_users_the_blend_is_learned_and_told(spark: SparkSession, tm
     assert (weights["weight_lo"] <= weights["weight"] + 1e-9).all()
     assert (weights["weight"] <= weights["weight_hi"] + 1e-9).all()
     assert "on the validation window the blend has NDCG@10" in result.notes[1]
+    # No part alone ranks the validation window better: else it would have been used.
+    assert len(alone := weights["blend_difference"].dropna()) > 8
+    assert (alone > -1e-6).all()
     table = shop.table()
     own = [
         (int(u[1:]) % 2 == 0) == (int(i[1:]) < 20)
