@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizrec_spark.config.models import AlsConfig
-from vizrec_spark.kernels.block_ridge import fit_block_ridge
+from vizrec_spark.kernels.block_ridge import SCALES, Grams, fit_block_ridge
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
 from vizrec_spark.recommend.attributes import (
     attribute_block,
@@ -68,6 +68,21 @@ def test_what_is_left_out_is_what_a_model_without_the_row_predicts(seed: int) ->
         penalty = np.diag([*np.ones(design.shape[1] - 1), 1e-9])
         fitted = np.linalg.solve(design[rest].T @ design[rest] + penalty, design[rest].T @ target[rest])
         np.testing.assert_allclose(model.left_out[row], design[row] @ fitted, atol=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), scales=st.tuples(*[st.sampled_from(SCALES)] * 3), b=st.integers(0, 2))
+def test_all_scales_of_a_block_at_once_are_each_of_them(seed: int, scales: tuple[float, ...], b: int) -> None:
+    rng = np.random.default_rng(seed)
+    # As many columns as rows, one of them twice.
+    blocks = [rng.normal(size=(12, 4)), rng.normal(size=(12, 1)), rng.normal(size=(12, 7))]
+    blocks[2][:, 0] = blocks[1][:, 0]
+    target = rng.normal(size=(12, 2))
+    grams = Grams([block - block.mean(axis=0) for block in blocks])
+    slow = [
+        np.square(grams.left_out_errors([*scales[:b], scale, *scales[b + 1 :]], target)).sum()
+        for scale in SCALES
+    ]
+    np.testing.assert_allclose(grams.errors_by_scale(scales, b, target), slow, rtol=1e-6)
 
 
 def test_a_block_of_noise_does_not_hurt_and_each_has_its_own_scale() -> None:
