@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from vizrec_spark.config.models import Boost, Config, RecommendConfig, RerankConfig, TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.recommend import gather
 from vizrec_spark.recommend.rules import with_rules
 from vizrec_spark.recommend.sources import PARTS
 from vizrec_spark.recommend.stage import STAGE
@@ -340,6 +341,14 @@ def test_without_a_model_it_names_the_stage_to_run(shop: Shop, spark: SparkSessi
         bare.store.overwrite(table, shop.store.read(table))
     with pytest.raises(TableError, match="run stage `als` first"):
         bare.run()
+
+
+def test_reasons_count_all_people_however_few_are_learned_from(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "LOG_USERS", 1)
+    shop.run()
+    assert shop.row("dot", "mug-1").reason == "Popular: 3 people chose it"
 
 
 def test_a_shop_where_nobody_did_anything_serves_every_user(shop: Shop) -> None:

@@ -93,7 +93,16 @@ def gather_log(touched: DataFrame, content: Content) -> Log:
     order = np.lexsort((item, user))
     order = order[item[order] >= 0]
     weight, time = table["weight"].to_numpy()[order], table["time"].to_numpy()[order]
-    return Log(user[order], item[order], weight, time, len(names), len(content))
+    return Log(user[order], item[order], weight, time, len(names), len(content), users <= LOG_USERS)
+
+
+def gather_people(touched: DataFrame, content: Content) -> NDArray[np.int64]:
+    """How many users like each item (n,), of all users: runs a job."""
+    counts = touched.where("weight > 0").groupBy("item_id").agg(F.count("*").alias("people")).toArrow()
+    at = positions(pa.array(content.ids, pa.string()), counts["item_id"])
+    people = np.zeros(len(content), dtype=np.int64)
+    people[at[at >= 0]] = counts["people"].to_numpy()[at >= 0]
+    return people
 
 
 def gather_factors(table: DataFrame, ids: NDArray[np.object_], key: str) -> NDArray[np.float32]:

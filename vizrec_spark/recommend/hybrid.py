@@ -17,7 +17,7 @@ from vizrec_spark.recommend.assemble import Settings, co_consumption, counts_of,
 from vizrec_spark.recommend.blend import Blend, configured
 from vizrec_spark.recommend.content import Content, factors_from_content
 from vizrec_spark.recommend.describe import describe
-from vizrec_spark.recommend.gather import gather_content, gather_factors, gather_log
+from vizrec_spark.recommend.gather import gather_content, gather_factors, gather_log, gather_people
 from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.learn import learn_blend
@@ -85,6 +85,9 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
         None if model is None else predicted,
         config.half_life_days,
     )
+    if not log.whole:
+        # What a reason says of people is said of all of them.
+        side = replace(side, people=gather_people(inputs.touched, content))
     if blend is None:
         some = describe(_some_users(log, side, config), side, config.candidates)
         taste = users[:_SAMPLE_USERS] @ factors.T

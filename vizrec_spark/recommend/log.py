@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 class Log(NamedTuple):
     """m pairs of a user (0 to n_users − 1) and an item (0 to n_items − 1), each once: `weight` (0 for what they do
-    not like), `time` in seconds of the last event."""
+    not like), `time` in seconds of the last event; `whole`: whether they are of all users, not of a sample."""
 
     user: Ints
     item: Ints
@@ -20,6 +20,7 @@ class Log(NamedTuple):
     time: NDArray[np.float64]
     n_users: int
     n_items: int
+    whole: bool = True
 
     def where(self, kept: NDArray[np.bool_]) -> Log:
         """The pairs for which `kept` (m,) holds."""
