@@ -13,7 +13,7 @@ from vizrec_spark.tables.schemas.als import (
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
 from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
-from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
+from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
 from vizrec_spark.tables.schemas.similar import (
     CATEGORY_NEIGHBORS,
     COMPARED_ITEMS,
@@ -25,7 +25,6 @@ from vizrec_spark.tables.schemas.similar import (
 __all__ = [
     "ALL_TABLES",
     "ALS_MODELS",
-    "BLEND_WEIGHTS",
     "CATEGORY_NEIGHBORS",
     "COMPARED_ITEMS",
     "EMBEDDINGS",
@@ -37,7 +36,6 @@ __all__ = [
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
-    "ITEM_RECOMMENDATIONS",
     "METRICS",
     "NEAR_DUPLICATES",
     "QUARANTINE",
@@ -68,7 +66,5 @@ ALL_TABLES: tuple[Table, ...] = (
     ALS_MODELS,
     TUNING_TRIALS,
     RECOMMENDATIONS,
-    ITEM_RECOMMENDATIONS,
-    BLEND_WEIGHTS,
     METRICS,
 )
