@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
+from vizrec_spark.tables.places import located
+
 
 @contextmanager
 def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
@@ -20,5 +22,5 @@ def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path = spark._jvm.org.apache.hadoop.fs.Path(own)  # type: ignore[union-attr]
-        path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).delete(path, True)
+        path, system = located(spark, str(own))
+        system.delete(path, True)

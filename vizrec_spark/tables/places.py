@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from py4j.java_gateway import JavaObject
 from pyspark.sql import SparkSession
+
+
+def located(spark: SparkSession, path: str) -> tuple[JavaObject, JavaObject]:
+    """`path` as a Hadoop path, and the file system that it lies in."""
+    of = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    return of, of.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
 
 
 def qualified(spark: SparkSession, path: str) -> str:
     """`path` as Hadoop knows it in full: with file system, absolute, without `.`, `..` and a slash at the end."""
-    of = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
-    system = of.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+    of, system = located(spark, path)
     return str(
         spark._jvm.org.apache.hadoop.fs.Path(  # type: ignore[union-attr]
             system.makeQualified(of).toUri().normalize()
