@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
@@ -22,28 +24,43 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file stay in one process, and so do those that look at the one run of the demo."""
+    for item in items:
+        group = "jobs" if item.path.parent.name == "jobs" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A local session with two worker slots, Delta Lake, few shuffle partitions and scratch of its own."""
     scratch = tmp_path_factory.mktemp("spark")
-    session = build_session(
-        "vizrec-tests",
-        {
-            "spark.master": "local[2]",
-            "spark.ui.enabled": "false",
-            "spark.driver.memory": "3g",
-            # What a session remembers of thousands of queries would fill its memory.
-            "spark.sql.ui.retainedExecutions": "100",
-            "spark.ui.retainedJobs": "20",
-            "spark.ui.retainedStages": "20",
-            "spark.ui.retainedTasks": "200",
-            "spark.sql.shuffle.partitions": "2",
-            "spark.default.parallelism": "2",
-            "spark.databricks.delta.snapshotPartitions": "1",
-            "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-            "spark.local.dir": str(scratch / "local"),
-        },
-    )
+    settings = {
+        "spark.master": "local[2]",
+        "spark.ui.enabled": "false",
+        "spark.driver.memory": "2g",
+        # What a session remembers of thousands of queries would fill its memory.
+        "spark.sql.ui.retainedExecutions": "100",
+        "spark.ui.retainedJobs": "20",
+        "spark.ui.retainedStages": "20",
+        "spark.ui.retainedTasks": "200",
+        # The data is small and the plans are many: to compile each, and to plan it anew after every shuffle, costs
+        # more than running it. The jobs that tests start in processes of their own keep Spark's defaults.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.maxPlanStringLength": "1000",
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Xms1g",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.default.parallelism": "2",
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.local.dir": str(scratch / "local"),
+    }
+    # Two processes that fetch the same JARs at once can leave a broken cache.
+    with FileLock(Path(tempfile.gettempdir()) / "vizrec-tests-session.lock"):
+        session = build_session("vizrec-tests", settings)
     session.sparkContext.setCheckpointDir(str(scratch / "checkpoints"))
     yield session
     session.stop()

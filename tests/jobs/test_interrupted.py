@@ -16,7 +16,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun
 from vizrec_spark.tables import Table
 from vizrec_spark.tables.schemas import ALS_MODELS, COMPARED_ITEMS
 
@@ -79,7 +79,12 @@ def _kill(command: list[str], moment: Callable[[], bool]) -> None:
     """Starts the stage and kills all its processes at the `moment`."""
     with TemporaryFile("w+") as said:
         run = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=said, text=True, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **SHORT_LIVED},
         )
         while not moment():
             if run.poll() is not None:
