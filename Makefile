@@ -28,7 +28,7 @@ demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
 test: lint ## lint, types, import direction, then every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## style, format, types, import direction
 	@$(BIN)/ruff check .

