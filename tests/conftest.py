@@ -26,10 +26,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A local session with two worker slots, Delta Lake, few shuffle partitions and scratch of its own."""
     scratch = tmp_path_factory.mktemp("spark")
-    settings = {
+    conf = {
         "spark.master": "local[2]",
         "spark.ui.enabled": "false",
-        "spark.driver.memory": "2g",
+        "spark.driver.memory": "3g",
         # What a session remembers of thousands of queries would fill its memory.
         "spark.sql.ui.retainedExecutions": "100",
         "spark.ui.retainedJobs": "20",
@@ -48,7 +48,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.local.dir": str(scratch / "local"),
     }
-    session = build_session("vizrec-tests", settings)
+    session = build_session("vizrec-tests", conf)
     session.sparkContext.setCheckpointDir(str(scratch / "checkpoints"))
     yield session
     session.stop()
