@@ -147,8 +147,12 @@ def over_rows(spark: SparkSession, parts: int, function: ArrowFunction, schema: 
 
 
 def part_of(batches: Iterator[pa.RecordBatch]) -> int:
-    """The number of the task that `over_rows` started."""
-    return int(next(batch for batch in batches if batch.num_rows).column(0)[0].as_py())
+    """The number of the task that `over_rows` started.
+
+    The input is read to its end: a Python worker that leaves some of it is thrown away, with all that it has imported.
+    """
+    [number] = [batch.column(0)[0].as_py() for batch in batches if batch.num_rows]
+    return int(number)
 
 
 def run_of(total: int, part: int, parts: int) -> slice:
