@@ -13,7 +13,7 @@ from vizrec_spark.app.folder import folder_overrides
 from vizrec_spark.app.stages import BY_NAME
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.demo import write_shop
-from vizrec_spark.similar.vectors import item_vectors
+from vizrec_spark.similar.vectors import item_pictures, item_vectors
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.encoders import current_encoder
@@ -54,4 +54,5 @@ def positives(tables: TableStore) -> DataFrame:
 def looks(tables: TableStore, config: Config) -> DataFrame:
     """`item_id`, `vector` by the configured encoder."""
     encoder = current_encoder(tables, config.embed)
-    return item_vectors(tables.read(IMAGES), tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder))
+    embeddings = tables.read(EMBEDDINGS).where(F.col("encoder_id") == encoder)
+    return item_vectors(item_pictures(tables.read(IMAGES), embeddings), embeddings)

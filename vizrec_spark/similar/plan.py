@@ -93,7 +93,7 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
             "every shard: choose auto, cells, lsh or exact."
         )
     log.info(
-        "similar: %s plan for about %s items: %s of reduced points (limit %s), %s of files (free %s)",
+        "similar: %s plan for %s items: %s of reduced points (limit %s), %s of files (free %s)",
         *(chosen, f"{sizes.n_items:,}"),
         *map(_told, (sizes.reduced, sizes.limit, sizes.files, sizes.free)),
     )

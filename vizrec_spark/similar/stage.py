@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from pyspark.sql import DataFrame
@@ -19,7 +18,7 @@ from vizrec_spark.similar.memory import Published, shared_search
 from vizrec_spark.similar.partitioned import partitioned_search
 from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
 from vizrec_spark.similar.quality import require_recall
-from vizrec_spark.similar.vectors import item_contents, item_vectors
+from vizrec_spark.similar.vectors import item_contents, item_pictures, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
@@ -56,67 +55,62 @@ def run(context: StageContext) -> StageResult:
     catalogue = _pinned(tables, ITEMS) if config.per_category else None
     publish = partial(_publish, context, encoder_id)
     # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
-    pictures = Pictures(
-        _pinned(tables, IMAGES),
-        _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id),
-    )
-    published = _published(context, encoder_id, item_contents(pictures.images, pictures.embeddings))
-    if published is not None and _stands(published, config):
-        told = "the pictures and settings are those of the last run, so its look-alikes stand"
-        return StageResult([tables.unchanged(table) for table in WRITTEN], [told])
-    with _search(context, encoder_id, pictures, published) as found:
-        if found is None:
-            gone = [publish(table, None) for table in reversed(WRITTEN)]
-            return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
-        require_recall(found.recall, found.method, found.setting, config)
-        # A run that dies between two commits leaves this empty, and the next one makes everything anew.
-        publish(COMPARED_ITEMS, None)
-        written = [publish(ITEM_NEIGHBORS, _near_enough(found.neighbors, config))]
-        row = quality_row(encoder_id, found, config)
-        written.append(
-            publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
-        )
-        listed = groups = None
-        if catalogue is not None and found.deep is not None:
-            deep = _near_enough(found.deep, config)
-            listed = nearest_by_category(deep, catalogue, k=config.per_category, metric=config.metric)
-        written.append(publish(CATEGORY_NEIGHBORS, listed))
-        alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
-        if alike is not None:
-            pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
-            groups = near_duplicates(pairs, pictures.images, cosine=alike, hash_bits=bits)
-        written.append(publish(NEAR_DUPLICATES, groups))
-        written.append(publish(COMPARED_ITEMS, item_contents(pictures.images, pictures.embeddings)))
-        return StageResult(written, notes(found, config))
+    images = _pinned(tables, IMAGES)
+    embeddings = _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
+    pictured = item_pictures(images, embeddings).persist()
+    try:
+        published = _published(context, encoder_id, item_contents(pictured))
+        if published is not None and _stands(published, config):
+            told = "the pictures and settings are those of the last run, so its look-alikes stand"
+            return StageResult([tables.unchanged(table) for table in WRITTEN], [told])
+        with _search(context, encoder_id, pictured, embeddings, published) as found:
+            if found is None:
+                gone = [publish(table, None) for table in reversed(WRITTEN)]
+                return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
+            require_recall(found.recall, found.method, found.setting, config)
+            # A run that dies between two commits leaves this empty, and the next one makes everything anew.
+            publish(COMPARED_ITEMS, None)
+            written = [publish(ITEM_NEIGHBORS, _near_enough(found.neighbors, config))]
+            row = quality_row(encoder_id, found, config)
+            written.append(
+                publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
+            )
+            listed = groups = None
+            if catalogue is not None and found.deep is not None:
+                deep = _near_enough(found.deep, config)
+                listed = nearest_by_category(deep, catalogue, k=config.per_category, metric=config.metric)
+            written.append(publish(CATEGORY_NEIGHBORS, listed))
+            alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
+            if alike is not None:
+                pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
+                groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
+            written.append(publish(NEAR_DUPLICATES, groups))
+            written.append(publish(COMPARED_ITEMS, item_contents(pictured)))
+            return StageResult(written, notes(found, config))
+    finally:
+        pictured.unpersist()
 
 
 STAGE = Stage("similar", "find the look-alikes of every item", run)
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """What is compared: columns of tables images and embeddings, the latter of one encoder."""
-
-    images: DataFrame
-    embeddings: DataFrame
-
-
 @contextmanager
 def _search(
-    context: StageContext, encoder_id: str, pictures: Pictures, published: Published | None
+    context: StageContext,
+    encoder_id: str,
+    pictured: DataFrame,
+    embeddings: DataFrame,
+    published: Published | None,
 ) -> Iterator[Found | None]:
     tables, config = context.tables, context.config.similar
-    images, embeddings = pictures.images, pictures.embeddings
     known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
-    # Within some 5 %, and a few too many where pictures have no embedding.
-    about = images.select(F.approx_count_distinct("item_id").alias("items")).collect()[0].items
-    sizes = sizes_of(context.spark, about, known.dimension, config)
+    sizes = sizes_of(context.spark, pictured.count(), known.dimension, config)
     if choose_plan(sizes, config) == "partitioned":
-        with partitioned_search(item_vectors(images, embeddings), config) as found:
+        with partitioned_search(item_vectors(pictured, embeddings), config) as found:
             yield found
         return
     with shared_folder(config) as folder:
-        vectors = item_vectors(images, embeddings, broadcast=True)
+        vectors = item_vectors(pictured, embeddings, broadcast=True)
         items = tables.read_or_empty(ITEMS)
         with shared_search(vectors, known.dimension, items, folder, config, published) as found:
             yield found

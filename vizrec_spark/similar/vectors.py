@@ -6,17 +6,30 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
-def item_vectors(images: DataFrame, embeddings: DataFrame, *, broadcast: bool = False) -> DataFrame:
+def item_pictures(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """`item_id`, `pictures` (how many have an embedding), `named` (array of path, sha256; in order of path).
+
+    `images` (item_id, path, sha256) and `embeddings` (sha256) of one encoder. Items whose pictures have no embedding
+    are left out. Some 200 bytes a picture, and asked for more than once: worth to be persisted.
+    """
+    known = images.select("item_id", "path", "sha256").join(embeddings.select("sha256"), "sha256")
+    return known.groupBy("item_id").agg(
+        F.count(F.lit(1)).alias("pictures"),
+        F.sort_array(F.collect_list(F.struct("path", "sha256"))).alias("named"),
+    )
+
+
+def item_vectors(pictured: DataFrame, embeddings: DataFrame, *, broadcast: bool = False) -> DataFrame:
     """`item_id`, `vector` (array<float>): the mean of its pictures' vectors.
 
-    `images` (item_id, path, sha256) and `embeddings` (sha256, vector) of one encoder. Items whose pictures have
-    no embedding are left out. Only the vectors of items with several pictures are shuffled for their mean;
-    `broadcast` ships the names of pictures (some 200 bytes each) to every executor, which spares the others the
-    shuffle of the join as well.
+    `pictured`: what `item_pictures` gives; `embeddings` (sha256, vector) of the same encoder. Only the vectors of items
+    with several pictures are shuffled for their mean; `broadcast` ships the names of pictures to every executor, which
+    spares the others the shuffle of the join as well.
     """
-    counted = _pictures(images, embeddings)
-    single = counted.where("pictures = 1").select("item_id", F.col("named")[0]["sha256"].alias("sha256"))
-    several = counted.where("pictures > 1").select("item_id", F.posexplode("named").alias("place", "picture"))
+    single = pictured.where("pictures = 1").select("item_id", F.col("named")[0]["sha256"].alias("sha256"))
+    several = pictured.where("pictures > 1").select(
+        "item_id", F.posexplode("named").alias("place", "picture")
+    )
     several = several.select("item_id", "place", F.col("picture")["sha256"].alias("sha256"))
     if broadcast:
         single, several = F.broadcast(single), F.broadcast(several)
@@ -31,22 +44,13 @@ def item_vectors(images: DataFrame, embeddings: DataFrame, *, broadcast: bool = 
     )
 
 
-def item_contents(images: DataFrame, embeddings: DataFrame) -> DataFrame:
+def item_contents(pictured: DataFrame) -> DataFrame:
     """`item_id`, `content`: what an item's vector is made of, as SHA-256 of its pictures' SHA-256s in order of path.
 
-    For the same items as `item_vectors`, of the same arguments.
+    `pictured`: what `item_pictures` gives.
     """
     content = F.sha2(F.concat_ws(",", F.col("named")["sha256"]), 256)
-    return _pictures(images, embeddings).select("item_id", content.alias("content"))
-
-
-def _pictures(images: DataFrame, embeddings: DataFrame) -> DataFrame:
-    """item_id, pictures (how many have an embedding), named (array of path, sha256; in order of path)."""
-    known = images.select("item_id", "path", "sha256").join(embeddings.select("sha256"), "sha256")
-    return known.groupBy("item_id").agg(
-        F.count(F.lit(1)).alias("pictures"),
-        F.sort_array(F.collect_list(F.struct("path", "sha256"))).alias("named"),
-    )
+    return pictured.select("item_id", content.alias("content"))
 
 
 def _mean() -> Column:
