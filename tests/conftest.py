@@ -40,7 +40,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.maxPlanStringLength": "1000",
         "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Xms1g",
         "spark.sql.shuffle.partitions": "2",
         "spark.default.parallelism": "2",
