@@ -90,6 +90,45 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(spark, tmp_path_factory.mktemp("adapt"))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (
+            ["adapt.labels.label=nonsense"],
+            ConfigError,
+            "cannot be read as SQL over the columns of table items",
+        ),
+        (
+            ["adapt.labels.label=size(categories)"],
+            ConfigError,
+            "is int; expected a text or an array of texts",
+        ),
+        (
+            ["adapt.labels.part=if(item_id = 'i05', 'test', null)"],
+            LabelError,
+            "names a part for 1 of 94 labelled pictures",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used(
+    shop: Shop, overrides: list[str], error: type[Exception], message: str
+) -> None:
+    # The picture of two items has the labels of both, which kind multi_class would refuse.
+    where = "adapt.labels.label=if(item_id in ('i00', 'i03'), null, categories[0])"
+    first = [where] if not overrides[0].startswith("adapt.labels.label") else []
+    with pytest.raises(error, match=message):
+        ADAPT.run(shop.context(*BASE, "adapt.name=refused", *first, *overrides))
+
+
+def test_stage_adapt_starts_from_a_plain_encoder(shop: Shop) -> None:
+    assert ADAPT.check is not None and EMBED.check is not None
+    with pytest.raises(ConfigError, match="starts from a plain encoder's vectors"):
+        ADAPT.check(shop.context("embed.encoder=adapted:shop").config)
+    EMBED.check(shop.context("embed.encoder=adapted:shop@canary").config)
+    with pytest.raises(EncoderError, match="expected adapted:<name>"):
+        EMBED.check(shop.context("embed.encoder='adapted:'").config)
+
+
 def test_from_labels_to_an_encoder_that_serves_and_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     tables, spark = shop.tables, shop.spark
     with pytest.raises(
@@ -164,6 +203,14 @@ def test_from_labels_to_an_encoder_that_serves_and_back(shop: Shop, monkeypatch:
     assert (changed["embeddings"], changed["encoders"]) == (0, 1)  # its vectors are still there
     assert tables.read(ENCODER_PROMOTIONS).count() == 3
 
+    assert adapt_vectors(tables.read(EMBEDDINGS).where("encoder_id = 'nobody'"), second).count() == 0
+
+    # The base encoder has become another one.
+    moved = spark.createDataFrame([(encoder_key(shop.context(*BASE).config.embed), "e2", D)], ENCODERS.schema)
+    tables.upsert(ENCODERS, moved)
+    with pytest.raises(EncoderError, match=r"learned on vectors of e1, and the same settings now make e2"):
+        EMBED.run(use)
+
     # Weights that were changed in the table are not used.
     tampered = tables.read(ADAPTED_ENCODERS).where("version = 1").withColumn("weights", F.lit(b"other"))
     tables.upsert(ADAPTED_ENCODERS, spark.createDataFrame(tampered.collect(), ADAPTED_ENCODERS.schema))
@@ -178,75 +225,3 @@ class _Nothing:
 
 def _stopped(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def test_another_base_than_it_was_learned_on_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    ADAPT.run(shop.context(*BASE, "adapt.name=other"))
-    key = F.col("encoder_id") == "e1"
-    before = shop.tables.read(ENCODERS).where(key).collect()
-    monkeypatch.setattr("vizrec_spark.embed.stage.run_plain", lambda _: _Nothing())
-    moved = [(row.config_key, "e2", row.dimension) for row in before]
-    shop.tables.upsert(ENCODERS, shop.spark.createDataFrame(moved, ENCODERS.schema))
-    try:
-        with pytest.raises(
-            EncoderError, match=r"learned on vectors of e1, and the\s+same settings now make e2"
-        ):
-            EMBED.run(shop.context("embed.encoder=adapted:other"))
-    finally:
-        shop.tables.upsert(ENCODERS, shop.spark.createDataFrame(before, ENCODERS.schema))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "error", "message"),
-    [
-        (
-            ["adapt.labels.label=nonsense"],
-            ConfigError,
-            "cannot be read as SQL over the columns of table items",
-        ),
-        (
-            ["adapt.labels.label=size(categories)"],
-            ConfigError,
-            "is int; expected a text or an array of texts",
-        ),
-        (["adapt.labels.label=title"], LabelError, "no picture with a vector has a label"),
-        (
-            ["adapt.labels.label=if(item_id = 'i05', 'rare', categories[0])"],
-            LabelError,
-            r"too few examples of 'rare': 1 picture\(s\)",
-        ),
-        (
-            ["adapt.labels.part=case categories[0] when 'hat' then 'train' else 'test' end"],
-            LabelError,
-            "part validation has no picture",
-        ),
-        (
-            ["adapt.labels.part=if(item_id = 'i05', 'test', null)"],
-            LabelError,
-            "names a part for 1 of 94 labelled pictures",
-        ),
-    ],
-)
-def test_labels_that_cannot_be_used(
-    shop: Shop, overrides: list[str], error: type[Exception], message: str
-) -> None:
-    # The picture of two items has the labels of both, which kind multi_class would refuse.
-    where = "adapt.labels.label=if(item_id in ('i00', 'i03'), null, categories[0])"
-    first = [where] if not overrides[0].startswith("adapt.labels.label") else []
-    with pytest.raises(error, match=message):
-        ADAPT.run(shop.context(*BASE, "adapt.name=refused", *first, *overrides))
-
-
-def test_stage_adapt_starts_from_a_plain_encoder(shop: Shop) -> None:
-    assert ADAPT.check is not None and EMBED.check is not None
-    with pytest.raises(ConfigError, match="starts from a plain encoder's vectors"):
-        ADAPT.check(shop.context("embed.encoder=adapted:shop").config)
-    EMBED.check(shop.context("embed.encoder=adapted:shop@canary").config)
-    with pytest.raises(EncoderError, match="expected adapted:<name>"):
-        EMBED.check(shop.context("embed.encoder='adapted:'").config)
-
-
-def test_an_empty_partition_loads_nothing(shop: Shop) -> None:
-    version = registered(shop.tables, "other", 1)
-    nothing = shop.tables.read(EMBEDDINGS).where("encoder_id = 'nobody'")
-    assert adapt_vectors(nothing, version).count() == 0

@@ -40,9 +40,9 @@ def learn(
     """Chooses on the pictures of part ``validation``, learns from ``train`` and ``validation``, does not look at test.
 
     truth (n, classes), part (n,) of the rows of `features`. Chosen are the epochs, the discriminants' shrinkage, the
-    kernel machine's ridge, what shares the three have in the head (by log-loss), its temperature, and the projection (by
-    precision of the `config.k` nearest neighbours). Memory: d² and landmarks² numbers, and 4 · (d + classes) bytes a
-    validation picture, of 5,000 at most for the projection.
+    kernel machine's ridge, what shares the three have in the head (by log-loss), its temperature, and the projection
+    (by precision of the `config.k` nearest neighbours). Memory: d² and landmarks² numbers, and 4 · (d + classes) bytes
+    a validation picture, of 5,000 at most for the projection.
     """
     early, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
     before = _Stand(Examples(features, early, truth, kind), moments_of(features, early, truth))
