@@ -18,7 +18,8 @@ def labelled_pictures(items: DataFrame, images: DataFrame, config: LabelsConfig)
 
     items: item_id and the columns that `config.label` and `config.part` speak of; images: item_id, sha256.
     Returns sha256 string, labels array<string> (distinct, in order, at least one), parts array<string> (distinct;
-    empty where the catalogue does not say). A picture of several items has the labels and parts of all of them.
+    empty where the catalogue does not say), several boolean (whether `config.label` gives arrays). A picture of several
+    items has the labels and parts of all of them.
     Raises: ConfigError for an expression that cannot be read, or gives neither text nor an array of texts.
     """
     label, several = _labels(items, config.label)

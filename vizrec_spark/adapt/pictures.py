@@ -38,9 +38,9 @@ def gather(items: DataFrame, images: DataFrame, embeddings: DataFrame, config: L
     them are given a part; ConfigError as `labelled_pictures`.
     """
     named = labelled_pictures(items, images, config)
-    hashes = images.select("sha256", "content").dropDuplicates(["sha256"])
-    hashes = hashes.join(named.select("sha256"), "sha256", "left_semi")
-    hashes = hashes.select("sha256", _hashes()("content").alias("hash"))
+    # Hashed before anything is shuffled but to find the labelled ones: contents are what is large.
+    hashes = images.select("sha256", "content").join(named.select("sha256"), "sha256", "left_semi")
+    hashes = hashes.select("sha256", _hashes()("content").alias("hash")).dropDuplicates(["sha256"])
     wanted = named.join(embeddings.select("sha256"), "sha256", "left_semi").join(hashes, "sha256", "left")
     rows = sorted(wanted.collect(), key=lambda row: row.sha256)
     if not rows:
