@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vizrec_spark.adapt.stage import STAGE as ADAPT
 from vizrec_spark.als.stage import STAGE as ALS
 from vizrec_spark.als.tuning.stage import STAGE as TUNE
 from vizrec_spark.embed.stage import STAGE as EMBED
@@ -17,5 +16,5 @@ from vizrec_spark.stage import Stage
 PIPELINE: tuple[Stage, ...] = (INGEST, EMBED, SIMILAR, ALS, RECOMMEND, REPORT)
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
-BESIDE: tuple[Stage, ...] = (ADAPT, TUNE, HOLDOUT, EVALUATE)
+BESIDE: tuple[Stage, ...] = (TUNE, HOLDOUT, EVALUATE)
 """Jobs that run like a stage but are no step of the pipeline."""

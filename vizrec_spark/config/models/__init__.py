@@ -5,14 +5,6 @@ conf/base.yml shows the same defaults with comments (a test keeps the two equal)
 
 from __future__ import annotations
 
-from vizrec_spark.config.models.adapt import (
-    AdaptConfig,
-    AdaptGateConfig,
-    HeadConfig,
-    LabelsConfig,
-    ProjectionConfig,
-    SplitConfig,
-)
 from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
 from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
@@ -34,8 +26,6 @@ from vizrec_spark.config.models.similar import SimilarConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
-    "AdaptConfig",
-    "AdaptGateConfig",
     "AffinePreprocessing",
     "AlsConfig",
     "BlendWeights",
@@ -46,13 +36,10 @@ __all__ = [
     "EmbedConfig",
     "EvaluateConfig",
     "GateConfig",
-    "HeadConfig",
     "ImagesConfig",
     "IngestConfig",
     "InteractionColumns",
     "InteractionsConfig",
-    "LabelsConfig",
-    "ProjectionConfig",
     "RecommendConfig",
     "ReportConfig",
     "Section",
@@ -60,7 +47,6 @@ __all__ = [
     "SourceConfig",
     "SpanConfig",
     "SparkConfig",
-    "SplitConfig",
     "TablesConfig",
     "TuneConfig",
     "UsersConfig",
@@ -74,7 +60,6 @@ class Config(Section):
     spark: SparkConfig = SparkConfig()
     ingest: IngestConfig = IngestConfig()
     embed: EmbedConfig = EmbedConfig()
-    adapt: AdaptConfig = AdaptConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
     tune: TuneConfig = TuneConfig()

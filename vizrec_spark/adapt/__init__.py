@@ -1,1 +1,0 @@
-"""Stage `adapt`: teach an encoder the labels of a catalogue, judge it, and register it."""
