@@ -36,11 +36,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.ui.retainedStages": "20",
         "spark.ui.retainedTasks": "200",
         # The data is small and the plans are many: to compile each, and to plan it anew after every shuffle, costs
-        # more than running it. The jobs that tests start in processes of their own keep Spark's defaults.
+        # more than running it. The jobs that tests start in processes of their own keep these defaults of Spark.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.adaptive.enabled": "false",
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Xms1g",
         "spark.sql.shuffle.partitions": "2",
         "spark.default.parallelism": "2",
         "spark.databricks.delta.snapshotPartitions": "1",

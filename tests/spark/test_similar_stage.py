@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from vizrec_spark.config.models import Config
 from vizrec_spark.errors import ConfigError, InputError, RecallError, TableError
@@ -30,7 +33,7 @@ from vizrec_spark.similar.quality import recall_at_k
 from vizrec_spark.similar.reduction import fit_reduction
 from vizrec_spark.similar.scoring import Metric
 from vizrec_spark.similar.shards import Method, neighbors_by_shards, sharding
-from vizrec_spark.similar.shared import share_vectors
+from vizrec_spark.similar.shared import over_rows, part_of, share_vectors
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
@@ -124,6 +127,18 @@ def test_both_plans_give_the_same_lists(
     assert centre.n_items == N
     units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     np.testing.assert_allclose(centre.mean, units.mean(axis=0), atol=1e-6)
+
+
+def test_python_workers_are_kept_from_task_to_task(spark: SparkSession) -> None:
+    def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pydict(
+            {"part": pa.array([part_of(batches)]), "pid": pa.array([os.getpid()])}
+        )
+
+    rows = over_rows(spark, 12, told, StructType().add("part", "long").add("pid", "long")).collect()
+    assert sorted(row.part for row in rows) == list(range(12))
+    # As many as run at a time, of which the first to come may be older and come to their end; not one a task.
+    assert len({row.pid for row in rows}) <= 4
 
 
 def test_centre_is_the_mean_of_unit_vectors(vectors: DataFrame) -> None:

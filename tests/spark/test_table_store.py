@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,27 +175,43 @@ def test_an_emptied_slice_tells_how_many_rows_it_removed(store: TableStore, rows
     assert (again.rows, again.changed) == (1, 0)
 
 
-def test_of_writers_at_the_same_time_each_wins_or_says_so(
-    spark: SparkSession, tmp_path: Path, rows: Rows
-) -> None:
-    stores = [TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP) for _ in range(4)]
-    stores[0].overwrite(PARCELS, rows(("a", "1", 1)))
+def test_of_writers_at_the_same_time_each_wins_or_says_so(spark: SparkSession, tmp_path: Path) -> None:
+    sessions = [spark.newSession() for _ in range(4)]
+    stores = [TableStore(session, TablesConfig(root=str(tmp_path)), STAMP) for session in sessions]
+
+    def parcel(number: int) -> DataFrame:
+        return sessions[number].createDataFrame(
+            [("a", "1", 10 + number)], "depot string, id string, grams long"
+        )
 
     def write(number: int) -> str:
         try:
-            stores[number].upsert(PARCELS, rows(("a", "1", 10 + number)))
+            stores[number].upsert(PARCELS, parcel(number))
         except TableError as error:
             return str(error)
         return "won"
 
+    stores[0].overwrite(PARCELS, parcel(0))
     with ThreadPoolExecutor(4) as pool:
         told = list(pool.map(write, range(4)))
-    # Threads of one session share its settings, and the last to end may put back another's stamp.
-    spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
     assert "won" in told
     assert all(t == "won" or "was written by another run at the same time" in t for t in told), told
     [(_, _, grams)] = content(stores[0])
     assert told[grams - 10] == "won"
+
+
+def test_threads_of_one_session_each_leave_their_own_stamp(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    config = TablesConfig(root=str(tmp_path))
+    stores = [TableStore(spark, config, replace(STAMP, run_id=f"run-{n}")) for n in range(4)]
+    stores[0].ensure(PARCELS)
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(lambda n: stores[n].upsert(PARCELS, rows(("a", str(n), n + 1))), range(4)))
+    assert [done.changed for done in written] == [1] * 4
+    runs = {commit["run_id"] for commit in stores[0].commits(PARCELS, 4)}
+    assert runs == {f"run-{n}" for n in range(4)}
+    assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
 
 
 def test_a_frame_at_a_version_stands_whatever_is_written(store: TableStore, rows: Rows) -> None:

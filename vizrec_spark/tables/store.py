@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from threading import RLock
 from urllib.parse import unquote
 
 from delta import DeltaTable
@@ -37,6 +39,8 @@ _CONFLICTS = (
     delta_exceptions.MetadataChangedException,
     delta_exceptions.ProtocolChangedException,
 )
+# Delta reads a commit's metadata from the session, which all its threads share: so they write one after the other.
+_WRITING: defaultdict[str, RLock] = defaultdict(RLock)
 
 
 @dataclass(frozen=True)
@@ -337,28 +341,30 @@ class TableStore:
     @contextmanager
     def _stamped(self, table: Table) -> Iterator[None]:
         """Commits made inside carry the stamp; what Delta refuses becomes a TableError."""
-        conf = self._spark.conf
-        before = conf.get(_METADATA_CONF, None)
-        conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
-        try:
-            yield
-        except _CONFLICTS as error:
-            raise TableError(
-                f"Table {table.name} at {self.location(table)} was written by another run at the same time, and that "
-                "one won: let it end, then run this stage again."
-            ) from error
-        except (AnalysisException, Py4JJavaError) as error:
-            fault = _delta_fault(error)
-            if fault is None:
-                raise
-            raise TableError(
-                f"Table {table.name} at {self.location(table)} keeps its last version, the write was refused: {fault}"
-            ) from error
-        finally:
-            if before is None:
-                conf.unset(_METADATA_CONF)
-            else:
-                conf.set(_METADATA_CONF, before)
+        with _WRITING[self._spark._jsparkSession.sessionUUID()]:
+            conf = self._spark.conf
+            before = conf.get(_METADATA_CONF, None)
+            conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
+            try:
+                yield
+            except _CONFLICTS as error:
+                raise TableError(
+                    f"Table {table.name} at {self.location(table)} was written by another run at the same time, and "
+                    "that one won: let it end, then run this stage again."
+                ) from error
+            except (AnalysisException, Py4JJavaError) as error:
+                fault = _delta_fault(error)
+                if fault is None:
+                    raise
+                raise TableError(
+                    f"Table {table.name} at {self.location(table)} keeps its last version, the write was refused: "
+                    f"{fault}"
+                ) from error
+            finally:
+                if before is None:
+                    conf.unset(_METADATA_CONF)
+                else:
+                    conf.set(_METADATA_CONF, before)
 
 
 def place_of(table: DeltaTable) -> str:
