@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,18 @@ PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME]
 
 # A JVM that lives for seconds spends more on its second compiler than that gives back.
 SHORT_LIVED = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+
+
+@pytest.fixture(autouse=True)
+def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
+    """A command that runs in this process's session leaves its Spark settings there: the next test has its own."""
+    before = spark.conf.getAll
+    yield
+    for key, value in spark.conf.getAll.items():
+        if key in before and before[key] != value and spark.conf.isModifiable(key):
+            spark.conf.set(key, before[key])
+        elif key not in before and spark.conf.isModifiable(key):
+            spark.conf.unset(key)
 
 
 def vizrec(*arguments: str, timeout: int = 500) -> subprocess.CompletedProcess[str]:

@@ -6,19 +6,24 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
-from pyspark.errors import PySparkException
+from delta import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun
 from vizrec_spark.tables import Table
-from vizrec_spark.tables.schemas import ALS_MODELS, COMPARED_ITEMS
+from vizrec_spark.tables.schemas import (
+    ALS_MODELS,
+    COMPARED_ITEMS,
+    ITEM_FACTORS,
+    RECOMMENDATIONS,
+    USER_FACTORS,
+)
 
 # Stages that begin with nothing of their own, and the tables that were there before.
 FIRST = {"embed": ["images", "quarantine"]}
@@ -31,6 +36,8 @@ AGAIN = {
 }
 # When a stage is killed: as soon as this table has a new version, while others of the stage have none.
 AFTER = {"ingest": "items", "embed": "embeddings", "similar": "item_neighbors", "als": "user_factors"}
+# Tables whose rows are of one model, in every version.
+ONE_MODEL = (USER_FACTORS, ITEM_FACTORS, RECOMMENDATIONS)
 # A stage of one table: as soon as a file of its next version is there.
 DURING = {"recommend": "recommendations"}
 
@@ -45,10 +52,12 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
     if stage in AGAIN:
         demo.run(spark, stage, tables, AGAIN[stage])
     written = [table for table in PIPELINE_TABLES if table.writer == stage]
-    with _Reader(spark, demo, tables, written) as reader:
-        _kill(demo.command(stage, tables), _moment(stage, tables))
-        demo.run(spark, stage, tables)
-    assert reader.halves == []
+    since = {table: _latest(spark, tables, table) for table in written}
+    allowed = {table: _allowed(spark, demo, tables, table) for table in written}
+    _kill(demo.command(stage, tables), _moment(stage, tables))
+    demo.run(spark, stage, tables)
+    for table in written:
+        assert _halves(spark, tables, table, since[table], allowed[table]) == []
     for table in written:
         undisturbed = demo.table(spark, table.name)
         disturbed = spark.read.format("delta").load(str(tables / table.name))
@@ -58,6 +67,15 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
         if table.name == "quarantine":
             undisturbed = undisturbed.where(f"stage = '{stage}'")
         assert _rows(disturbed) == _rows(undisturbed), table.name
+
+
+def _allowed(spark: SparkSession, demo: DemoRun, tables: Path, table: Table) -> set[int]:
+    """The numbers of rows that a reader may meet: as before, or whole."""
+    there = (tables / table.name).is_dir()
+    before = spark.read.format("delta").load(str(tables / table.name)).count() if there else 0
+    # Empty while a run replaces what it is about, so that a run that dies is followed by a whole one.
+    emptied = {0} if table is COMPARED_ITEMS else set()
+    return {before, demo.table(spark, table.name).count()} | emptied
 
 
 def _rows(table: DataFrame) -> list[str]:
@@ -96,39 +114,25 @@ def _kill(command: list[str], moment: Callable[[], bool]) -> None:
         run.wait()
 
 
-class _Reader:
-    """Reads the tables all along, and notes each version that is neither what was there before nor whole."""
+def _latest(spark: SparkSession, tables: Path, table: Table) -> int:
+    """The number of the table's last version; -1 before it has one."""
+    path = tables / table.name
+    if not (path / "_delta_log").is_dir():
+        return -1
+    last = DeltaTable.forPath(spark, str(path)).history(1).select("version").first()
+    assert last is not None
+    return int(last.version)
 
-    def __init__(self, spark: SparkSession, demo: DemoRun, tables: Path, written: list[Table]) -> None:
-        self._spark, self._tables = spark, tables
-        self._allowed = {table.name: {demo.table(spark, table.name).count()} for table in written}
-        for name, allowed in self._allowed.items():
-            allowed.add(self._count(name) if (tables / name).is_dir() else 0)
-        # Empty while a run replaces what it is about, so that a run that dies is followed by a whole one.
-        self._allowed.get(COMPARED_ITEMS.name, set()).add(0)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.halves: list[tuple[str, int]] = []
 
-    def __enter__(self) -> _Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(2.0):
-            for name, allowed in self._allowed.items():
-                if not (self._tables / name / "_delta_log").is_dir():
-                    continue
-                try:
-                    rows = self._count(name)
-                except PySparkException:
-                    continue  # the first commit is not there yet
-                if rows not in allowed:
-                    self.halves.append((name, rows))
-
-    def _count(self, name: str) -> int:
-        return self._spark.read.format("delta").load(str(self._tables / name)).count()
+def _halves(
+    spark: SparkSession, tables: Path, table: Table, since: int, allowed: set[int]
+) -> list[tuple[str, int, int]]:
+    """Every version after `since` that a reader may have met and that is neither what was there before nor whole."""
+    found = []
+    for version in range(since + 1, _latest(spark, tables, table) + 1):
+        frame = spark.read.format("delta").option("versionAsOf", version).load(str(tables / table.name))
+        rows = frame.count()
+        models = frame.select("model_id").distinct().count() if table in ONE_MODEL else min(rows, 1)
+        if rows not in allowed or models != min(rows, 1):
+            found.append((table.name, version, rows))
+    return found

@@ -42,7 +42,8 @@ rows = st.lists(
         st.sampled_from(["buy", "view"]),
         st.integers(0, 7).map(lambda hour: START + timedelta(hours=hour)),
     ),
-    min_size=1,
+    # The simplest example comes first: it is to be long enough to be split.
+    min_size=60,
     max_size=150,
     unique=True,
 )

@@ -38,7 +38,7 @@ def under_names(frame: DataFrame, *renamed: tuple[str, str]) -> DataFrame:
 class Case:
     def __init__(self, spark: SparkSession, kind: str) -> None:
         self.config = AlsConfig.model_validate(
-            {"preference": kind, "rank": 6, "iterations": 4, "regularization": 0.1, "blocks": 2}
+            {"preference": kind, "rank": 6, "iterations": 12, "regularization": 0.1, "blocks": 2}
         )
         indexed = history(spark, kind)
         self.model: Trained = train_als(indexed, self.config)
@@ -119,20 +119,10 @@ def test_the_loss_is_the_objective_written_out(case: Case) -> None:
 
 def test_the_loss_falls_to_where_mllib_gets(case: Case) -> None:
     sample = sampled(case.preferences, 10_000, 1.0)
-    longer = case.config.model_copy(update={"iterations": 12})
-    losses = convergence(sample, longer)
+    losses = convergence(sample, case.config)
     assert len(losses) == 12
     assert all(later < earlier * (1 + 1e-5) for earlier, later in pairwise(losses))
-    trained = train_als(
-        case.preferences.selectExpr("cast(user_id as int) user", "cast(item_id as int) item", "preference"),
-        longer,
-    )
-    own = model_loss(
-        sample,
-        under_names(trained.users, ("id", "user_id")),
-        under_names(trained.items, ("id", "item_id")),
-        longer,
-    )
+    own = model_loss(sample, case.users, case.items, case.config)
     assert own == pytest.approx(losses[-1], rel=0.05)
 
 

@@ -127,29 +127,26 @@ def test_other_settings_are_another_model(shop: Shop) -> None:
     assert len(set(names)) == len(changes) and again == names[0]
 
 
-def test_a_model_of_other_settings_takes_the_place_of_the_last(trained: Shop) -> None:
-    before = trained.models()
-    assert any(one.changed for one in trained.run(max_weight=2.0).written)
-    assert trained.models().isdisjoint(before) and len(trained.models()) == 1
-
-
-def test_changed_data_retrains_and_ids_keep_their_numbers(trained: Shop) -> None:
+def test_a_changed_model_takes_the_place_of_the_last_and_ids_keep_their_numbers(trained: Shop) -> None:
     models, known = trained.models(), dict.fromkeys(trained.rows(ID_MAP))
     trained.interact([*clicks()[3:], ("new", "café", 1.0), ("u6", "new", 2.0)])
-    trained.run()
-    assert trained.models().isdisjoint(models)
+    assert any(one.changed for one in trained.run().written)
+    assert trained.models().isdisjoint(models) and len(trained.models()) == 1
     assert {row[1] for row in trained.rows(USER_FACTORS)} == {u for u, _, _ in clicks()[3:]} | {"new"}
     grown = trained.rows(ID_MAP)
     assert set(grown) > set(known)
     assert set(grown) - set(known) == {("user", "new", len(USERS)), ("item", "new", len(ITEMS))}
 
 
-def test_one_weight_more_is_other_data(trained: Shop) -> None:
-    before = trained.models()
+def test_one_weight_more_is_other_data(shop: Shop) -> None:
+    config = AlsConfig(**shop.als)
     (user, item, weight), *rest = clicks()
-    trained.interact([(user, item, weight + 0.25), *rest])
-    assert any(one.changed for one in trained.run().written)
-    assert trained.models().isdisjoint(before)
+    names = []
+    for events in (clicks(), [(user, item, weight + 0.25), *rest]):
+        shop.interact(events)
+        with prepared(shop.store.read(INTERACTIONS), config) as ready:
+            names.append(_model_id(ready, config))
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("torn", [USER_FACTORS, ITEM_FACTORS])
@@ -169,13 +166,6 @@ def test_a_run_that_died_after_the_id_map_is_repaired(shop: Shop, first: tuple[S
     shop.store.overwrite(ID_MAP, whole.store.read(ID_MAP))
     shop.run()
     assert [shop.rows(table) for table in WRITTEN] == [whole.rows(table) for table in WRITTEN]
-
-
-def test_the_checkpoint_folder_is_the_configured_one(shop: Shop) -> None:
-    folder = shop.folder / "checkpoints"
-    shop.run(iterations=4, checkpoint_interval=1)
-    assert str(folder) in (shop.spark.sparkContext.getCheckpointDir() or "")
-    assert list(folder.iterdir()) == []
 
 
 def test_checkpoints_lie_there_while_the_body_runs_and_go_with_it(
@@ -228,7 +218,12 @@ def dense_loss(shop: Shop, config: AlsConfig) -> float:
 
 
 def test_the_model_is_described_and_kept_in_mllibs_format(shop: Shop) -> None:
-    result = shop.run(model_dir=str(shop.folder / "models"), iterations=5, loss_sample=1000)
+    result = shop.run(
+        model_dir=str(shop.folder / "models"), iterations=5, loss_sample=1000, checkpoint_interval=1
+    )
+    folder = shop.folder / "checkpoints"
+    assert str(folder) in (shop.spark.sparkContext.getCheckpointDir() or "")
+    assert list(folder.iterdir()) == []
     about = shop.store.read(ALS_MODELS).collect()[0]
     assert (about.model_id,) == tuple(shop.models())
     assert about.id_map_version == shop.store.commits(ID_MAP, 1)[0]["version"]

@@ -16,6 +16,7 @@ from vizrec_spark.tables.schemas import ID_MAP
 
 N, GROUP = 16, 8
 Kind = Literal["implicit", "explicit"]
+Learned = dict[Kind, tuple[np.ndarray, np.ndarray]]
 
 
 def config(kind: Kind, **changes: object) -> AlsConfig:
@@ -46,10 +47,18 @@ def matrix(factors: DataFrame) -> np.ndarray:
     return np.array([row.factors for row in rows], dtype=np.float32)
 
 
+@pytest.fixture(scope="module")
+def learned(spark: SparkSession) -> Learned:
+    """Factors of users and of items, (N, 3) each, by kind of preference."""
+    kinds: tuple[Kind, ...] = ("implicit", "explicit")
+    models = {kind: train_als(checkerboard(spark, kind), config(kind)) for kind in kinds}
+    return {kind: (matrix(model.users), matrix(model.items)) for kind, model in models.items()}
+
+
 @pytest.mark.parametrize("kind", ["implicit", "explicit"])
-def test_the_held_out_cell_ranks_first(spark: SparkSession, kind: Kind) -> None:
+def test_the_held_out_cell_ranks_first(spark: SparkSession, learned: Learned, kind: Kind) -> None:
     ratings = checkerboard(spark, kind)
-    users, items = (matrix(f) for f in train_als(ratings, config(kind))[1:])
+    users, items = learned[kind]
     assert users.shape == items.shape == (N, 3)
     score = users @ items.T
     for row in ratings.collect():
@@ -58,8 +67,10 @@ def test_the_held_out_cell_ranks_first(spark: SparkSession, kind: Kind) -> None:
     assert score.argmax(axis=1).tolist() == list(range(N))
 
 
-def test_explicit_predicts_the_ratings_and_implicit_a_preference(spark: SparkSession) -> None:
-    users, items = (matrix(f) for f in train_als(checkerboard(spark, "explicit"), config("explicit"))[1:])
+def test_explicit_predicts_the_ratings_and_implicit_a_preference(
+    spark: SparkSession, learned: Learned
+) -> None:
+    users, items = learned["explicit"]
     own = np.equal.outer(np.arange(N) // GROUP, np.arange(N) // GROUP)
     assert (users @ items.T)[own] == pytest.approx(5.0, abs=0.6)
     assert (users @ items.T)[~own] == pytest.approx(1.0, abs=0.6)
@@ -70,9 +81,9 @@ def test_explicit_predicts_the_ratings_and_implicit_a_preference(spark: SparkSes
     assert (users @ items.T)[~own] == pytest.approx(0.0, abs=0.25)
 
 
-def test_the_same_data_gives_the_same_factors_to_the_last_bit(spark: SparkSession) -> None:
+def test_the_same_data_gives_the_same_factors_to_the_last_bit(spark: SparkSession, learned: Learned) -> None:
     ratings = checkerboard(spark, "implicit")
-    wanted = [matrix(f) for f in train_als(ratings, config("implicit"))[1:]]
+    wanted = learned["implicit"]
     for layout in (ratings.orderBy("item", "user"), ratings.repartition(7)):
         got = [matrix(f) for f in train_als(layout, config("implicit"))[1:]]
         assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))

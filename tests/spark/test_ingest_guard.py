@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,21 +33,32 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("items", "events", "complaint"),
+    ("items", "events", "complaints"),
     [
-        (ITEM_LINES, ["u1,i1,view,soon"] * 3 + EVENT_LINES[:2], "interactions: 5 in .* mostly bad_timestamp"),
-        (ITEM_LINES, [], "interactions: no record came in, but its table holds rows"),
-        ([], EVENT_LINES, "catalogue: no record came in, but its table holds rows"),
-        (['i9,"never closed,i9.jpg', *ITEM_LINES], EVENT_LINES, "4 more lines lie behind a quote"),
-        ([f"i{n},Item,elsewhere/{n}.jpg" for n in range(4)], EVENT_LINES, "images: .* mostly missing_file"),
+        (
+            [f"i{n},Item,elsewhere/{n}.jpg" for n in range(4)],
+            ["u1,i1,view,soon"] * 3 + EVENT_LINES[:2],
+            ["interactions: 5 in .* mostly bad_timestamp", "images: .* mostly missing_file"],
+        ),
+        (
+            [],
+            [],
+            [
+                f"{what}: no record came in, but its table holds rows"
+                for what in ("catalogue", "interactions")
+            ],
+        ),
+        (['i9,"never closed,i9.jpg', *ITEM_LINES], EVENT_LINES, ["4 more lines lie behind a quote"]),
     ],
 )
 def test_tables_are_kept_when_the_input_cannot_be_right(
-    spark: SparkSession, shop: Path, items: list[str], events: list[str], complaint: str
+    spark: SparkSession, shop: Path, items: list[str], events: list[str], complaints: list[str]
 ) -> None:
     landing(shop, items, events)
-    with pytest.raises(InputError, match=complaint) as refused:
+    with pytest.raises(InputError) as refused:
         ingest(spark, shop)
+    for complaint in complaints:
+        assert re.search(complaint, str(refused.value))
     assert "nothing of it was published" in str(refused.value) and "max_refused_share" in str(refused.value)
     tables = shop / "tables"
     for table, rows in ((ITEMS, 4), (INTERACTIONS, 8)):
