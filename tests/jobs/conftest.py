@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from vizrec_spark.app.folder import folder_overrides
 from vizrec_spark.app.stages import BY_NAME
 from vizrec_spark.config import load_config
+from vizrec_spark.session import UNSUMMED_FILES
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import ALL_TABLES
@@ -73,9 +75,12 @@ class DemoRun:
 
     def command(self, stage: str, tables: Path) -> list[str]:
         """The command line that runs one stage on `tables`."""
-        small = (
-            "spark.conf={spark.sql.shuffle.partitions: '4', spark.databricks.delta.snapshotPartitions: '1'}"
-        )
+        conf = {
+            "spark.sql.shuffle.partitions": "4",
+            "spark.databricks.delta.snapshotPartitions": "1",
+            **UNSUMMED_FILES,
+        }
+        small = f"spark.conf={json.dumps(conf)}"
         pairs = [*self.overrides(tables), "spark.master=local[2]", small]
         return [
             str(Path(sys.executable).with_name("vizrec")),

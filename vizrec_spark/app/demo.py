@@ -19,6 +19,7 @@ from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.encoder import LITE0
 from vizrec_spark.embed.stage import encoder_spec
 from vizrec_spark.errors import InputError, WeightsUnavailable
+from vizrec_spark.session import UNSUMMED_FILES
 from vizrec_spark.stage import Stage, log
 
 _DRAWN_DIM = 512
@@ -112,6 +113,7 @@ def _local_spark(n_items: int) -> dict[str, str]:
         # Small files are quick to open here: a task takes many of them.
         "spark.sql.files.openCostInBytes": "65536",
         "spark.ui.enabled": "false",
+        **UNSUMMED_FILES,
     }
 
 
