@@ -15,6 +15,7 @@ from pyspark.sql.types import LongType, StringType, StructType
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.tables import Stamp, Table, TableStore, column
+from vizrec_spark.tables.foreign import read_pairs
 
 STAMP = Stamp("run-1", "test", "0" * 16)
 PARCELS = Table(
@@ -212,6 +213,21 @@ def test_threads_of_one_session_each_leave_their_own_stamp(
     runs = {commit["run_id"] for commit in stores[0].commits(PARCELS, 4)}
     assert runs == {f"run-{n}" for n in range(4)}
     assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
+
+
+def test_pairs_that_somebody_else_made(spark: SparkSession, tmp_path: Path) -> None:
+    pairs = spark.createDataFrame([(1, "b", 0.5)], "item_id int, neighbor_id string, cosine double")
+    for format_ in ("delta", "parquet"):
+        pairs.write.format(format_).save(str(tmp_path / format_))
+        found = read_pairs(spark, str(tmp_path / format_))
+        assert found.dtypes == [("item_id", "string"), ("neighbor_id", "string")]
+        assert found.collect() == [("1", "b")]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "pairs.csv").write_text("item_id,neighbor_id\na,b\n")
+    pairs.drop("neighbor_id").write.parquet(str(tmp_path / "half"))
+    for wrong in ("text", "half", "nowhere"):
+        with pytest.raises(TableError, match=f"Delta table of item_id and neighbor_id at .*{wrong}: "):
+            read_pairs(spark, str(tmp_path / wrong))
 
 
 def test_a_frame_at_a_version_stands_whatever_is_written(store: TableStore, rows: Rows) -> None:
