@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -83,35 +84,39 @@ def _given_to_submit() -> dict[str, str]:
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
-    log = Path(tempfile.gettempdir()) / f"vizrec-spark-{os.getpid()}.log"
+    # A name that nobody can foresee, readable by its owner alone.
+    descriptor, name = tempfile.mkstemp(prefix="vizrec-spark-", suffix=".log")
+    log = Path(name)
     try:
-        with _output_to(log):
+        with _output_to(descriptor):
             spark = builder.getOrCreate()
     except Exception as error:
         tail = log.read_text(errors="replace").strip().splitlines()[-5:]
         raise SessionError(
             f"Spark did not start: {_first_line(error)}\nThe end of its log, {log}:\n" + "\n".join(tail)
         ) from error
+    finally:
+        os.close(descriptor)
+    atexit.register(log.unlink, missing_ok=True)
     return spark
 
 
 @contextmanager
-def _output_to(file: Path) -> Iterator[None]:
-    """While the body runs, what this process and the children that it starts print goes to `file`.
+def _output_to(descriptor: int) -> Iterator[None]:
+    """While the body runs, what this process and the children that it starts print goes to the file `descriptor`.
 
     The JVM inherits the descriptors when it is started here, and keeps them.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with file.open("ab") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
     try:
         yield
     finally:
-        for original, descriptor in zip(saved, (1, 2), strict=True):
-            os.dup2(original, descriptor)
+        for original, standard in zip(saved, (1, 2), strict=True):
+            os.dup2(original, standard)
             os.close(original)
 
 

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizrec_spark.config.models import BlendWeights, CandidatesConfig, RecommendConfig
-from vizrec_spark.recommend import blend, candidates
+from vizrec_spark.kernels import block_topk
+from vizrec_spark.recommend import blend
 from vizrec_spark.recommend.blend import SOURCES, recommend_block
 from vizrec_spark.recommend.candidates import (
     cf_candidates,
@@ -431,7 +432,7 @@ def test_popularity_is_a_logarithm_scaled_to_one(people: list[int]) -> None:
 
 @given(shop=shops, k=st.integers(0, 12), item_block=st.integers(1, 10))
 def test_cf_candidates_are_the_head_of_a_full_sort(shop: Shop, k: int, item_block: int) -> None:
-    with mock.patch.object(candidates, "_ITEM_BLOCK", item_block):
+    with mock.patch.object(block_topk, "CANDIDATE_TILE", item_block):
         got = cf_candidates(shop.block(), shop.side(), k)
     wanted = [[(i, value, -1) for i, value in slow_cf(shop, user, k)] for user in shop.users]
     assert by_user(got, len(shop.users)) == wanted
@@ -456,10 +457,32 @@ def test_cf_candidates_over_many_item_blocks(
         for row in rows[n_items:]
     )
     shop = Shop(tuple(rows[:n_items]), (0,) * n_items, ({},) * n_items, users, 3)
-    with mock.patch.object(candidates, "_ITEM_BLOCK", item_block):
+    with mock.patch.object(block_topk, "CANDIDATE_TILE", item_block):
         got = cf_candidates(shop.block(), shop.side(), k)
     wanted = [[(i, value, -1) for i, value in slow_cf(shop, user, k)] for user in users]
     assert by_user(got, n_users) == wanted
+
+
+def test_a_users_cf_candidates_do_not_depend_on_the_users_beside_them() -> None:
+    """Items that differ in the last bits of float32, where a matrix product rounds with the shape of its block."""
+    random = np.random.default_rng(0)
+    items, rank, n_users = 500, 48, 130
+    alike = random.normal(size=rank) + 1e-7 * random.normal(size=(items, rank))
+    shop = Shop((None,) * items, (0,) * items, ({},) * items, (User(None),) * n_users, rank)
+    side = replace(shop.side(), factors=alike.astype(np.float32), has_factors=np.ones(items, dtype=bool))
+    factors = random.normal(size=(n_users, rank)).astype(np.float32)
+
+    def found(rows: slice) -> list[int]:
+        """The candidates of the last user of `rows`, as a set in order of id."""
+        some = np.arange(n_users)[rows]
+        none = np.zeros(0, dtype=np.int64)
+        block = Users(factors[some], np.ones(len(some), dtype=bool), none, none, none, none, none)
+        pairs = cf_candidates(block, side, 20)
+        return sorted(pairs.item[pairs.user == len(some) - 1].tolist())
+
+    wanted = np.argsort(-(alike.astype(np.float32).astype(np.float64) @ factors[-1].astype(np.float64)))[:20]
+    for rows in (slice(-1, None), slice(-7, None), slice(0, None)):
+        assert found(rows) == sorted(wanted.tolist())
 
 
 @given(shop=shops, k=st.integers(0, 12))
@@ -510,7 +533,10 @@ def test_without_its_cause_a_look_alike_loses_value_or_has_another_cause(
 def test_a_block_gives_what_the_plain_rules_give(
     shop: Shop, config: RecommendConfig, item_block: int, chunk: int
 ) -> None:
-    with mock.patch.object(candidates, "_ITEM_BLOCK", item_block), mock.patch.object(blend, "_CHUNK", chunk):
+    with (
+        mock.patch.object(block_topk, "CANDIDATE_TILE", item_block),
+        mock.patch.object(blend, "_CHUNK", chunk),
+    ):
         got = fast_lists(shop, config)
     assert got == [slow_list(shop, user, config) for user in shop.users]
 

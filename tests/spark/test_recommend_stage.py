@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from tests.similarity import quality
 from vizrec_spark.config.models import BlendWeights, Config, RecommendConfig, TablesConfig
 from vizrec_spark.errors import TableError
+from vizrec_spark.recommend.items import ItemSide, build_item_side
 from vizrec_spark.recommend.stage import STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
@@ -321,6 +322,22 @@ def test_factor_tables_of_two_models_are_refused(shop: Shop) -> None:
     with pytest.raises(TableError, match="user_factors holds model als-2 and item_factors model als-1"):
         shop.run()
     pd.testing.assert_frame_equal(shop.table(), before)
+
+
+def test_a_run_of_als_and_ingest_in_between_changes_nothing(
+    shop: Shop, recommended: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked is what is used: users' factors, histories and people, of one version each."""
+
+    def meanwhile(*tables: Any) -> ItemSide:
+        shop.model({"ann": [0.0, 1.0], "cid": [1.0, 0.0]}, {"mug-1": [1.0, 0.0]}, "als-2", "als-2")
+        shop.events(Event("ann", "lamp-1"), Event("cid", "mug-1"))
+        shop.users("dot")
+        return build_item_side(*tables)
+
+    monkeypatch.setattr("vizrec_spark.recommend.stage.build_item_side", meanwhile)
+    shop.run()
+    pd.testing.assert_frame_equal(shop.table(), recommended.table)
 
 
 def test_without_a_model_it_names_the_stage_to_run(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from tests.similarity import quality
 from vizrec_spark.config import Config
+from vizrec_spark.config.models import ReportConfig
 from vizrec_spark.report import select
 from vizrec_spark.report.collect import build_gallery
 from vizrec_spark.report.model import Facts
 from vizrec_spark.report.stage import STAGE
 from vizrec_spark.stage import StageContext
-from vizrec_spark.tables import TableStore
+from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
@@ -40,7 +43,7 @@ Rows = Callable[[Table, Sequence[dict[str, Any]]], DataFrame]
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> Rows:
     def make(table: Table, given: Sequence[dict[str, Any]]) -> DataFrame:
         return spark.createDataFrame([tuple(g.get(c) for c in table.columns) for g in given], table.schema)
@@ -114,7 +117,7 @@ def png(red: int) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shop(rows: Rows) -> dict[str, DataFrame]:
     """Five users of five kinds; item `cold` has no interaction, `gone` is no longer in the catalogue."""
     log = [did("heavy", f"i{n}", n) for n in range(12)]
@@ -232,40 +235,65 @@ def test_the_first_picture_by_path_stands_for_an_item(shop: dict[str, DataFrame]
     assert got == {"i1": png(2), "i3": b"no picture"}
 
 
-class TablesInMemory:
-    """Frames in place of Delta tables; the tests of whole runs read the real ones."""
-
-    def __init__(self, spark: SparkSession) -> None:
-        self._spark = spark
-        self._frames: dict[str, DataFrame] = {}
-
-    def put(self, table: Table, df: DataFrame) -> None:
-        self._frames[table.name] = table.conform(df)
-
-    def read(self, table: Table) -> DataFrame:
-        return self._frames[table.name]
-
-    def read_or_empty(self, table: Table) -> DataFrame:
-        return self._frames.get(table.name, self._spark.createDataFrame([], table.schema))
-
-
-@pytest.fixture
-def tables(spark: SparkSession) -> TablesInMemory:
-    return TablesInMemory(spark)
+CONFIG = Config()
+ENCODER = {"config_key": encoder_key(CONFIG.embed), "encoder_id": "enc", "dimension": 4}
+QUALITY = quality(
+    method="lsh",
+    n_items=11,
+    k=3,
+    recall=0.9,
+    recall_lo=0.8,
+    recall_hi=0.95,
+    n_queries=10,
+    candidates_per_item=5.0,
+    max_bucket_share=0.5,
+)
+REFUSED = {"stage": "ingest", "source": "images", "reason": "truncated", "message": "m"}
 
 
-@pytest.fixture
-def context(spark: SparkSession, tables: TablesInMemory, tmp_path: Path) -> StageContext:
-    report = {"path": str(tmp_path / "deep" / "report.html"), "items": 4, "shoppers": 5}
-    return StageContext(spark, Config.model_validate({"report": report}), cast(TableStore, tables), "run-1")
-
-
-def test_the_gallery_joins_names_pictures_and_causes(
-    context: StageContext, shop: dict[str, DataFrame]
-) -> None:
-    gallery = build_gallery(
-        Facts("run-1", 15, 5, 4, 24), **shop, config=context.config.report, max_pixels=10_000
+def context_at(spark: SparkSession, folder: Path) -> StageContext:
+    """The stage's context with the tables below `folder`, and its page below it too."""
+    report = {"path": str(folder / "deep" / "report.html"), "items": 4, "shoppers": 5}
+    config = Config.model_validate({"report": report, "tables": {"root": str(folder / "tables")}})
+    return StageContext(
+        spark, config, TableStore(spark, config.tables, Stamp("run-1", "report", "0")), "run-1"
     )
+
+
+@pytest.fixture(scope="module")
+def written(
+    spark: SparkSession, shop: dict[str, DataFrame], rows: Rows, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """All that the stage reads, with look-alikes of an encoder that is no longer configured among the rest."""
+    folder = tmp_path_factory.mktemp("written")
+    stale = rows(ITEM_NEIGHBORS, [near("i9", 1, "i8", encoder="stale")])
+    frames = {
+        ITEMS: shop["items"],
+        USERS: shop["users"],
+        INTERACTIONS: shop["interactions"],
+        IMAGES: shop["images"],
+        RECOMMENDATIONS: shop["recommendations"],
+        ITEM_NEIGHBORS: shop["neighbors"].union(stale),
+        ENCODERS: rows(ENCODERS, [ENCODER]),
+        SIMILARITY_QUALITY: rows(SIMILARITY_QUALITY, [QUALITY]),
+        QUARANTINE: rows(QUARANTINE, [{**REFUSED, "record": f"{n}"} for n in range(3)]),
+    }
+    tables = context_at(spark, folder).tables
+    for table, frame in frames.items():
+        tables.overwrite(table, frame.coalesce(1))
+    return folder / "tables"
+
+
+@pytest.fixture
+def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
+    """A copy of those tables: a Delta table is a folder, and copying it is quicker than writing it again."""
+    shutil.copytree(written, tmp_path / "tables")
+    return context_at(spark, tmp_path)
+
+
+def test_the_gallery_joins_names_pictures_and_causes(shop: dict[str, DataFrame]) -> None:
+    config = ReportConfig(items=4, shoppers=5)
+    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), **shop, config=config, max_pixels=10_000)
     people = {s.user_id: s for s in gallery.shoppers}
     heavy = people["heavy"]
     assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]
@@ -282,64 +310,7 @@ def test_the_gallery_joins_names_pictures_and_causes(
     assert [n.cosine for n in gallery.showcases[-1].look_alikes] == pytest.approx([0.9, 0.8, 0.7])
 
 
-def test_the_stage_writes_the_page_and_knows_when_nothing_changed(
-    context: StageContext, tables: TablesInMemory, shop: dict[str, DataFrame], rows: Rows
-) -> None:
-    full = [
-        (ITEMS, shop["items"]),
-        (USERS, shop["users"]),
-        (INTERACTIONS, shop["interactions"]),
-        (IMAGES, shop["images"]),
-        (RECOMMENDATIONS, shop["recommendations"]),
-        (
-            ITEM_NEIGHBORS,
-            shop["neighbors"].union(rows(ITEM_NEIGHBORS, [near("i9", 1, "i8", encoder="stale")])),
-        ),
-        (
-            ENCODERS,
-            rows(
-                ENCODERS,
-                [{"config_key": encoder_key(context.config.embed), "encoder_id": "enc", "dimension": 4}],
-            ),
-        ),
-        (
-            SIMILARITY_QUALITY,
-            rows(
-                SIMILARITY_QUALITY,
-                [
-                    quality(
-                        method="lsh",
-                        n_items=11,
-                        k=3,
-                        recall=0.9,
-                        recall_lo=0.8,
-                        recall_hi=0.95,
-                        n_queries=10,
-                        candidates_per_item=5.0,
-                        max_bucket_share=0.5,
-                    )
-                ],
-            ),
-        ),
-        (
-            QUARANTINE,
-            rows(
-                QUARANTINE,
-                [
-                    {
-                        "stage": "ingest",
-                        "source": "images",
-                        "reason": "truncated",
-                        "message": "m",
-                        "record": f"{n}",
-                    }
-                    for n in range(3)
-                ],
-            ),
-        ),
-    ]
-    for table, df in full:
-        tables.put(table, df)
+def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: StageContext, rows: Rows) -> None:
     first = STAGE.run(context).written[0]
     path = Path(first.location)
     page = path.read_text(encoding="utf-8")
@@ -349,15 +320,14 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(
     again = STAGE.run(replace(context, run_id="run-2")).written[0]
     assert again.changed == 0
     assert "run-2" in path.read_text(encoding="utf-8")
-    tables.put(ITEMS, rows(ITEMS, [item("i1", title="Renamed")]))
+    context.tables.overwrite(ITEMS, rows(ITEMS, [item("i1", title="Renamed")]))
     assert STAGE.run(context).written[0].changed == 1
 
 
-def test_the_page_stands_without_pictures_models_and_offers(
-    context: StageContext, tables: TablesInMemory, shop: dict[str, DataFrame]
-) -> None:
-    for table, name in ((ITEMS, "items"), (USERS, "users"), (INTERACTIONS, "interactions")):
-        tables.put(table, shop[name].limit(0) if name == "interactions" else shop[name])
+def test_the_page_stands_without_pictures_models_and_offers(context: StageContext) -> None:
+    for table in (IMAGES, RECOMMENDATIONS, ITEM_NEIGHBORS, ENCODERS, SIMILARITY_QUALITY, QUARANTINE):
+        shutil.rmtree(context.tables.location(table))
+    context.tables.delete(INTERACTIONS, F.lit(True))
     done = STAGE.run(context)
     page = Path(done.written[0].location).read_text(encoding="utf-8")
     assert done.written[0].rows == 0

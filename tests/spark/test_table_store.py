@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,7 +18,8 @@ from pyspark.sql.types import LongType, StringType, StructType
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.tables import Stamp, Table, TableStore, column
+from vizrec_spark.tables import Stamp, Table, TableStore, Written, column
+from vizrec_spark.tables.foreign import read_pairs
 
 STAMP = Stamp("run-1", "test", "0" * 16)
 PARCELS = Table(
@@ -212,6 +217,98 @@ def test_threads_of_one_session_each_leave_their_own_stamp(
     runs = {commit["run_id"] for commit in stores[0].commits(PARCELS, 4)}
     assert runs == {f"run-{n}" for n in range(4)}
     assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
+
+
+def held(frame: DataFrame, folder: Path, keep: bool = True) -> DataFrame:
+    """`frame`, or none of its rows, which whoever reads it gets once folder `go` is there; then `begun` is."""
+    begun, go = folder / "begun", folder / "go"
+
+    def wait(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            begun.mkdir(exist_ok=True)
+            while not go.exists():
+                time.sleep(0.01)
+            if keep:
+                yield batch
+
+    return frame.mapInArrow(wait, frame.schema)
+
+
+@contextmanager
+def while_it_writes(
+    folder: Path, write: Callable[..., Written], *arguments: Any
+) -> Iterator[Future[Written]]:
+    """The body runs once `write` has begun to read what is `held`, and before it goes on."""
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write, *arguments)
+        try:
+            while not (folder / "begun").exists() and not written.done():
+                time.sleep(0.01)
+            yield written
+        finally:
+            (folder / "go").mkdir()
+
+
+def test_threads_of_one_session_each_account_for_their_own_commit(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    """One is writing two rows of its slice while another empties a slice that is empty, and commits nothing."""
+    store = TableStore(spark, TablesConfig(root=str(tmp_path / "tables")), STAMP)
+    store.ensure(PARCELS)
+    parcels = held(rows(("a", "1", 1), ("a", "2", 2)), tmp_path)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        while_it_writes(tmp_path, store.overwrite, PARCELS, parcels, "depot = 'a'") as first,
+    ):
+        second = pool.submit(store.overwrite, PARCELS, rows(), "depot = 'z'")
+        time.sleep(0.5)  # for what the second does before it waits
+    assert [(done.rows, done.changed) for done in (first.result(), second.result())] == [(2, 2), (2, 0)]
+
+
+@pytest.mark.parametrize("kind", ["overwrite", "delete"])
+def test_a_commit_of_another_process_in_between_is_not_accounted_for(
+    spark: SparkSession, tmp_path: Path, rows: Rows, kind: str
+) -> None:
+    """Another session stands for another process: it has no lock in common with this one."""
+    config = TablesConfig(root=str(tmp_path / "tables"))
+    session = spark.newSession()
+    other = TableStore(session, config, replace(STAMP, run_id="run-2"))
+    store = TableStore(spark, config, STAMP)
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2)))
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    @F.udf("boolean")
+    def in_time(_: str) -> bool:
+        begun.mkdir(exist_ok=True)
+        while not go.exists():
+            time.sleep(0.01)
+        return True
+
+    if kind == "overwrite":
+        nothing = held(rows(("z", "1", 1)), tmp_path, keep=False)
+        ours = while_it_writes(tmp_path, store.overwrite, PARCELS, nothing, "depot = 'z'")
+    else:
+        ours = while_it_writes(tmp_path, store.delete, PARCELS, (F.col("depot") == "a") & in_time("id"))
+    theirs = session.createDataFrame([("b", n, 1) for n in "123"], rows().schema)
+    with ours as written:
+        assert other.overwrite(PARCELS, theirs, "depot = 'b'").changed == 3
+    done = written.result()
+    assert (done.rows, done.changed) == ((5, 0) if kind == "overwrite" else (3, 2))
+
+
+def test_pairs_that_somebody_else_made(spark: SparkSession, tmp_path: Path) -> None:
+    pairs = spark.createDataFrame([(1, "b", 0.5)], "item_id int, neighbor_id string, cosine double")
+    for format_ in ("delta", "parquet"):
+        pairs.write.format(format_).save(str(tmp_path / format_))
+        found = read_pairs(spark, str(tmp_path / format_))
+        assert found.dtypes == [("item_id", "string"), ("neighbor_id", "string")]
+        assert found.collect() == [("1", "b")]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "pairs.csv").write_text("item_id,neighbor_id\na,b\n")
+    pairs.drop("neighbor_id").write.parquet(str(tmp_path / "half"))
+    for wrong in ("text", "half", "nowhere"):
+        with pytest.raises(TableError, match=f"Delta table of item_id and neighbor_id at .*{wrong}: "):
+            read_pairs(spark, str(tmp_path / wrong))
 
 
 def test_a_frame_at_a_version_stands_whatever_is_written(store: TableStore, rows: Rows) -> None:

@@ -1,8 +1,11 @@
-"""Which settings a session gets; starting one is left to the tests with Spark."""
+"""Which settings a session gets, and what it says when Java fails; starting one is left to the tests with Spark."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,38 @@ def test_properties_files_bring_the_same_delta(repository: Path, name: str) -> N
     assert found["spark.jars.packages"] == DELTA_PACKAGE
     for key in ("spark.sql.extensions", "spark.sql.catalog.spark_catalog", "spark.sql.session.timeZone"):
         assert found[key] == settings({}, {})[key]
+
+
+START = """
+import os, sys, tempfile
+from pathlib import Path
+from vizrec_spark.errors import SessionError
+from vizrec_spark.session import build_session
+(Path(tempfile.gettempdir()) / f"vizrec-spark-{os.getpid()}.log").symlink_to(sys.argv[1])
+try:
+    build_session("test")
+except SessionError as error:
+    print(error)
+"""
+
+
+def test_the_log_of_a_start_is_a_file_of_ones_own_and_the_error_names_it(tmp_path: Path) -> None:
+    """With a Java that fails, and a link in the way where somebody might expect the log."""
+    java, scratch, other = tmp_path / "jdk" / "bin" / "java", tmp_path / "tmp", tmp_path / "other.txt"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\necho 'this machine has no room' >&2\nexit 1\n")
+    java.chmod(0o755)
+    scratch.mkdir()
+    other.write_text("somebody's\n")
+    set_up = {**os.environ, "JAVA_HOME": str(tmp_path / "jdk"), "TMPDIR": str(scratch)}
+    for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"):
+        set_up.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", START, str(other)], env=set_up, capture_output=True, text=True, check=True
+    )
+    assert "Spark did not start" in done.stdout and "this machine has no room" in done.stdout
+    named = re.search(r"The end of its log, (\S+):", done.stdout)
+    assert named is not None
+    log = Path(named[1])
+    assert log.parent == scratch and not log.is_symlink() and log.stat().st_mode & 0o777 == 0o600
+    assert other.read_text() == "somebody's\n"

@@ -15,6 +15,7 @@ from vizrec_spark.config.models import ImagesConfig
 from vizrec_spark.errors import ImageRefused, InputError
 from vizrec_spark.imaging import inspect_image
 from vizrec_spark.ingest.sources import RAW
+from vizrec_spark.tables.places import located
 
 _VERDICT = StructType(
     [
@@ -166,9 +167,8 @@ def _verdict(
 
 
 def _qualified(spark: SparkSession, root: str) -> str:
-    path = spark._jvm.org.apache.hadoop.fs.Path(root)  # type: ignore[union-attr]
     try:
-        system = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        path, system = located(spark, root)
         found = system.exists(path)
     except Py4JJavaError as error:
         reason = error.java_exception.getMessage()

@@ -2,7 +2,8 @@
 
 A tile of queries meets a tile of candidates in one matrix product; what a query has seen and what is not eligible
 is struck out in the tile, and whatever may be among the k best is kept (`kernels.shortlist`) and settled in float64.
-Scratch is one tile and one shortlist, whatever the number of queries and candidates.
+Scratch is one tile of 4 · QUERY_TILE · CANDIDATE_TILE bytes and one shortlist of 12 · QUERY_TILE · (2k + 256),
+whatever the number of queries and candidates.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ Values = NDArray[np.float64]
 
 QUERY_TILE = 128
 CANDIDATE_TILE = 8192
-SCRATCH_BYTES = QUERY_TILE * CANDIDATE_TILE * 4
-"""The tile of scores of one call; its shortlist takes 12 · QUERY_TILE · (2k + 256) bytes more."""
 
 
 class Seen(NamedTuple):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vizrec_spark.kernels.topk import merge_topk, topk_rows
+from vizrec_spark.kernels.block_topk import Seen, block_topk
+from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.pairs import (
     Floats,
@@ -21,35 +22,27 @@ from vizrec_spark.recommend.pairs import (
     place_in_group,
 )
 
-_ITEM_BLOCK = 16_384
-
 
 def cf_candidates(users: Users, items: ItemSide, k: int) -> Pairs:
     """The k items of largest dot product with the user's factors; users or items without factors have none.
 
-    Scored in blocks of users × items, with the best k kept, so that users × items never stands in memory.
+    The cut falls by the products in float64 (`kernels.block_topk`), so that it depends neither on the users in the
+    block nor on its size; users × items never stands in memory.
     """
     known = np.flatnonzero(users.has_factors)
-    if k == 0 or len(known) == 0 or not items.has_factors.any():
+    if k == 0 or len(known) == 0:
         return _none()
-    best = np.full((len(known), k), -np.inf, dtype=np.float32)
-    best_item = np.full((len(known), k), -1, dtype=np.int64)
     row_of = np.full(len(users), -1, dtype=np.int64)
     row_of[known] = np.arange(len(known))
-    seen_row, seen_item = row_of[users.user], users.item
-    factors = users.factors[known]
-    for first in range(0, len(items), _ITEM_BLOCK):
-        block = slice(first, min(first + _ITEM_BLOCK, len(items)))
-        scores = factors @ items.factors[block].T
-        scores[:, ~items.has_factors[block]] = -np.inf
-        inside = (seen_row >= 0) & (seen_item >= block.start) & (seen_item < block.stop)
-        scores[seen_row[inside], seen_item[inside] - first] = -np.inf
-        values, columns = topk_rows(scores, k)
-        columns = np.where(columns >= 0, columns + first, -1)
-        best, best_item, _ = merge_topk(best, best_item, values, columns, k)
-    row, place = np.nonzero(best_item >= 0)
-    item = best_item[row, place]
-    return Pairs(known[row], item, best[row, place].astype(np.float64), np.full(len(item), -1))
+    met = np.flatnonzero(users.has_factors[users.user])
+    row = row_of[users.user[met]]
+    bounds = np.zeros(len(known) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=len(known)), out=bounds[1:])
+    seen = Seen(bounds, users.item[met][np.argsort(row, kind="stable")])
+    values, found = block_topk(users.factors[known], items.factors, k, seen=seen, eligible=items.has_factors)
+    row, place = np.nonzero(found != PAD_KEY)
+    item = found[row, place]
+    return Pairs(known[row], item, values[row, place], np.full(len(item), -1))
 
 
 def visual_pairs(users: Users, items: ItemSide, recent: Ints, influence: Floats) -> Pairs:

@@ -36,8 +36,8 @@ SCORED = StructType(
 def score_users(rows: DataFrame, items: Broadcast[ItemSide], config: RecommendConfig) -> DataFrame:
     """The recommendations of each user in `rows` (see `user_rows`); columns as in `SCORED`.
 
-    Users are scored in blocks of `config.block_users`; memory of a task is about
-    block_users · 16,384 · 4 bytes for scores, whatever the number of users and items.
+    Users are scored in blocks of `config.block_users`; what a task needs for scores grows with a block's candidates
+    and look-alikes, whatever the number of users and items. A user's rows depend on nobody else in the block.
     """
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
@@ -9,7 +10,7 @@ from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import build_item_side
 from vizrec_spark.recommend.score import score_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import TableStore
+from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.liking import liking
 from vizrec_spark.tables.schemas import (
@@ -27,29 +28,34 @@ from vizrec_spark.tables.schemas import (
 def run(context: StageContext) -> StageResult:
     """Scores every user of table `users` and replaces `recommendations`."""
     spark, tables, config = context.spark, context.tables, context.config.recommend
-    interactions = tables.read(INTERACTIONS)
-    model_id = _one_model(tables)
+    # Pinned, so that what was looked at is what is used, whatever other runs write to these tables meanwhile.
+    interactions, users, items = (_pinned(tables, table) for table in (INTERACTIONS, USERS, ITEMS))
+    user_factors, item_factors = _pinned(tables, USER_FACTORS), _pinned(tables, ITEM_FACTORS)
+    model_id = _one_model(user_factors, item_factors)
     encoder_id = current_encoder(tables, context.config.embed)
-    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
-    quality = tables.read_or_empty(SIMILARITY_QUALITY).where(F.col("encoder_id") == F.lit(encoder_id)).first()
+    neighbors, measured = (
+        _pinned_or_empty(tables, table).where(F.col("encoder_id") == F.lit(encoder_id))
+        for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+    )
+    quality = measured.first()
     if quality is None:
         # Stage `similar` has not ended: without the mean cosine nothing tells a strong look-alike from a weak one.
         neighbors = neighbors.limit(0)
     liked = interactions.groupBy("user_id", "item_id").agg(liking().alias("weight")).where("weight > 0")
     people = liked.groupBy("item_id").agg(F.count(F.lit(1)).alias("people"))
     side = build_item_side(
-        tables.read(ITEMS).select("item_id", "title").toArrow(),
+        items.select("item_id", "title").toArrow(),
         people.toArrow(),
-        tables.read(ITEM_FACTORS).select("item_id", "factors").toArrow(),
+        item_factors.select("item_id", "factors").toArrow(),
         neighbors.select("item_id", "neighbor_id", "cosine").toArrow(),
         quality.mean_cosine if quality is not None else 0.0,
     )
     shared = spark.sparkContext.broadcast(side)
     try:
-        rows = user_rows(tables.read(USERS), interactions, tables.read(USER_FACTORS))
+        rows = user_rows(users, interactions, user_factors)
         # Scoring is what costs: spread it over all cores, however small the users' rows are.
         spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
-        # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
+        # In a fixed order, so that every run writes the same rows in the same places.
         spread = spread.sortWithinPartitions("user_id")
         scored = score_users(spread, shared, config)
         done = tables.overwrite(
@@ -60,7 +66,8 @@ def run(context: StageContext) -> StageResult:
         )
     finally:
         shared.destroy()
-    sources = tables.read(RECOMMENDATIONS).groupBy("source").count().orderBy(F.desc("count")).collect()
+    lists = tables.read_at(RECOMMENDATIONS, done.version)
+    sources = lists.groupBy("source").count().orderBy(F.desc("count")).collect()
     told = ", ".join(f"{row.source} {row['count']:,}" for row in sources)
     notes = [f"{len(side):,} items ranked; recommendations by source: {told}"]
     if model_id is None:
@@ -75,9 +82,17 @@ def run(context: StageContext) -> StageResult:
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
 
 
-def _one_model(tables: TableStore) -> str | None:
-    """The model that both factor tables hold; None where there is nothing to learn from, and both are empty."""
-    found = [tables.read(table).select("model_id").first() for table in (USER_FACTORS, ITEM_FACTORS)]
+def _pinned(tables: TableStore, table: Table) -> DataFrame:
+    return tables.read_at(table, tables.version(table))
+
+
+def _pinned_or_empty(tables: TableStore, table: Table) -> DataFrame:
+    return _pinned(tables, table) if tables.exists(table) else tables.read_or_empty(table)
+
+
+def _one_model(user_factors: DataFrame, item_factors: DataFrame) -> str | None:
+    """The model that both tables of factors hold; None where there is nothing to learn from, and both are empty."""
+    found = [factors.select("model_id").first() for factors in (user_factors, item_factors)]
     users, items = (row.model_id if row is not None else None for row in found)
     if users != items:
         raise TableError(

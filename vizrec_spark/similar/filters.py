@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from delta import DeltaTable
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models.similar import FiltersConfig
-from vizrec_spark.errors import ConfigError, InputError
+from vizrec_spark.errors import ConfigError, InputError, TableError
 from vizrec_spark.kernels.candidates import ANY_GROUP, EVERYTHING, NEVER_OFFERED, Admission
+from vizrec_spark.tables.foreign import read_pairs
 
 
 def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Admission:
@@ -64,15 +64,11 @@ def _banned(ids: pa.Array, spark: SparkSession, path: str | None) -> tuple[np.nd
     if path is None:
         return EVERYTHING.banned, EVERYTHING.banned_from
     try:
-        kind = "delta" if DeltaTable.isDeltaTable(spark, path) else "parquet"
-        pairs = spark.read.format(kind).load(path).select("item_id", "neighbor_id").toArrow()
-    except AnalysisException as error:
-        raise InputError(
-            f"similar.filters.exclude: expected a Parquet folder or Delta table of item_id and neighbor_id at {path}: "
-            + str(error).strip().splitlines()[0]
-        ) from error
-    item = pc.index_in(pairs.column("item_id").cast(pa.string()), value_set=ids)
-    other = pc.index_in(pairs.column("neighbor_id").cast(pa.string()), value_set=ids)
+        pairs = read_pairs(spark, path).toArrow()
+    except TableError as error:
+        raise InputError(f"similar.filters.exclude: {error}") from error
+    item = pc.index_in(pairs.column("item_id"), value_set=ids)
+    other = pc.index_in(pairs.column("neighbor_id"), value_set=ids)
     known = pc.and_(item.is_valid(), other.is_valid())
     item, other = (c.filter(known).to_numpy().astype(np.int64) for c in (item, other))
     order = np.lexsort((other, item))

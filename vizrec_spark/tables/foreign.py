@@ -1,4 +1,4 @@
-"""Tables that may not be ours: lists of recommendations that anybody may have made."""
+"""Tables that may not be ours: lists of recommendations, and pairs of items, that anybody may have made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from delta import DeltaTable
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
@@ -46,6 +47,22 @@ def read_lists(spark: SparkSession, location: str) -> DataFrame:
             f"{', '.join(f'{name} ({kind})' for name, kind in found.items())}."
         )
     return frame.select("user_id", frame["rank"].cast("int").alias("rank"), "item_id")
+
+
+def read_pairs(spark: SparkSession, path: str) -> DataFrame:
+    """`item_id`, `neighbor_id` (both string) from a Parquet folder or a Delta table at `path`.
+
+    Raises: TableError when there is neither, or it lacks one of these columns.
+    """
+    pairs = [F.col(name).cast("string") for name in ("item_id", "neighbor_id")]
+    try:
+        kind = "delta" if DeltaTable.isDeltaTable(spark, path) else "parquet"
+        return spark.read.format(kind).load(path).select(*pairs)
+    except PySparkException as error:  # also for files of another format
+        raise TableError(
+            f"expected a Parquet folder or Delta table of item_id and neighbor_id at {path}: "
+            + str(error).strip().splitlines()[0]
+        ) from error
 
 
 def origin_of_lists(spark: SparkSession, location: str) -> Origin:

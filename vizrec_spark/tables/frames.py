@@ -10,6 +10,7 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.errors import TableError
+from vizrec_spark.tables.places import located
 
 
 def save_frames(path: str, kind: str, frames: Mapping[str, DataFrame], settings: Mapping[str, Any]) -> None:
@@ -20,7 +21,7 @@ def save_frames(path: str, kind: str, frames: Mapping[str, DataFrame], settings:
     spark = next(iter(frames.values())).sparkSession
     # Of two who save at a time one wins, and neither writes into what is the other's.
     new = f"{path.rstrip('/')}.{uuid4().hex}.new"
-    files, fs = _hadoop(spark, new)
+    place, fs = located(spark, new)
     try:
         for name, frame in frames.items():
             frame.write.parquet(f"{new}/{name}")
@@ -28,9 +29,10 @@ def save_frames(path: str, kind: str, frames: Mapping[str, DataFrame], settings:
             [(json.dumps({"kind": kind, "settings": dict(settings)}),)], "about string"
         )
         about.coalesce(1).write.text(f"{new}/about")
-        replace_folder(fs, files(new), files(path), files(f"{path.rstrip('/')}.{uuid4().hex}.old"))
+        aside, _ = located(spark, f"{path.rstrip('/')}.{uuid4().hex}.old")
+        replace_folder(fs, place, located(spark, path)[0], aside)
     finally:
-        fs.delete(files(new), True)
+        fs.delete(place, True)
 
 
 def replace_folder(fs: Any, new: Any, place: Any, aside: Any) -> None:
@@ -67,8 +69,8 @@ def load_frames(
 
     Raises: TableError when nothing, or another kind of recommender, was saved there.
     """
-    files, fs = _hadoop(spark, path)
-    if not fs.exists(files(f"{path}/about")):
+    place, fs = located(spark, f"{path}/about")
+    if not fs.exists(place):
         raise TableError(f"No recommender is saved at {path}: expected what {kind}.save has written.")
     about = json.loads(spark.read.text(f"{path}/about").collect()[0].value)
     if about["kind"] != kind:
@@ -76,9 +78,3 @@ def load_frames(
             f"{path} holds a saved {about['kind']}, expected a {kind}: load it with its own class."
         )
     return {name: spark.read.parquet(f"{path}/{name}") for name in names}, about["settings"]
-
-
-def _hadoop(spark: SparkSession, path: str) -> tuple[Any, Any]:
-    """Hadoop's class of paths, and the file system that `path` lies in."""
-    paths = spark._jvm.org.apache.hadoop.fs.Path  # type: ignore[union-attr]
-    return paths, paths(path).getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())

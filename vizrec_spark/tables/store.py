@@ -18,7 +18,7 @@ from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
@@ -152,25 +152,26 @@ class TableStore:
 
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
-        self.ensure(table)
-        before = self._snapshot(table).version()
-        writer = table.conform(df).write.format("delta").mode("overwrite")
-        if where is not None:
-            writer = writer.option("replaceWhere", where)
-        with self._stamped(table):
-            if self._config.catalog is not None:
-                writer.saveAsTable(self.location(table))
-            else:
-                writer.save(self.location(table))
-        snapshot = self._snapshot(table)
-        if snapshot.version() == before:  # an empty slice in place of an empty slice makes no commit
-            return self._written(table, changed=0)
-        metrics = self._delta(table).history(1).select("operationMetrics").collect()[0].operationMetrics
-        wrote = int(metrics.get("numOutputRows", 0))
-        if where is None:
-            return Written(table.name, self.location(table), snapshot.version(), wrote, wrote)
-        done = self._written(table, changed=wrote)
-        return done if wrote else replace(done, changed=self._at(table, before).count() - done.rows)
+        with self._alone():
+            self.ensure(table)
+            before = self._snapshot(table).version()
+            writer = table.conform(df).write.format("delta").mode("overwrite")
+            if where is not None:
+                writer = writer.option("replaceWhere", where)
+            with self._stamped(table):
+                if self._config.catalog is not None:
+                    writer.saveAsTable(self.location(table))
+                else:
+                    writer.save(self.location(table))
+            own = self._own_commit(table, before)
+            if own is None:  # an empty slice in place of an empty slice makes no commit
+                return self._written(table, changed=0)
+            wrote = int(own.operationMetrics.get("numOutputRows", 0))
+            rows = wrote if where is None else self._rows(table, own.version)
+            changed = wrote
+            if where is not None and wrote == 0:
+                changed = self._rows(table, own.version - 1) - rows
+            return Written(table.name, self.location(table), own.version, rows, changed)
 
     def insert_missing(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
         """Adds the rows of `df` whose key the table does not have; rows that stand there are left alone.
@@ -193,14 +194,23 @@ class TableStore:
 
     def delete(self, table: Table, where: Column) -> Written:
         """Deletes the rows that satisfy `where`, in one commit."""
-        self.ensure(table)
-        before = self._delta(table).toDF().count()
-        if before == 0:
-            return self._written(table, changed=0)
-        with self._stamped(table):
-            self._delta(table).delete(where)
-        after = self._written(table, changed=0)
-        return replace(after, changed=before - after.rows)
+        with self._alone():
+            self.ensure(table)
+            before = self._written(table, changed=0)
+            if before.rows == 0:
+                return before
+            with self._stamped(table):
+                self._delta(table).delete(where)
+            after = self._written(table, changed=0)
+            ours = after.version == before.version + 1 and after.rows < before.rows
+            if ours or after.version == before.version:
+                return replace(after, changed=before.rows - after.rows)
+            own = self._own_commit(table, before.version)  # another process has written as well
+            if own is None:
+                return after
+            rows = self._rows(table, own.version)
+            changed = self._rows(table, own.version - 1) - rows
+            return Written(table.name, self.location(table), own.version, rows, changed)
 
     def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
         """Makes the table's keys those of `df` in one commit.
@@ -224,18 +234,21 @@ class TableStore:
         commit, and one that has not is left alone.
         Raises: TableError when `other` does not have it.
         """
-        source = other.read(table)
-        if self.exists(table):
-            last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
-            cloned = last.operationParameters.get("sourceVersion") if last.operation == "CLONE" else None
-            if cloned == str(other._snapshot(table).version()):
-                return self._written(table, changed=0)
-            return self.overwrite(table, source)
-        if self._config.catalog is not None:
-            self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
-        with self._stamped(table):
-            self._spark.sql(f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}")
-        return self._written(table, changed=0)
+        with self._alone():
+            source = other.read(table)
+            if self.exists(table):
+                last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
+                cloned = last.operationParameters.get("sourceVersion") if last.operation == "CLONE" else None
+                if cloned == str(other._snapshot(table).version()):
+                    return self._written(table, changed=0)
+                return self.overwrite(table, source)
+            if self._config.catalog is not None:
+                self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
+            with self._stamped(table):
+                self._spark.sql(
+                    f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}"
+                )
+            return self._written(table, changed=0)
 
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""
@@ -285,18 +298,39 @@ class TableStore:
         return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
 
     def _execute(self, table: Table, merge: DeltaMergeBuilder) -> Written:
-        with self._stamped(table):
-            counts = merge.execute().collect()[0]
-        # Not from the history: a merge that finds nothing to change makes no commit.
-        return self._written(table, changed=counts.num_affected_rows)
+        with self._alone():
+            with self._stamped(table):
+                counts = merge.execute().collect()[0]
+            # Not from the history: a merge that finds nothing to change makes no commit.
+            return self._written(table, changed=counts.num_affected_rows)
+
+    def _own_commit(self, table: Table, after: int) -> Row | None:
+        """`version` and `operationMetrics` of this store's last commit since version `after`; None where it made none.
+
+        Other processes may have committed as well, before it and behind it.
+        """
+        mine = self._metadata()
+        while newer := self._snapshot(table).version() - after:
+            history = self._delta(table).history(newer)
+            commits = history.select("version", "operationMetrics", "userMetadata").collect()
+            own = next((commit for commit in commits if commit.userMetadata == mine), None)
+            if own is not None or commits[-1].version <= after + 1:
+                return own
+        return None
+
+    def _metadata(self) -> str:
+        return json.dumps(asdict(self._stamp))
 
     def _at(self, table: Table, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
 
     def _written(self, table: Table, changed: int) -> Written:
+        version = self._snapshot(table).version()
+        return Written(table.name, self.location(table), version, self._rows(table, version), changed)
+
+    def _rows(self, table: Table, version: int) -> int:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
-        rows = self._delta(table).toDF().count()
-        return Written(table.name, self.location(table), self._snapshot(table).version(), rows, changed)
+        return self._at(table, version).count()
 
     def _snapshot(self, table: Table) -> JavaObject:
         """Delta's own view of the latest version. Unlike `history` and `detail` it costs no Spark job."""
@@ -339,12 +373,18 @@ class TableStore:
         return f"delta.{_quoted(qualified(self._spark, self.location(table)))}"
 
     @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The only thread of its session that writes, from what a write starts from to the account of it."""
+        with _WRITING[self._spark._jsparkSession.sessionUUID()]:
+            yield
+
+    @contextmanager
     def _stamped(self, table: Table) -> Iterator[None]:
         """Commits made inside carry the stamp; what Delta refuses becomes a TableError."""
-        with _WRITING[self._spark._jsparkSession.sessionUUID()]:
+        with self._alone():
             conf = self._spark.conf
             before = conf.get(_METADATA_CONF, None)
-            conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
+            conf.set(_METADATA_CONF, self._metadata())
             try:
                 yield
             except _CONFLICTS as error:
