@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from delta import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -58,10 +59,11 @@ def read_pairs(spark: SparkSession, path: str) -> DataFrame:
     try:
         kind = "delta" if DeltaTable.isDeltaTable(spark, path) else "parquet"
         return spark.read.format(kind).load(path).select(*pairs)
-    except PySparkException as error:  # also for files of another format
+    except (PySparkException, Py4JJavaError) as error:  # the latter for files of another format
+        told = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
         raise TableError(
             f"expected a Parquet folder or Delta table of item_id and neighbor_id at {path}: "
-            + str(error).strip().splitlines()[0]
+            + told.strip().splitlines()[0]
         ) from error
 
 
