@@ -52,12 +52,12 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
     if stage in AGAIN:
         demo.run(spark, stage, tables, AGAIN[stage])
     written = [table for table in PIPELINE_TABLES if table.writer == stage]
-    since = {table: _latest(spark, tables, table) for table in written}
-    allowed = {table: _allowed(spark, demo, tables, table) for table in written}
+    since = {table.name: _latest(spark, tables, table) for table in written}
+    allowed = {table.name: _allowed(spark, demo, tables, table) for table in written}
     _kill(demo.command(stage, tables), _moment(stage, tables))
     demo.run(spark, stage, tables)
     for table in written:
-        assert _halves(spark, tables, table, since[table], allowed[table]) == []
+        assert _halves(spark, tables, table, since[table.name], allowed[table.name]) == []
     for table in written:
         undisturbed = demo.table(spark, table.name)
         disturbed = spark.read.format("delta").load(str(tables / table.name))
