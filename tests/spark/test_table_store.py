@@ -274,7 +274,8 @@ def test_a_commit_of_another_process_in_between_is_not_accounted_for(
     session = spark.newSession()
     other = TableStore(session, config, replace(STAMP, run_id="run-2"))
     store = TableStore(spark, config, STAMP)
-    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2)))
+    # One file, so that the task which waits leaves a slot to the others.
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2)).coalesce(1))
     begun, go = tmp_path / "begun", tmp_path / "go"
 
     @F.udf("boolean")
