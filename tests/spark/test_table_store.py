@@ -274,7 +274,7 @@ def test_a_commit_of_another_process_in_between_is_not_accounted_for(
     session = spark.newSession()
     other = TableStore(session, config, replace(STAMP, run_id="run-2"))
     store = TableStore(spark, config, STAMP)
-    # In one file, so that the task that waits leaves the other slot to the other process.
+    # One file, so that the task which waits leaves a slot to the others.
     store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2)).coalesce(1))
     begun, go = tmp_path / "begun", tmp_path / "go"
 
