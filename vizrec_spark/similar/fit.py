@@ -20,7 +20,14 @@ from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
 from vizrec_spark.similar.index_file import save_index
-from vizrec_spark.similar.quality import Recall, query_counts, recall_interval, recalls, require_recall
+from vizrec_spark.similar.quality import (
+    UNMEASURED,
+    Recall,
+    query_counts,
+    recall_interval,
+    recalls,
+    require_recall,
+)
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.scoring import Nearest
 from vizrec_spark.similar.search import Searcher
@@ -119,7 +126,7 @@ def fitted(
 
 
 def _exactly(index: Index, n_items: int) -> Fitted:
-    return Fitted(index, "exact", "all pairs", Recall(1.0, 1.0, 1.0, n_items), float(max(n_items - 1, 0)))
+    return Fitted(index, "exact", "all pairs", UNMEASURED, float(max(n_items - 1, 0)))
 
 
 def _nearest(searcher: Searcher, rows: NDArray[np.int64], k: int, admission: Admission) -> Nearest:
@@ -178,7 +185,7 @@ def _judged(
     found = _nearest(searcher, rows, config.k, admission)
     per_query = recalls(found, true, config.metric).tolist()
     # Where filters leave nobody a neighbour there is nothing to miss.
-    recall = recall_interval(per_query, seed=config.seed) if per_query else Recall(1.0, 1.0, 1.0, 0)
+    recall = recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
     return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))
