@@ -189,6 +189,11 @@ def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Pa
     short = queries.select("query_id", F.slice("vector", 1, 5).alias("vector"))
     with pytest.raises(Exception, match="query vectors of length 96, got 5"):
         nearest_items(short, path, k=4).collect()
+    # Another index in the same folder leaves the first one's files alone.
+    other = indexed(vectors.where("item_id < 'i0100'"), tmp_path, config)
+    found = nearest_items(queries, other, k=1).collect()
+    assert {row.neighbor_id for row in found} == {"i0000", "i0001", "i0002"}
+    assert sorted(nearest_items(queries, path, k=4).collect()) == sorted(rows)
     blind = config.model_copy(update={"probes": 1, "target_recall": 0.99})
     with pytest.raises(RecallError, match=r"target_recall is 0\.99"):
         indexed(vectors, tmp_path, blind)

@@ -194,7 +194,7 @@ def _judged(
 def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
     """An index of `vectors` (item_id, vector) in `folder`, for `index.nearest_items`; returns its path.
 
-    `folder` must exist, be empty, and stay where driver and executors see it for as long as it is searched.
+    `folder` must exist and stay for as long as the index is searched; it may hold other indexes.
 
     Raises: InputError when there are no vectors; RecallError when the index misses `config.target_recall`.
     """
