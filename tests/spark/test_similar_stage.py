@@ -174,7 +174,9 @@ def test_recall_counts_what_is_found_and_forgives_ties(spark: SparkSession) -> N
         assert got == {"q": 0.5, "r": 1.0, "s": 0.0}
 
 
-def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Path) -> None:
+def test_search_by_vectors(
+    spark: SparkSession, vectors: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = Config.model_validate({"similar": {"method": "cells", "k": 5, "target_recall": 0.9}}).similar
     path = indexed(vectors, tmp_path, config)
     asked = nested()[:3]
@@ -197,6 +199,10 @@ def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Pa
     blind = config.model_copy(update={"probes": 1, "target_recall": 0.99})
     with pytest.raises(RecallError, match=r"target_recall is 0\.99"):
         indexed(vectors, tmp_path, blind)
+    # Executors elsewhere would write into files of their own, or lose each other's pages.
+    monkeypatch.setattr(spark.sparkContext, "master", "spark://host:7077")
+    with pytest.raises(ConfigError, match=r"local\[\.\.\.\], got spark://host:7077"):
+        indexed(vectors, tmp_path, config)
 
 
 class Shop:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import InputError
+from vizrec_spark.errors import ConfigError, InputError
 from vizrec_spark.kernels.candidates import EVERYTHING, Admission
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
 from vizrec_spark.similar.index_file import save_index
+from vizrec_spark.similar.plan import on_one_machine
 from vizrec_spark.similar.quality import (
     UNMEASURED,
     Recall,
@@ -196,9 +197,16 @@ def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
 
     `folder` must exist and stay for as long as the index is searched; it may hold other indexes.
 
-    Raises: InputError when there are no vectors; RecallError when the index misses `config.target_recall`.
+    Raises: ConfigError on a cluster, whose hosts would lose each other's pages of the files; InputError when there
+    are no vectors; RecallError when the index misses `config.target_recall`.
     """
     spark = vectors.sparkSession
+    master = spark.sparkContext.master
+    if not on_one_machine(master):
+        raise ConfigError(
+            f"Search by vectors maps files into memory, which is for a master local[...], got {master}: "
+            "make the index and ask it in a session on one machine."
+        )
     shared, _ = share_vectors(vectors, folder)
     if shared.n_items == 0:
         raise InputError("expected vectors to search in, got none: run stage `embed` first")

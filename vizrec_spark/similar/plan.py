@@ -47,10 +47,15 @@ def sizes_of(spark: SparkSession, n_items: int, dimension: int, config: SimilarC
     """Sizes for so many vectors of `dimension` components; the limit is the configured one or a quarter of `memory`."""
     width = min(config.dimensions, dimension) + (config.metric == "euclidean")
     limit = memory() // 4 if config.shared_max_bytes is None else config.shared_max_bytes
-    master = spark.sparkContext.master or "local"
-    local = master.startswith("local") and not master.startswith("local-cluster")
+    local = on_one_machine(spark.sparkContext.master)
     free = shutil.disk_usage(_existing(Path(config.shared_dir or tempfile.gettempdir()))).free
     return Sizes(n_items, 4 * n_items * width, 4 * n_items * dimension, limit, local, free)
+
+
+def on_one_machine(master: str | None) -> bool:
+    """Whether this Spark master runs all tasks on the driver's machine; local-cluster counts as the cluster it plays."""
+    master = master or "local"
+    return master.startswith("local") and not master.startswith("local-cluster")
 
 
 def memory(limits: Sequence[Path] = _CGROUP_LIMITS) -> int:
