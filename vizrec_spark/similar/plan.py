@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,7 +52,7 @@ def sizes_of(spark: SparkSession, n_items: int, dimension: int, config: SimilarC
 
 
 def on_one_machine(master: str | None) -> bool:
-    """Whether this Spark master runs all tasks on the driver's machine; local-cluster counts as the cluster it plays."""
+    """Whether this Spark master runs all tasks on the driver's machine; local-cluster counts as a cluster."""
     master = master or "local"
     return master.startswith("local") and not master.startswith("local-cluster")
 
@@ -103,15 +102,6 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
         *map(_told, (sizes.reduced, sizes.limit, sizes.files, sizes.free)),
     )
     return chosen
-
-
-@contextmanager
-def shared_folder(config: SimilarConfig) -> Iterator[Path]:
-    """A folder of this run's own, in `similar.shared_dir` or the system's temporary folder; removed at the end."""
-    if config.shared_dir is not None:
-        Path(config.shared_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="vizrec-similar-", dir=config.shared_dir) as folder:
-        yield Path(folder)
 
 
 def _existing(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from pyspark.sql.types import StructType
 from vizrec_spark.errors import InputError
 from vizrec_spark.similar.arrow import vectors_to_matrix
 from vizrec_spark.similar.centre import SUMS_SCHEMA, Centre, centre_of, sums_batch
+from vizrec_spark.similar.folder import make_file
 from vizrec_spark.similar.lists import ArrowFunction
 from vizrec_spark.similar.numbering import Numbering, numbered
 from vizrec_spark.similar.scoring import Floats, squared_norms, unit_rows
@@ -37,9 +38,8 @@ class SharedFolder:
     dimension: int
 
     def create(self, name: str, width: int) -> None:
-        """Makes room for a matrix of float32."""
-        with (Path(self.path) / f"{name}.f32").open("wb") as file:
-            file.truncate(4 * self.n_items * width)
+        """Makes room for a matrix of float32. Raises: DiskSpaceError where there is too little."""
+        make_file(Path(self.path) / f"{name}.f32", 4 * self.n_items * width)
 
     def matrix(self, name: str, width: int, *, write: bool = False) -> Floats:
         """A matrix as it lies in the file, n × width."""
