@@ -174,7 +174,9 @@ def test_recall_counts_what_is_found_and_forgives_ties(spark: SparkSession) -> N
         assert got == {"q": 0.5, "r": 1.0, "s": 0.0}
 
 
-def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Path) -> None:
+def test_search_by_vectors(
+    spark: SparkSession, vectors: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = Config.model_validate({"similar": {"method": "cells", "k": 5, "target_recall": 0.9}}).similar
     path = indexed(vectors, tmp_path, config)
     asked = nested()[:3]
@@ -189,9 +191,18 @@ def test_search_by_vectors(spark: SparkSession, vectors: DataFrame, tmp_path: Pa
     short = queries.select("query_id", F.slice("vector", 1, 5).alias("vector"))
     with pytest.raises(Exception, match="query vectors of length 96, got 5"):
         nearest_items(short, path, k=4).collect()
+    # Another index in the same folder leaves the first one's files alone.
+    other = indexed(vectors.where("item_id < 'i0100'"), tmp_path, config)
+    found = nearest_items(queries, other, k=1).collect()
+    assert {row.neighbor_id for row in found} == {"i0000", "i0001", "i0002"}
+    assert sorted(nearest_items(queries, path, k=4).collect()) == sorted(rows)
     blind = config.model_copy(update={"probes": 1, "target_recall": 0.99})
     with pytest.raises(RecallError, match=r"target_recall is 0\.99"):
         indexed(vectors, tmp_path, blind)
+    # Executors elsewhere would write into files of their own, or lose each other's pages.
+    monkeypatch.setattr(spark.sparkContext, "master", "spark://host:7077")
+    with pytest.raises(ConfigError, match=r"local\[\.\.\.\], got spark://host:7077"):
+        indexed(vectors, tmp_path, config)
 
 
 class Shop:

@@ -29,3 +29,10 @@ def test_a_perfect_sample_is_not_certainty() -> None:
 def test_no_query_no_recall() -> None:
     with pytest.raises(ValueError, match="at least one query"):
         recall_interval([])
+
+
+def test_the_interval_holds_the_mean_to_the_last_bit() -> None:
+    for n in range(1, 1001):
+        for share in (1.0, 0.0, 0.98):
+            found = recall_interval([share] * n)
+            assert 0 <= found.lo <= found.mean <= found.hi <= 1, (n, share)

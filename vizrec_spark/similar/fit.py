@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import InputError
+from vizrec_spark.errors import ConfigError, InputError
 from vizrec_spark.kernels.candidates import EVERYTHING, Admission
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.generators import Flat
 from vizrec_spark.similar.index import Index, built_index, exact_index, write_points
 from vizrec_spark.similar.index_file import save_index
-from vizrec_spark.similar.quality import Recall, query_counts, recall_interval, recalls, require_recall
+from vizrec_spark.similar.plan import on_one_machine
+from vizrec_spark.similar.quality import (
+    UNMEASURED,
+    Recall,
+    query_counts,
+    recall_interval,
+    recalls,
+    require_recall,
+)
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.scoring import Nearest
 from vizrec_spark.similar.search import Searcher
@@ -119,7 +127,7 @@ def fitted(
 
 
 def _exactly(index: Index, n_items: int) -> Fitted:
-    return Fitted(index, "exact", "all pairs", Recall(1.0, 1.0, 1.0, n_items), float(max(n_items - 1, 0)))
+    return Fitted(index, "exact", "all pairs", UNMEASURED, float(max(n_items - 1, 0)))
 
 
 def _nearest(searcher: Searcher, rows: NDArray[np.int64], k: int, admission: Admission) -> Nearest:
@@ -178,7 +186,7 @@ def _judged(
     found = _nearest(searcher, rows, config.k, admission)
     per_query = recalls(found, true, config.metric).tolist()
     # Where filters leave nobody a neighbour there is nothing to miss.
-    recall = recall_interval(per_query, seed=config.seed) if per_query else Recall(1.0, 1.0, 1.0, 0)
+    recall = recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
     return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))
@@ -187,11 +195,18 @@ def _judged(
 def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
     """An index of `vectors` (item_id, vector) in `folder`, for `index.nearest_items`; returns its path.
 
-    `folder` must exist, be empty, and stay where driver and executors see it for as long as it is searched.
+    `folder` must exist and stay for as long as the index is searched; it may hold other indexes.
 
-    Raises: InputError when there are no vectors; RecallError when the index misses `config.target_recall`.
+    Raises: ConfigError on a cluster, whose hosts would lose each other's pages of the files; InputError when there
+    are no vectors; RecallError when the index misses `config.target_recall`.
     """
     spark = vectors.sparkSession
+    master = spark.sparkContext.master
+    if not on_one_machine(master):
+        raise ConfigError(
+            f"Search by vectors maps files into memory, which is for a master local[...], got {master}: "
+            "make the index and ask it in a session on one machine."
+        )
     shared, _ = share_vectors(vectors, folder)
     if shared.n_items == 0:
         raise InputError("expected vectors to search in, got none: run stage `embed` first")

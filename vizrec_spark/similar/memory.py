@@ -22,7 +22,7 @@ from vizrec_spark.similar.fit import Fitted, Judged, fitted
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.incremental import changes, gains, merged
 from vizrec_spark.similar.index_file import save_index
-from vizrec_spark.similar.quality import Recall, recall_interval, recalls_of_rows
+from vizrec_spark.similar.quality import UNMEASURED, Recall, recall_interval, recalls_of_rows
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
 from vizrec_spark.stage import log
 
@@ -140,4 +140,4 @@ def _recall_of(neighbors: DataFrame, shared: SharedFolder, judged: Judged, confi
     if weakest is not None:  # published lists are cut there, so the true ones are
         true = replace(true, keys=np.where(true.cosine >= weakest, true.keys, PAD_KEY))
     found = recalls_of_rows(rows.toArrow(), names, true, config.metric)
-    return recall_interval(found.tolist(), seed=config.seed) if len(found) else Recall(1.0, 1.0, 1.0, 0)
+    return recall_interval(found.tolist(), seed=config.seed) if len(found) else UNMEASURED

@@ -19,6 +19,7 @@ from vizrec_spark.similar.fit_shards import fitted_by_shards
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.generators import Occupancy
 from vizrec_spark.similar.quality import (
+    UNMEASURED,
     Recall,
     query_counts,
     recall_at_k,
@@ -60,11 +61,10 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
             )
             found = found.persist(StorageLevel.DISK_ONLY)
             neighbors = found
-            recall = Recall(1.0, 1.0, 1.0, n_items)
             everyone = Occupancy(n_items, 0, 0)
             one = np.array([n_items])
             yield Found(
-                *(found, found, "partitioned", "exact", "all pairs", recall, n_items - 1.0, config.k),
+                *(found, found, "partitioned", "exact", "all pairs", UNMEASURED, n_items - 1.0, config.k),
                 *(everyone, one, centre, n_items),
             )
             return

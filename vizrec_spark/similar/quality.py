@@ -31,6 +31,10 @@ class Recall:
     n_queries: int
 
 
+UNMEASURED = Recall(1.0, 1.0, 1.0, 0)
+"""Where there is nothing to miss: all pairs were compared, or no query has a true neighbour."""
+
+
 def require_recall(recall: Recall, method: str, setting: str, config: SimilarConfig) -> None:
     """Raises RecallError when the measured recall is below the target."""
     if recall.mean < config.target_recall:
@@ -98,11 +102,11 @@ def recalls_of_rows(rows: pa.Table, item_ids: pa.Array, true: Nearest, metric: M
 
 
 def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> Recall:
-    """The mean of per-query recalls with a bootstrap interval that draws whole queries.
+    """The mean of per-query recalls with a bootstrap interval that draws whole queries; lo <= mean <= hi.
 
     The neighbours of one query are found or missed together, so queries are the units and not pairs
-    (percentile bootstrap, Efron 1979). Where all recalls are equal the bootstrap has nothing to draw from;
-    then, and wherever it is wider, the Wilson interval of that share of queries takes its place (Wilson 1927).
+    (percentile bootstrap, Efron 1979). Where all recalls are equal the bootstrap has nothing to draw from, and
+    there alone the Wilson interval of that share of so many trials takes its place (Wilson 1927).
 
     Raises: ValueError when there is no query.
     """
@@ -112,12 +116,13 @@ def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed:
     mean = float(values.mean())
     if np.ptp(values) == 0:
         lo, hi = _wilson(mean, values.size, confidence)
-        return Recall(mean, lo, hi, values.size)
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(values.size, size=(BOOTSTRAP_SAMPLES, values.size))
-    tail = (1 - confidence) / 2
-    lo, hi = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
-    return Recall(mean, float(lo), float(hi), values.size)
+    else:
+        generator = np.random.default_rng(seed)
+        drawn = generator.integers(values.size, size=(BOOTSTRAP_SAMPLES, values.size))
+        tail = (1 - confidence) / 2
+        lo, hi = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
+    # Rounding may put an end that is equal to the mean a last bit past it.
+    return Recall(mean, min(mean, float(lo)), max(mean, float(hi)), values.size)
 
 
 def _wilson(share: float, n: int, confidence: float) -> tuple[float, float]:

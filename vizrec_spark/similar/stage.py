@@ -13,10 +13,11 @@ from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.similar.categories import nearest_by_category
 from vizrec_spark.similar.duplicates import near_duplicates
+from vizrec_spark.similar.folder import shared_folder
 from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
 from vizrec_spark.similar.memory import Published, shared_search
 from vizrec_spark.similar.partitioned import partitioned_search
-from vizrec_spark.similar.plan import choose_plan, shared_folder, sizes_of
+from vizrec_spark.similar.plan import choose_plan, sizes_of
 from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_pictures, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
@@ -109,7 +110,7 @@ def _search(
         with partitioned_search(item_vectors(pictured, embeddings), config) as found:
             yield found
         return
-    with shared_folder(config) as folder:
+    with shared_folder(config.shared_dir) as folder:
         vectors = item_vectors(pictured, embeddings, broadcast=True)
         items = tables.read_or_empty(ITEMS)
         with shared_search(vectors, known.dimension, items, folder, config, published) as found:

@@ -62,7 +62,11 @@ SIMILARITY_QUALITY = Table(
             ),
             column("recall_lo", DOUBLE, "Lower end of its 95 % interval."),
             column("recall_hi", DOUBLE, "Upper end of its 95 % interval."),
-            column("n_queries", INT, "Size of that sample."),
+            column(
+                "n_queries",
+                INT,
+                "Size of that sample; 0 where nothing is measured because all pairs were compared.",
+            ),
             column("candidates_per_item", DOUBLE, "Mean number of vectors that an item was compared with."),
             column("n_reranked", INT, "Candidates of an item that were scored at full dimension."),
             column("n_buckets", LONG, "Cells or buckets that hold an item."),
