@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.similar.capping import Occupancy
 from vizrec_spark.similar.centre import Centre
-from vizrec_spark.similar.generators import Occupancy
 from vizrec_spark.similar.plan import Plan
 from vizrec_spark.similar.quality import Recall
 from vizrec_spark.tables.schemas import SIMILARITY_QUALITY
@@ -36,9 +36,12 @@ class Found:
     searched: int
 
 
+_HOW = {"plan", "shared_dir", "shared_max_bytes", "block_rows", "incremental_below"}
+
+
 def fingerprint(config: SimilarConfig) -> str:
-    """The settings that decide what the lists are, as 64 hex digits."""
-    text = f"{SIMILARITY_QUALITY.version} {config.model_dump_json()}"
+    """The settings that decide what the lists are, as 64 hex digits; not those that say where and how they are made."""
+    text = f"{SIMILARITY_QUALITY.version} {config.model_dump_json(exclude=_HOW)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -18,11 +19,11 @@ from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.ask import neighbors_of_all
 from vizrec_spark.similar.filters import admission_of
-from vizrec_spark.similar.fit import Fitted, Judged, fitted
+from vizrec_spark.similar.fit import Fitted, Judged, fitted, recalls_of_numbers
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.incremental import changes, gains, merged
 from vizrec_spark.similar.index_file import save_index
-from vizrec_spark.similar.quality import UNMEASURED, Recall, recall_interval, recalls_of_rows
+from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
 from vizrec_spark.stage import log
 
@@ -136,8 +137,14 @@ def _frame(spark: SparkSession, shared: SharedFolder, numbers: NDArray[np.int64]
 def _recall_of(neighbors: DataFrame, shared: SharedFolder, judged: Judged, config: SimilarConfig) -> Recall:
     names = shared.ids().take(pa.array(judged.rows))
     rows = neighbors.join(F.broadcast(_frame(neighbors.sparkSession, shared, judged.rows)), "item_id")
+    listed = rows.select("item_id", "neighbor_id", F.xxhash64("neighbor_id").alias("hash")).toArrow()
+    listed = listed.combine_chunks()
+    query = pc.index_in(listed.column("item_id").cast(pa.string()), value_set=names).to_numpy()
+    near = listed.column("neighbor_id").cast(pa.string()).combine_chunks()
+    keys = shared.numbering().of(near, listed.column("hash").to_numpy())
     true, weakest = judged.true, config.filters.min_cosine
     if weakest is not None:  # published lists are cut there, so the true ones are
         true = replace(true, keys=np.where(true.cosine >= weakest, true.keys, PAD_KEY))
-    found = recalls_of_rows(rows.toArrow(), names, true, config.metric)
+    lists = lists_of_rows(query.astype(np.int64), keys, len(names))
+    found = recalls_of_numbers(lists, shared, replace(judged, true=true), config.metric)
     return recall_interval(found.tolist(), seed=config.seed) if len(found) else UNMEASURED

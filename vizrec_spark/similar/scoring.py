@@ -45,6 +45,11 @@ def rank_score(cosine: Floats, distance: Floats, metric: Metric, missing: NDArra
     return np.where(missing, np.float32(-np.inf), score)
 
 
+def above(score: Floats) -> Floats:
+    """The scores beyond which another is larger, and not equal and rounded otherwise."""
+    return (score + np.maximum(np.abs(score), np.float32(1e-3)) * ROUNDING).astype(np.float32)
+
+
 def squared_norms(matrix: Floats) -> Floats:
     """|x|² of each row (n float32)."""
     return np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)

@@ -69,6 +69,13 @@ class SharedFolder:
         np.save(Path(self.path) / "hashes.npy", numbering.hashes)
         np.save(Path(self.path) / "numbers.npy", numbering.numbers)
 
+    def hashes(self) -> NDArray[np.int64]:
+        """The `xxhash64` of each id, in the order of the ids."""
+        known = self.numbering()
+        hashes = np.empty(self.n_items, dtype=np.int64)
+        hashes[known.numbers] = known.hashes
+        return hashes
+
     def numbering(self) -> Numbering:
         """The ids and their hashes, through memory maps."""
         hashes, numbers = (
