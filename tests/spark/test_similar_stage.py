@@ -315,7 +315,8 @@ def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
 
 def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
     matrix = nested(200)
-    kinds, prices = [f"kind{n % 3}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
+    kinds, prices = [f"kind{n % 2}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
+    kinds[150] = kinds[151] = "rare"  # in hardly anyone's nearest
     kinds[199] = ""  # in no category
     shop.pictures(matrix)
     shop.items(kinds, prices)
@@ -355,7 +356,10 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     for kind in set(kinds) - {""}:
         nearest = [m for m in order[1].tolist() if m != 1 and kinds[m] == kind][:2]
         got = [r.neighbor_id for r in sorted(listed_by, key=lambda r: r.rank) if r.category == kind]
-        assert got == [names(200)[m] for m in nearest if m in order[1][:38]]
+        assert got == [names(200)[m] for m in nearest]
+    assert (
+        shop.store.read(CATEGORY_NEIGHBORS).count() == 200 * 3 * 2 - 2
+    )  # the two rare ones have one another
 
 
 def test_near_duplicates_are_alike_to_the_encoder_and_in_pixels(shop: Shop) -> None:

@@ -11,6 +11,7 @@ from vizrec_spark.kernels.hyperplanes import draw_tables, home_buckets, most_pro
 from vizrec_spark.kernels.inverted import invert
 from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid, nearest_centroids
 from vizrec_spark.kernels.projection import fit_projection
+from vizrec_spark.similar import categories
 from vizrec_spark.similar.capping import capped, sizes_after
 from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes
 from vizrec_spark.similar.reduction import fit_reduction
@@ -116,6 +117,29 @@ def test_admission_is_a_filter_before_the_best_are_taken() -> None:
         kept = np.flatnonzero(allowed)
         best = kept[np.argsort(-(points[kept] @ points[row]), kind="stable")][:20]
         np.testing.assert_array_equal(names[names >= 0], best)
+
+
+def test_a_category_is_searched_as_a_catalogue_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = nested()
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    reduction = fit_reduction(matrix, 24, "cosine", seed=0)
+    located = reduction.located(reduction.candidates(matrix))
+    search = searcher(matrix, Cells(fit_centroids(located, 60, seed=0), 12), "cosine", 30, dims=24)
+    cells = np.empty(N, dtype=np.int32)
+    cells[search.lists.members] = np.repeat(np.arange(60), search.lists.sizes)
+    rare, common = np.array([7, 1203], np.int32), np.arange(0, N, 3, dtype=np.int32)
+    monkeypatch.setattr(categories, "FEW", 100)
+    for members, least in ((rare, 1.0), (common, 0.8)):
+        within = categories.members_searcher(search, members, cells, 8)
+        assert isinstance(within.generator, Cells if members is common else Flat)
+        found = within.nearest(matrix, 8, np.arange(N)).keys
+        scores = units @ units[members].T
+        scores[np.arange(N)[:, None] == members] = -2
+        true = members[np.argsort(-scores, axis=1)[:, :8]]
+        others = 8 if members is common else 1
+        assert ((found >= 0).sum(axis=1) >= others).all() and np.isin(found[found >= 0], members).all()
+        hit = [np.isin(t[:others], f).mean() for t, f in zip(true, found, strict=True)]
+        assert np.mean(hit) >= least
 
 
 def test_a_pair_scores_the_same_in_any_company() -> None:

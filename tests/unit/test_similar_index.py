@@ -48,6 +48,8 @@ def test_the_plan_follows_from_sizes() -> None:
     demanded = config.model_copy(update={"plan": "shared", "shared_dir": "/mnt/all"})
     with pytest.raises(ConfigError, match=r"local\["):
         choose_plan(cluster, demanded)
+    with pytest.raises(ConfigError, match="per_category"):
+        choose_plan(cluster, config.model_copy(update={"per_category": 3}))
     with pytest.raises(ConfigError, match="flat"):
         choose_plan(cluster, config.model_copy(update={"method": "flat"}))
     full = Sizes(10, 900, 9000, 1000, True, 9000)

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.ask import neighbors_of_all
+from vizrec_spark.similar.categories import categories_of, judged_by_category, nearest_by_category
 from vizrec_spark.similar.filters import admission_of
 from vizrec_spark.similar.fit import Fitted, Judged, fitted, recalls_of_numbers
 from vizrec_spark.similar.found import Found
@@ -53,8 +54,8 @@ def shared_search(
 ) -> Iterator[Found | None]:
     """The look-alikes of all `vectors` (item_id, vector of `dimension` components), or None where there are none.
 
-    `items`: columns of table items, for the filters. With `published`, only what changed since is searched for, if
-    that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
+    `items`: columns of table items, for filters and categories. With `published`, only what changed since is searched
+    for, if that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
     has the recall that is asked for. What is handed out lives until the exit, in `folder` or persisted.
 
     Memory of a worker, beside the pages of the shared files: 4,096 queries · (4 d + 8 width + 40 rerank) bytes, its
@@ -70,27 +71,28 @@ def shared_search(
     index = fitted(spark, shared, config, admission, parts)
     path = save_index(index.index)
     updated = None if published is None else _updated(spark, path, published, shared, index, parts, config)
-    deep, searched = None, shared.n_items
+    searched = shared.n_items
     if updated is not None:
         neighbors, recall, searched = updated
     else:
-        # One search: the lists are the beginnings of the deep ones.
-        k = index.index.rerank if config.per_category else config.k
-        neighbors = neighbors_of_all(spark, path, k=k, parts=parts, admission=admission)
+        neighbors = neighbors_of_all(spark, path, k=config.k, parts=parts, admission=admission)
         recall = index.recall
-        if config.per_category:
-            deep = neighbors.persist(StorageLevel.DISK_ONLY)
-            neighbors = deep.where(F.col("rank") <= config.k)
+    by_category = within = None
+    if config.per_category:
+        categories = categories_of(shared.ids(), items)
+        way, within = judged_by_category(index, shared, categories, admission, config)
+        by_category = nearest_by_category(
+            spark, save_index(way.index), categories, way.everyone,
+            k=config.per_category, parts=parts, admission=admission,
+        )  # fmt: skip
     built = index.index
     try:
         yield Found(
-            *(neighbors, deep, "shared", index.method, index.told, recall, index.candidates, built.rerank),
-            *(built.occupancy, built.lists.sizes, centre, searched),
+            *(neighbors, "shared", index.method, index.told, recall, index.candidates, built.rerank),
+            *(built.occupancy, built.lists.sizes, centre, searched, by_category, within),
         )
     finally:
-        for frame in (neighbors, deep):
-            if frame is not None:
-                frame.unpersist()
+        neighbors.unpersist()
 
 
 def _updated(

@@ -65,7 +65,6 @@ def _exact(vectors: DataFrame, centre: Centre, config: SimilarConfig, kept: Exit
     n_items = centre.n_items
     return Found(
         neighbors=found,
-        deep=None,
         plan="partitioned",
         method="exact",
         setting="all pairs",
@@ -120,7 +119,6 @@ def _approximate(
         neighbors = neighbors_by_shards(vectors, shared, k=config.k)
         last = Found(
             neighbors=neighbors,
-            deep=None,
             plan="partitioned",
             method=choice.method,
             setting=choice.told,
