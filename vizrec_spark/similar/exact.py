@@ -29,7 +29,6 @@ def exact_neighbors(
     k: int,
     metric: Metric = "cosine",
     block_rows: int = 2048,
-    base_partitions: int | None = None,
 ) -> DataFrame:
     """The k nearest items of `base` for each of `queries` (both: item_id string unique, vector array<float>).
 
@@ -39,9 +38,7 @@ def exact_neighbors(
     """
     base_blocks = pack_blocks(base, block_rows=block_rows)
     query_blocks = base_blocks if queries is base else pack_blocks(queries, block_rows=block_rows)
-    return exact_block_join(
-        query_blocks, base_blocks, k=k, metric=metric, block_rows=block_rows, base_partitions=base_partitions
-    )
+    return exact_block_join(query_blocks, base_blocks, k=k, metric=metric, block_rows=block_rows)
 
 
 def exact_block_join(
@@ -51,21 +48,20 @@ def exact_block_join(
     k: int,
     metric: Metric = "cosine",
     block_rows: int = 2048,
-    base_partitions: int | None = None,
 ) -> DataFrame:
     """`exact_neighbors` of blocks (`blocks.BLOCKS_SCHEMA`) that were packed with the same `block_rows`.
 
     Spark packs a base once for both sides of a self-join by itself, except when the vectors come from a
     cached DataFrame: then persist the blocks instead of the vectors.
 
-    `base_partitions` splits the base of each query block into so many tasks (at most one a partition of
-    `base_blocks`), each of which sends k rows a query to the merge. Left out it is 1 for a self-join, where
-    the queries give work enough to all cores, and as many as there are otherwise. For each query of its
-    share a task's Python side needs dimension × 4 + k × 16 bytes, and some 64 MiB of blocks in passing.
+    In a self-join, where the queries give work enough to all cores, a task goes through all base blocks; otherwise
+    there are as many tasks a query block as partitions of the base, each of which sends k rows a query to the merge.
+    For each query of its share a task's Python side needs dimension × 4 + k × 16 bytes, and some 64 MiB of blocks in
+    passing.
     """
     queries = query_blocks.select(*(F.col(name).alias(f"query_{name}") for name in query_blocks.columns))
-    if base_partitions or query_blocks is base_blocks:
-        base_blocks = base_blocks.coalesce(base_partitions or 1)
+    if query_blocks is base_blocks:
+        base_blocks = base_blocks.coalesce(1)
     # A Cartesian product streams the left side and goes through the buffered right side for each of its
     # rows, so a matrix is needed in Python only where the other side is at its first row. The hint keeps
     # Spark from joining in another way, which would also gather one side on the driver.

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.errors import InputError
 from vizrec_spark.kernels.topk import PAD_KEY, merge_topk, topk_rows
 
 Metric = Literal["cosine", "euclidean"]
@@ -53,6 +54,20 @@ def above(score: Floats) -> Floats:
 def squared_norms(matrix: Floats) -> Floats:
     """|x|² of each row (n float32)."""
     return np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
+
+
+def checked_squares(matrix: Floats) -> Floats:
+    """`squared_norms` of vectors that are to be compared.
+
+    Raises: InputError when one is longer than float32 can square, so that its cosine with anything would be 0.
+    """
+    squares = squared_norms(matrix)
+    if len(squares) and not np.isfinite(squares.max()):
+        raise InputError(
+            "expected vectors shorter than 1.8e19, whose squared length float32 can hold, got a longer one: "
+            "scale the encoder's output down"
+        )
+    return squares
 
 
 def unit_rows(matrix: Floats) -> Floats:

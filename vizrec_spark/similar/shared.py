@@ -26,7 +26,7 @@ from vizrec_spark.similar.centre import SUMS_SCHEMA, Centre, centre_of, sums_bat
 from vizrec_spark.similar.folder import make_file
 from vizrec_spark.similar.lists import ArrowFunction
 from vizrec_spark.similar.numbering import Numbering, numbered
-from vizrec_spark.similar.scoring import Floats, squared_norms, unit_rows
+from vizrec_spark.similar.scoring import Floats, checked_squares, unit_rows
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _write(shared: SharedFolder) -> ArrowFunction:
                     "expected the items of before, got another: the embeddings changed meanwhile"
                 )
             vectors[numbers] = matrix
-            squares[numbers, 0] = squared_norms(matrix)
+            squares[numbers, 0] = checked_squares(matrix)
             total += unit_rows(matrix).sum(axis=0, dtype=np.float64)
             count += len(matrix)
         if count:
