@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,10 @@ def near(matrix: np.ndarray, k: int, metric: Metric = "cosine") -> Rows:
     best = np.argsort(distance, axis=1, kind="stable")[:, :k]
     ids = names(len(matrix))
     return {(ids[i], place + 1, ids[j]) for i, row in enumerate(best) for place, j in enumerate(row)}
+
+
+def by_item(lists: Rows) -> list[list[tuple[str, int, str]]]:
+    return [list(rows) for _, rows in groupby(sorted(lists), key=lambda row: row[0])]
 
 
 def pairs(lists: Rows) -> set[tuple[str, str]]:
@@ -300,10 +305,25 @@ def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
     told = shop.run(**settings)
     quality = shop.rows(SIMILARITY_QUALITY)[0]
     assert 11 <= quality.n_searched < 150 and "asked for anew" in told.notes[1]
+    assert quality.recall == 1 and quality.n_queries == 150
+    assert shop.lists() == near(changed, 6)
+    # Pictures that change a little leave most lists as long as they were: those are not asked for.
+    changed[20:240:20] += 0.0001
+    lost = sum(any(int(o[1:]) in range(20, 240, 20) for _, _, o in rows) for rows in by_item(shop.lists()))
+    shop.pictures(changed)
+    shop.run(**settings)
+    assert shop.rows(SIMILARITY_QUALITY)[0].n_searched < lost / 2
     assert shop.lists() == near(changed, 6)
     shop.pictures(changed[:280])
     shop.run(**settings)
     assert shop.lists() == near(changed[:280], 6) and shop.rows(SIMILARITY_QUALITY)[0].n_searched < 150
+
+    # Nor are rows that somebody has taken away missed in an update.
+    shop.store.delete(ITEM_NEIGHBORS, F.expr("item_id < 'i0003' AND rank > 4"))
+    changed[30] += 0.01
+    shop.pictures(changed[:280])
+    shop.run(**settings)
+    assert shop.lists() == near(changed[:280], 6)
 
     # What another method has found is not taken for exact.
     quality = shop.store.read(SIMILARITY_QUALITY).withColumn("method", F.lit("cells")).toArrow()

@@ -107,6 +107,13 @@ def fitted(
     return last
 
 
+def judged_exactly(shared: SharedFolder, config: SimilarConfig) -> Judged:
+    """Items to judge lists on of which nobody has fitted anything, and their true neighbours; no filters."""
+    rows = draw_samples(shared.hashes(), config).judging(0)
+    exact = exact_index(shared, config.metric, config.k).searcher()
+    return Judged(rows, _nearest(exact, rows, config.k, EVERYTHING))
+
+
 def _exactly(index: Index, n_items: int) -> Fitted:
     return Fitted(index, "exact", "all pairs", UNMEASURED, float(max(n_items - 1, 0)))
 

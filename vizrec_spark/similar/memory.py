@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.ask import neighbors_of_all
 from vizrec_spark.similar.categories import categories_of, judged_by_category, nearest_by_category
 from vizrec_spark.similar.filters import admission_of
-from vizrec_spark.similar.fit import Fitted, Judged, fitted, recalls_of_numbers
+from vizrec_spark.similar.fit import Fitted, Judged, fitted, judged_exactly, recalls_of_numbers
 from vizrec_spark.similar.found import Found
-from vizrec_spark.similar.incremental import changes, gains, merged
+from vizrec_spark.similar.incremental import asked_anew, changes, gains, merged
 from vizrec_spark.similar.index_file import save_index
 from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
@@ -109,25 +109,39 @@ def _updated(
         # An exact run takes its recall for granted, which lists of another method do not bear out.
         log.info("similar: lists by %s are made anew by %s", published.method, index.method)
         return None
-    changed = changes(shared.ids(), published.before, published.now, published.neighbors)
-    share = len(changed.asked) / shared.n_items
-    log.info("similar: %.1f %% of the items are new, changed or lost a look-alike", 100 * share)
-    if share > config.incremental_below:
+    changed = changes(
+        *(shared.ids(), published.before, published.now, published.neighbors, published.n_items), config
+    )
+    if changed.whole is False and index.method == "exact":
+        log.info("similar: rows of the published lists are missing, so all are made anew")
         return None
-    asked = neighbors_of_all(spark, path, k=config.k, parts=parts, asked=changed.asked)
-    gained = gains(spark, shared, config.metric, changed, k=config.k, parts=parts)
-    gained = gained.persist(StorageLevel.DISK_ONLY)
-    names = [_frame(spark, shared, numbers) for numbers in (changed.fresh, changed.kept)]
-    merging = merged(published.neighbors, asked, gained, *names, k=config.k, metric=config.metric)
-    neighbors = merging.persist(StorageLevel.DISK_ONLY)
-    neighbors.count()  # all of it, while what it is made of is there
-    gained.unpersist()
-    recall = index.recall if index.judged is None else _recall_of(neighbors, shared, index.judged, config)
-    if recall.mean < config.target_recall:
-        log.info("similar: merged lists have recall %.3f, so all are searched for", recall.mean)
-        neighbors.unpersist()
+    if len(changed.fresh) > config.incremental_below * shared.n_items:
+        log.info("similar: %d items are new or changed, so all lists are made anew", len(changed.fresh))
         return None
-    return neighbors, recall, len(changed.asked)
+    with ExitStack() as kept:
+        gained = gains(spark, shared, config.metric, changed, k=config.k, parts=parts)
+        gained = gained.persist(StorageLevel.DISK_ONLY)
+        kept.callback(gained.unpersist)
+        anew = asked_anew(changed, gained, shared.ids())
+        share = len(anew) / shared.n_items
+        log.info("similar: %.1f %% of the items are new, changed or lack look-alikes", 100 * share)
+        if share > config.incremental_below:
+            return None
+        asked = neighbors_of_all(spark, path, k=config.k, parts=parts, asked=anew)
+        stale = spark.createDataFrame(pa.table({"item_id": changed.stale}), "item_id string")
+        others = _frame(spark, shared, np.setdiff1d(changed.others, anew))
+        merging = merged(published.neighbors, asked, gained, stale, others, k=config.k, metric=config.metric)
+        neighbors = merging.persist(StorageLevel.DISK_ONLY)
+        with ExitStack() as failing:
+            failing.callback(neighbors.unpersist)
+            neighbors.count()  # all of it, while what it is made of is there
+            judged = index.judged or judged_exactly(shared, config)
+            recall = _recall_of(neighbors, shared, judged, config)
+            if recall.mean >= config.target_recall:
+                failing.pop_all()
+                return neighbors, recall, len(anew)
+    log.info("similar: merged lists have recall %.3f, so all are searched for", recall.mean)
+    return None
 
 
 def _frame(spark: SparkSession, shared: SharedFolder, numbers: NDArray[np.int64]) -> DataFrame:

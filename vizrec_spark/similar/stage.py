@@ -140,7 +140,9 @@ def _stands(published: Published, config: SimilarConfig) -> bool:
     if config.filters.min_cosine is not None:  # how long a list must be is not known
         return False
     others = published.n_items - 1
-    if published.neighbors.count() != published.n_items * min(config.k, others):
+    if published.neighbors.count() != published.n_items * min(
+        config.k, others
+    ):  # `incremental.changes` asks as well
         return False
     old = published.before.select("item_id", F.col("content").alias("was"))
     return published.now.join(old, "item_id", "full").where("NOT (content <=> was)").isEmpty()
