@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vizrec_spark.kernels.candidates import Admission
 from vizrec_spark.kernels.hyperplanes import draw_tables
 from vizrec_spark.kernels.inverted import invert
 from vizrec_spark.similar.capping import capped
+from vizrec_spark.similar.footprint import search_bytes
 from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes
 from vizrec_spark.similar.index import exact_index
 from vizrec_spark.similar.index_file import (
@@ -29,9 +31,10 @@ from vizrec_spark.similar.index_file import (
 from vizrec_spark.similar.numbering import numbered
 from vizrec_spark.similar.plan import Sizes, choose_plan, memory
 from vizrec_spark.similar.quality import query_counts
-from vizrec_spark.similar.reduction import Reduction
+from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.sampling import draw_samples
 from vizrec_spark.similar.scoring import squared_norms
+from vizrec_spark.similar.search import Searcher
 from vizrec_spark.similar.shards import Method, sharding
 from vizrec_spark.similar.shared import SharedFolder
 from vizrec_spark.similar.splits import Drawn
@@ -177,3 +180,33 @@ def test_cells_are_counted_as_they_will_be_split() -> None:
     assert choice.candidates <= cap * 1.01
     homes = choice.generator.homes(sample, np.arange(600), drawn.salts)
     assert invert(homes, choice.generator.cells).sizes.max() * 10 > cap
+
+
+def test_a_search_takes_no_more_memory_than_its_formula() -> None:
+    generator = np.random.default_rng(6)
+    n, d, cells, probed, rerank, k = 20_000, 256, 600, 40, 100, 50
+    matrix = generator.standard_normal((n, d)).astype(np.float32)
+    reduction = fit_reduction(matrix[:2000], 96, "cosine", seed=0)
+    points = reduction.candidates(matrix)
+    located = reduction.located(points)
+    found = Cells(located[:cells].copy(), probed)
+    lists = invert(found.homes(located, np.arange(n), np.arange(n)), cells)
+    search = Searcher(reduction, found, lists, points, matrix, squared_norms(matrix), rerank)
+    rows = np.arange(4096)
+    search.nearest(matrix[rows[:10]], k, rows[:10])  # compiles
+    tracemalloc.start()
+    search.nearest(matrix[rows], k, rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    largest = int(lists.sizes.max())
+    told = search_bytes(
+        queries=4096,
+        dimension=d,
+        width=96,
+        cells=cells,
+        probed=probed,
+        rerank=rerank,
+        largest=largest,
+        k=k,
+    )
+    assert told / 4 < peak <= told
