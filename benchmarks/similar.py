@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.vectors import drawn_vectors
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.embed.memory import worker_peak_bytes
+from vizrec_spark.similar.footprint import index_bytes, search_bytes
 
 _SLOWED_BY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _ALL_QUERIES_UP_TO = 100_000
@@ -56,6 +60,8 @@ class Run:
     method: str
     setting: str
     candidates_per_item: float
+    worker_peak_bytes: int
+    worker_bound_bytes: int
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -149,6 +155,8 @@ class _Bench:
         vectors = drawn_vectors(2000, 64, seed=1)
         self._write(vectors, "warm")
         self._stage("warm", "cells")
+        # The interpreter, its libraries, and what Arrow and the allocator keep.
+        self.idle = worker_peak_bytes(self.spark)
 
     def run(self, n: int) -> Run:
         """One size."""
@@ -157,6 +165,8 @@ class _Bench:
         n, dim = vectors.shape
         self._write(vectors, f"n{n}")
         seconds, quality = self._stage(f"n{n}", args.method)
+        peak, bound = worker_peak_bytes(self.spark), self._bound(n, dim, quality)
+        print(f"largest worker {peak / 2**20:,.0f} MiB, by formula at most {bound / 2**20:,.0f} MiB")
         units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         del vectors
         asked = args.peer_queries or (n if n <= _ALL_QUERIES_UP_TO else _SAMPLED_QUERIES)
@@ -187,6 +197,8 @@ class _Bench:
             method=quality["method"],
             setting=quality["setting"],
             candidates_per_item=quality["candidates_per_item"],
+            worker_peak_bytes=peak,
+            worker_bound_bytes=bound,
         )
 
     def against_mllib(self) -> float:
@@ -302,11 +314,30 @@ class _Bench:
         store.overwrite(ENCODERS, self.spark.createDataFrame([(key, "e", vectors.shape[1])], ENCODERS.schema))
         file.unlink()
 
+    def _bound(self, n: int, dim: int, quality: dict) -> int:
+        """The memory of a worker by formula: one at rest, the pages of the mapped files, and the search."""
+        config = SimilarConfig(k=self.args.k)
+        width = min(config.dimensions, dim)
+        cells, probed = (
+            quality["n_buckets"],
+            int(quality["candidates_per_item"] / n * quality["n_buckets"]) + 1,
+        )
+        if counted := re.match(r"(\d+) of ([\d,]+) cells", quality["setting"]):
+            probed, cells = int(counted[1]), int(counted[2].replace(",", ""))
+        largest = (
+            min(n, max(int(quality["max_bucket_share"] * n), 1)) if quality["method"] != "flat" else 8192
+        )
+        search = search_bytes(
+            queries=4096, dimension=dim, width=width, cells=cells, probed=probed,
+            rerank=quality["n_reranked"], largest=largest, k=config.k,
+        )  # fmt: skip
+        index = index_bytes(n_items=n, dimension=dim, width=width, cells=cells, tables=1)
+        return self.idle + 4 * n * (dim + width + 1) + index + search
+
     def _unseen(self, n: int) -> NDArray[np.int64]:
         """Items that the stage neither tunes nor judges on at its default settings; row numbers are in order of id."""
         from pyspark.sql import functions as F
 
-        from vizrec_spark.config.models import SimilarConfig
         from vizrec_spark.similar.sampling import TURNS, draw_samples
 
         named = self.spark.range(0, n, 1, 1).select(F.format_string("item-%08d", "id").alias("item_id"))

@@ -230,18 +230,20 @@ class _Shard:
         homes = [_padded(batch.column("homes")) for batch in residents]
         probes = [_padded(batch.column("probes")) for batch in residents]
         self._homes, self._probes = _stacked(homes, place), _stacked(probes, place)
-        self._vectors, at = np.zeros((len(ids), 0), dtype=np.float32), 0
+        reduction, at = method.reduction, 0
+        self._vectors = np.zeros((len(ids), 0), dtype=np.float32)
+        self._points = np.empty((len(ids), reduction.width), dtype=np.float32)
         for batch in residents:
             matrix = vectors_to_matrix(batch.column("vector"))
             if not at:
                 self._vectors = np.empty((len(ids), matrix.shape[1]), dtype=np.float32)
-            self._vectors[place[at : at + len(matrix)]] = matrix
+            to = place[at : at + len(matrix)]
+            self._vectors[to], self._points[to] = matrix, reduction.candidates(matrix)
             at += len(matrix)
         self._codes = np.unique(self._homes[self._homes >= 0])
         # Cells are numbered anew, so that lists are as long as the shard.
         cell = np.where(self._homes >= 0, np.searchsorted(self._codes, self._homes), len(self._codes))
         self._lists = invert(cell, len(self._codes) + 1)
-        self._points = method.reduction.candidates(self._vectors)
         self._squares = squared_norms(self._vectors)
 
     def asked_by_residents(self) -> Iterator[pa.RecordBatch]:
