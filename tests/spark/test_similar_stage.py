@@ -254,7 +254,10 @@ def test_auto_reaches_the_target_says_so_and_mends_lists_below_it(shop: Shop) ->
 
 @pytest.mark.parametrize(
     ("metric", "setting"),
-    [("cosine", {"method": "cells", "cells": 8}), ("euclidean", {"method": "lsh", "tables": 6, "bits": 2})],
+    [
+        ("cosine", {"method": "cells", "cells": 8, "filters": {"same": ("get(categories, 0)",)}}),
+        ("euclidean", {"method": "lsh", "tables": 6, "bits": 2}),
+    ],
 )
 def test_both_plans_publish_the_same_lists(shop: Shop, metric: Metric, setting: dict[str, Any]) -> None:
     matrix = nested()
@@ -262,6 +265,7 @@ def test_both_plans_publish_the_same_lists(shop: Shop, metric: Metric, setting: 
         np.roll(matrix[4], 3) * 0.5
     )  # one placeholder picture for every ninth item, far from all others
     shop.pictures(matrix)
+    shop.items([f"kind{n // 7 % 2}" for n in range(N)], [1.0] * N)
     ids, scores, told = [], [], []
     for plan in ("shared", "partitioned"):
         # All would be tuned on, so that nobody were left to judge on.
@@ -334,7 +338,7 @@ def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
 
 
 def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
-    matrix = nested(200)
+    matrix = nested(200) - np.float32(1.45)  # apart enough that rounding changes no rank
     kinds, prices = [f"kind{n % 2}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
     kinds[150] = kinds[151] = "rare"  # in hardly anyone's nearest
     kinds[199] = ""  # in no category
@@ -366,10 +370,13 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
         ]
         got = [name for _, _, name in sorted(row for row in found if row[0] == names(200)[item])]
         assert got == [names(200)[m] for m in allowed[:5]]
+    shop.run(method="exact", k=5, filters=filters, plan="partitioned")
+    assert shop.lists() == found and shop.rows(SIMILARITY_QUALITY)[0].plan == "partitioned"
     with pytest.raises(ConfigError, match=r"similar\.filters"):
         shop.run(method="exact", filters={"where": "colour = 1"})
-    with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
-        shop.run(method="exact", filters={"same": ("categories[0]",)})
+    for plan in ("shared", "partitioned"):
+        with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
+            shop.run(method="exact", filters={"same": ("categories[0]",)}, plan=plan)
     shop.run(method="exact", k=5, per_category=2)
     listed_by = shop.store.read(CATEGORY_NEIGHBORS).where("item_id = 'i0001'").collect()
     assert {row.category for row in listed_by} <= set(kinds) - {""}

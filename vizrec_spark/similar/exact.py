@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models.similar import FiltersConfig
 from vizrec_spark.kernels.topk import PAD_KEY
+from vizrec_spark.similar.admits import admission_between, allowed
 from vizrec_spark.similar.blocks import pack_blocks, unpack_matrix
 from vizrec_spark.similar.lists import LISTS_SCHEMA, ArrowFunction, lists_batch, merge_lists
 from vizrec_spark.similar.scoring import Metric, Nearest, merge_nearest, nearest_in_block
+
+NO_FILTERS = FiltersConfig()
 
 
 def exact_neighbors(
@@ -48,8 +52,11 @@ def exact_block_join(
     k: int,
     metric: Metric = "cosine",
     block_rows: int = 2048,
+    filters: FiltersConfig = NO_FILTERS,
 ) -> DataFrame:
     """`exact_neighbors` of blocks (`blocks.BLOCKS_SCHEMA`) that were packed with the same `block_rows`.
+
+    `filters` say who may be a look-alike of whom, where blocks have a column admits.
 
     Spark packs a base once for both sides of a self-join by itself, except when the vectors come from a
     cached DataFrame: then persist the blocks instead of the vectors.
@@ -72,7 +79,7 @@ def exact_block_join(
         .withColumn("query_matrix", F.when(F.col("first_base"), F.col("query_matrix")))
         .drop("first_base", "first_query")
     )
-    lists = pairs.mapInArrow(_join_blocks(k, metric, block_rows), LISTS_SCHEMA)
+    lists = pairs.mapInArrow(_join_blocks(k, metric, block_rows, filters), LISTS_SCHEMA)
     return merge_lists(lists, k=k, metric=metric)
 
 
@@ -81,7 +88,7 @@ def _first_of_partition() -> Column:
     return F.monotonically_increasing_id().bitwiseAND((1 << 33) - 1) == 0
 
 
-def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
+def _join_blocks(k: int, metric: Metric, block_rows: int, filters: FiltersConfig) -> ArrowFunction:
     def join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         base_matrix: tuple[int, NDArray[np.float32]] | None = None
         query_matrices: dict[int, NDArray[np.float32]] = {}
@@ -110,6 +117,7 @@ def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
                     k,
                     metric,
                     same.to_numpy().astype(np.int64),
+                    _allowed(batch, pair, ids, len(asked), filters),
                 )
                 found = _numbered(found, block * block_rows)
                 before = best.get(query_block)
@@ -129,6 +137,15 @@ def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
             )
 
     return join
+
+
+def _allowed(
+    batch: pa.RecordBatch, row: int, ids: pa.Array, queries: int, filters: FiltersConfig
+) -> NDArray[np.bool_] | None:
+    if "admits" not in batch.schema.names:
+        return None
+    asked, base = (batch[name][row].values for name in ("query_admits", "admits"))
+    return allowed(admission_between(asked, base, ids, filters), queries, len(ids))
 
 
 def _matrix(batch: pa.RecordBatch, side: str, row: int) -> NDArray[np.float32]:

@@ -15,6 +15,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StructField, StructType
 
 from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.config.models.similar import FiltersConfig
+from vizrec_spark.kernels.selection import PAD_KEY
+from vizrec_spark.similar.admits import admission_between, admits_in, allowed, kept_columns
 from vizrec_spark.similar.arrow import list_array, matrix_to_vectors, vectors_to_matrix
 from vizrec_spark.similar.capping import (
     Occupancy,
@@ -187,14 +190,14 @@ def _evidence(
     config: SimilarConfig,
 ) -> Evidence:
     dimension = asked.vectors.shape[1]
-    true = nearest_of(asked, vectors, k=config.k, metric=config.metric)
+    true = nearest_of(asked, vectors, k=config.k, metric=config.metric, filters=config.filters)
     query, place = numbers_in(asked.ids, true.column("item_id")), true.column("rank").to_numpy() - 1
     near_ids = pc.unique(true.column("neighbor_id").cast(pa.string()))
     names = vectors.sparkSession.createDataFrame(pa.table({"item_id": near_ids}), "item_id string")
     near = _projected(vectors.join(F.broadcast(names), "item_id"), reduction, "candidates").toArrow()
     at = numbers_in(near.column("item_id").cast(pa.string()).combine_chunks(), true.column("neighbor_id"))
     points = vectors_to_matrix(near.column("points"))[at]
-    queries, own = reduction.queries(asked.vectors), reduction.candidates(asked.vectors)
+    queries = reduction.queries(asked.vectors)
     there = np.zeros((len(queries), config.k), dtype=bool)
     there[query, place] = True
     located = np.zeros((len(queries), config.k, drawn.located.shape[1]), dtype=np.float32)
@@ -203,8 +206,7 @@ def _evidence(
     salts[query, place] = near.column("hash").to_numpy()[at]
     bars = np.full(there.shape, np.inf, dtype=np.float32)
     bars[query, place] = above(np.einsum("ij,ij->i", queries[query], points))
-    ahead = _ahead(vectors, reduction, queries, bars)
-    ahead -= np.einsum("ij,ij->i", queries, own)[:, None] > bars  # a query meets itself
+    ahead = _ahead(vectors, reduction, asked, bars, config.filters)
     return Evidence(
         queries=reduction.located(queries),
         neighbors=located,
@@ -220,18 +222,32 @@ def _evidence(
 
 
 def _ahead(
-    vectors: DataFrame, reduction: Reduction, queries: NDArray[np.float32], bars: NDArray[np.float32]
+    vectors: DataFrame,
+    reduction: Reduction,
+    asked: Few,
+    bars: NDArray[np.float32],
+    filters: FiltersConfig,
 ) -> NDArray[np.int64]:
-    """How many items have a larger product with query i than each of `bars[i]` (q × k); one row a partition returns."""
+    """How many other items, of those that query i may get, have a larger product with it than `bars[i]` (q × k);
+    one row a partition returns."""
     order = np.argsort(bars, axis=1)
     ascending = np.take_along_axis(bars, order, axis=1)
     shape = bars.shape
+    queries, ids, admits = reduction.queries(asked.vectors), asked.ids, asked.admits
 
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         ahead = np.zeros(shape, dtype=np.int64)
         for batch in batches:
             if batch.num_rows:
                 scores = queries @ reduction.candidates(vectors_to_matrix(batch.column("vector"))).T
+                names = batch.column("item_id")
+                same = pc.fill_null(pc.index_in(ids, value_set=names), PAD_KEY).to_numpy()
+                here = np.flatnonzero(same >= 0)
+                scores[here, same[here]] = -np.inf
+                between = admission_between(admits, admits_in(batch), names, filters)
+                may = allowed(between, *scores.shape)
+                if may is not None:
+                    scores[~may] = -np.inf
                 for query in range(len(queries)):
                     passed = np.searchsorted(ascending[query], scores[query])
                     beaten = np.bincount(passed, minlength=shape[1] + 1)
@@ -239,7 +255,7 @@ def _ahead(
         flat = list_array(pa.array(ahead.reshape(-1)), np.array([ahead.size]))
         yield pa.RecordBatch.from_arrays([flat], names=["ahead"])
 
-    counted = vectors.select("vector").mapInArrow(count, _COUNTS).collect()
+    counted = vectors.select(*kept_columns(vectors)).mapInArrow(count, _COUNTS).collect()
     total = np.sum([row.ahead for row in counted], axis=0).reshape(shape)
     found = np.empty_like(total)
     np.put_along_axis(found, order, total, axis=1)

@@ -12,8 +12,8 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import ConfigError
 from vizrec_spark.kernels.topk import PAD_KEY
+from vizrec_spark.similar.admits import with_admits
 from vizrec_spark.similar.blocks import pack_blocks
 from vizrec_spark.similar.capping import Occupancy
 from vizrec_spark.similar.centre import Centre, collect_centre
@@ -30,22 +30,16 @@ from vizrec_spark.stage import log
 
 
 @contextmanager
-def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Found | None]:
+def partitioned_search(vectors: DataFrame, items: DataFrame, config: SimilarConfig) -> Iterator[Found | None]:
     """The look-alikes of all `vectors` (item_id, vector), or None where there are none; persisted until the exit.
 
     Under method ``auto`` a setting that misses the target, when a few are searched for, gives way to the next dearer
-    one, and in the end to the exact join.
+    one, and in the end to the exact join. `items`: columns of table items, for the filters.
 
-    Raises: ConfigError when filters are set, which need the shared plan.
+    Raises: as `admits.with_admits`.
     """
-    filters = config.filters
-    if filters.where or filters.same or filters.price_band or filters.exclude:
-        raise ConfigError(
-            "similar.filters: where, same, price_band and exclude need the shared plan, which is for a master "
-            "local[...]: set similar.plan to shared there, or leave these filters out."
-        )
     with ExitStack() as kept:
-        vectors = _persisted(vectors, kept)
+        vectors = _persisted(with_admits(vectors, items, config.filters), kept)
         ids = _persisted(vectors.select("item_id"), kept)
         if ids.isEmpty():
             yield None
@@ -61,7 +55,14 @@ def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Fo
 
 def _exact(vectors: DataFrame, centre: Centre, config: SimilarConfig, kept: ExitStack) -> Found:
     blocks = _persisted(pack_blocks(vectors, block_rows=config.block_rows), kept)
-    found = exact_block_join(blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows)
+    found = exact_block_join(
+        blocks,
+        blocks,
+        k=config.k,
+        metric=config.metric,
+        block_rows=config.block_rows,
+        filters=config.filters,
+    )
     n_items = centre.n_items
     return Found(
         neighbors=found,
@@ -116,7 +117,7 @@ def _approximate(
             made.method.generator.probes(reduction.located(reduction.candidates(judged.vectors)))
         )
         met = np.where(probes >= 0, made.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
-        neighbors = neighbors_by_shards(vectors, shared, k=config.k)
+        neighbors = neighbors_by_shards(vectors, shared, k=config.k, filters=config.filters)
         last = Found(
             neighbors=neighbors,
             plan="partitioned",
@@ -143,9 +144,9 @@ def _persisted(frame: DataFrame, kept: ExitStack) -> DataFrame:
 
 def _judged(vectors: DataFrame, judged: Few, shared: Broadcast[Sharding], config: SimilarConfig) -> Recall:
     """Runs two jobs or three: the recall of the lists that the judged items would get."""
-    true = nearest_of(judged, vectors, k=config.k, metric=config.metric)
+    true = nearest_of(judged, vectors, k=config.k, metric=config.metric, filters=config.filters)
     names = vectors.sparkSession.createDataFrame(judged.rows, "item_id string")
-    found = neighbors_by_shards(vectors, shared, k=config.k, asked=names).toArrow()
+    found = neighbors_by_shards(vectors, shared, k=config.k, asked=names, filters=config.filters).toArrow()
     per_query = recalls_of_ids(judged, true, found, vectors, config.metric).tolist()
     return recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
 

@@ -76,19 +76,28 @@ def unit_rows(matrix: Floats) -> Floats:
 
 
 def nearest_in_block(
-    queries: Floats, base: Floats, k: int, metric: Metric, same: NDArray[np.int64]
+    queries: Floats,
+    base: Floats,
+    k: int,
+    metric: Metric,
+    same: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Nearest:
     """The k nearest rows of `base` (n × d) for each row of `queries` (q × d).
 
-    `same` (q int64) is the row of `base` that is the query itself and is left out, or -1.
+    `same` (q int64) is the row of `base` that is the query itself and is left out, or -1; `allowed` (q × n): which rows
+    a query may get, None for all.
     The cosine with a zero vector is 0. d² = |a|² + |b|² − 2ab, never below 0.
     """
     if len(queries) == 0 or len(base) == 0:
         return no_neighbors(len(queries), k)
     norms = squared_norms(base)
+    runs = [slice(at, at + STRIP_ROWS) for at in range(0, len(queries), STRIP_ROWS)]
     strips = [
-        _nearest_in_strip(queries[at : at + STRIP_ROWS], base, norms, k, metric, same[at : at + STRIP_ROWS])
-        for at in range(0, len(queries), STRIP_ROWS)
+        _nearest_in_strip(
+            queries[run], base, norms, k, metric, same[run], None if allowed is None else allowed[run]
+        )
+        for run in runs
     ]
     return Nearest(
         keys=np.concatenate([strip.keys for strip in strips]),
@@ -113,7 +122,13 @@ def merge_nearest(left: Nearest, right: Nearest, k: int, metric: Metric) -> Near
 
 
 def _nearest_in_strip(
-    queries: Floats, base: Floats, base_norms: Floats, k: int, metric: Metric, same: NDArray[np.int64]
+    queries: Floats,
+    base: Floats,
+    base_norms: Floats,
+    k: int,
+    metric: Metric,
+    same: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None,
 ) -> Nearest:
     dot = queries @ base.T
     query_norms = squared_norms(queries)[:, None]
@@ -121,6 +136,8 @@ def _nearest_in_strip(
         scores = cosine_of(dot, query_norms, base_norms)
     else:
         scores = -squared_distance_of(dot, query_norms, base_norms)
+    if allowed is not None:
+        scores[~allowed] = -np.inf
     itself = np.flatnonzero(same >= 0)
     scores[itself, same[itself]] = -np.inf
     _, keys = topk_rows(scores, k)

@@ -32,11 +32,14 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from vizrec_spark.config.models.similar import FiltersConfig
 from vizrec_spark.kernels.candidates import probe_lists
 from vizrec_spark.kernels.inverted import invert
 from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid
 from vizrec_spark.kernels.selection import PAD_KEY
+from vizrec_spark.similar.admits import ADMITS_SCHEMA, admission_between, admits_in, kept_columns
 from vizrec_spark.similar.arrow import list_array, vectors_to_matrix
+from vizrec_spark.similar.exact import NO_FILTERS
 from vizrec_spark.similar.generators import Cells, Flat, Generator
 from vizrec_spark.similar.lists import LISTS_SCHEMA, group_starts, lists_batch, merge_lists
 from vizrec_spark.similar.reduction import Reduction
@@ -116,7 +119,12 @@ def sharding(method: Method, sizes: NDArray[np.int64], *, least: int, most_items
 
 
 def neighbors_by_shards(
-    vectors: DataFrame, shared: Broadcast[Sharding], *, k: int, asked: DataFrame | None = None
+    vectors: DataFrame,
+    shared: Broadcast[Sharding],
+    *,
+    k: int,
+    asked: DataFrame | None = None,
+    filters: FiltersConfig = NO_FILTERS,
 ) -> DataFrame:
     """Up to k near items of each item of `vectors` (item_id string unique, vector array<float>).
 
@@ -132,15 +140,18 @@ def neighbors_by_shards(
                 yield _sent(batch, shared.value)
 
     def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from _searched(batches, shared.value.method)
+        yield from _searched(batches, shared.value.method, filters)
 
-    hashed = vectors.select("item_id", "vector", F.xxhash64("item_id").alias("hash"))
+    hashed = vectors.select(*kept_columns(vectors), F.xxhash64("item_id").alias("hash"))
+    schema = _SENT_SCHEMA
+    if "admits" in vectors.columns:
+        schema = StructType([*_SENT_SCHEMA.fields, StructField("admits", ADMITS_SCHEMA, False)])
     if asked is None:
         asking = hashed.withColumn("asks", F.lit(True))
     else:
         flagged = F.broadcast(asked.select("item_id", F.lit(True).alias("asks")))
         asking = hashed.join(flagged, "item_id", "left").withColumn("asks", F.coalesce("asks", F.lit(False)))
-    sent = asking.mapInArrow(send, _SENT_SCHEMA).repartitionById(shards, "shard")
+    sent = asking.mapInArrow(send, schema).repartitionById(shards, "shard")
     # Residents come first, so that visitors need not be kept.
     found = sent.sortWithinPartitions("shard", "visits").mapInArrow(search, RANKED_SCHEMA)
     return merge_lists(found, k=k, metric=method.reduction.metric, rerank=method.rerank)
@@ -158,7 +169,7 @@ def _sent(batch: pa.RecordBatch, dealt: Sharding) -> pa.RecordBatch:
     probe_entries = _entries(rows[asks], probes, dealt)
     keys = np.unique(np.concatenate([home_entries[0], probe_entries[0]]))
     row, shard = keys // dealt.shards, keys % dealt.shards
-    return pa.RecordBatch.from_arrays(
+    made = pa.RecordBatch.from_arrays(
         [
             pa.array(shard.astype(np.int32)),
             pa.array(~np.isin(keys, home_entries[0])),
@@ -169,6 +180,8 @@ def _sent(batch: pa.RecordBatch, dealt: Sharding) -> pa.RecordBatch:
         ],
         names=_SENT_SCHEMA.names,
     )
+    admits = admits_in(batch)
+    return made if admits is None else made.append_column("admits", admits.take(pa.array(row)))
 
 
 def _entries(
@@ -188,7 +201,9 @@ def _by_key(keys: NDArray[np.int64], entry_keys: NDArray[np.int64], codes: NDArr
     return list_array(pa.array(codes), lengths)
 
 
-def _searched(batches: Iterator[pa.RecordBatch], method: Method) -> Iterator[pa.RecordBatch]:
+def _searched(
+    batches: Iterator[pa.RecordBatch], method: Method, filters: FiltersConfig = NO_FILTERS
+) -> Iterator[pa.RecordBatch]:
     """The partial lists (`RANKED_SCHEMA`) of rows sorted by shard and visits."""
     residents: list[pa.RecordBatch] = []
     shard: _Shard | None = None
@@ -201,7 +216,7 @@ def _searched(batches: Iterator[pa.RecordBatch], method: Method) -> Iterator[pa.
             part = batch.slice(start, end - start)
             if part.column("shard")[0].as_py() != number:  # where several shards came to one task
                 if shard is None and residents:
-                    yield from _Shard(residents, method).asked_by_residents()
+                    yield from _Shard(residents, method, filters).asked_by_residents()
                 number, residents, shard = part.column("shard")[0].as_py(), [], None
             if not part.column("visits")[0].as_py():
                 residents.append(part)
@@ -209,18 +224,18 @@ def _searched(batches: Iterator[pa.RecordBatch], method: Method) -> Iterator[pa.
             if not residents and shard is None:  # its cells are empty
                 continue
             if shard is None:
-                shard, residents = _Shard(residents, method), []
+                shard, residents = _Shard(residents, method, filters), []
                 yield from shard.asked_by_residents()
             yield from shard.asked_by(part)
     if shard is None and residents:
-        yield from _Shard(residents, method).asked_by_residents()
+        yield from _Shard(residents, method, filters).asked_by_residents()
 
 
 class _Shard:
     """The residents of a shard, ready to be searched."""
 
-    def __init__(self, residents: list[pa.RecordBatch], method: Method) -> None:
-        self._method = method
+    def __init__(self, residents: list[pa.RecordBatch], method: Method, filters: FiltersConfig) -> None:
+        self._method, self._filters = method, filters
         names = [batch.column("item_id") for batch in residents]
         ids = pa.concat_arrays(names)
         order = pc.sort_indices(ids)  # numbers in the order of ids, as ties go
@@ -245,15 +260,18 @@ class _Shard:
         cell = np.where(self._homes >= 0, np.searchsorted(self._codes, self._homes), len(self._codes))
         self._lists = invert(cell, len(self._codes) + 1)
         self._squares = squared_norms(self._vectors)
+        self._admits = None
+        if admits_in(residents[0]) is not None:
+            self._admits = pa.concat_arrays([batch.column("admits") for batch in residents]).take(order)
 
     def asked_by_residents(self) -> Iterator[pa.RecordBatch]:
         """The lists of its own items that look into it."""
         asking = np.flatnonzero((self._probes >= 0).any(axis=1))
         for rows in np.array_split(asking, max(1, -(-len(asking) // _CHUNK))):
             if len(rows):
-                yield self._nearest(
-                    self._ids.take(pa.array(rows)), self._vectors[rows], self._probes[rows], rows
-                )
+                admits = None if self._admits is None else self._admits.take(pa.array(rows))
+                ids = self._ids.take(pa.array(rows))
+                yield self._nearest(ids, self._vectors[rows], self._probes[rows], rows, admits)
 
     def asked_by(self, visitors: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """The lists of items of other shards."""
@@ -261,10 +279,16 @@ class _Shard:
             part = visitors.slice(start, _CHUNK)
             own = np.full(part.num_rows, NO_SELF, dtype=np.int64)
             queries = vectors_to_matrix(part.column("vector"))
-            yield self._nearest(part.column("item_id"), queries, _padded(part.column("probes")), own)
+            probes = _padded(part.column("probes"))
+            yield self._nearest(part.column("item_id"), queries, probes, own, admits_in(part))
 
     def _nearest(
-        self, ids: pa.Array, queries: Floats, probes: NDArray[np.int32], own: NDArray[np.int64]
+        self,
+        ids: pa.Array,
+        queries: Floats,
+        probes: NDArray[np.int32],
+        own: NDArray[np.int64],
+        admits: pa.StructArray | None,
     ) -> pa.RecordBatch:
         at = np.minimum(np.searchsorted(self._codes, probes), len(self._codes) - 1)
         local = np.where((probes >= 0) & (self._codes[at] == probes), at, -1).astype(np.int32)
@@ -276,6 +300,7 @@ class _Shard:
             self._lists,
             self._method.rerank,
             own,
+            admission_between(admits, self._admits, self._ids, self._filters),
             repeats=self._method.generator.repeats,
         )
         reduced, names = heaps.best()

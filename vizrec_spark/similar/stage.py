@@ -107,7 +107,7 @@ def _search(
     known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
     sizes = sizes_of(context.spark, pictured.count(), known.dimension, config)
     if choose_plan(sizes, config) == "partitioned":
-        with partitioned_search(item_vectors(pictured, embeddings), config) as found:
+        with partitioned_search(item_vectors(pictured, embeddings), catalogue, config) as found:
             yield found
         return
     with shared_folder(config.shared_dir) as folder:
