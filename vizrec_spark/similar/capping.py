@@ -41,7 +41,7 @@ def capped(
         lists, homes = invert(homes, generator.cells), homes.copy()
         edges: dict[int, tuple[Longs, Longs]] = {}
         for place, code in enumerate(begun.crowded):
-            members = lists.members[lists.starts[code] : lists.starts[code + 1]].astype(np.int64)
+            members = lists.of(code).astype(np.int64)
             heights = begun.heights_of(located[members], np.full(len(members), place))
             order = np.lexsort((salts[members], heights))
             members, heights, parts = members[order], heights[order], part_sizes(len(members), cap)

@@ -180,11 +180,11 @@ def _recalls(
 ) -> list[float]:
     searcher, oracle, k = way.index.searcher(), exact.index.searcher(), config.per_category
     cells = None if way.everyone else _cells_of(searcher, way.index.shared.n_items)
-    starts, allowed = categories.members.starts, admission.of_queries(rows)
+    allowed = admission.of_queries(rows)
     total, asked = np.zeros(len(rows)), np.zeros(len(rows))
     queries = searcher.vectors[rows]
     for code in range(len(categories.names)):
-        members = categories.members.members[starts[code] : starts[code + 1]]
+        members = categories.members.of(code)
         found = members_searcher(searcher, members, cells, k).nearest(queries, k, rows, allowed)
         true = members_searcher(oracle, members, None, k).nearest(queries, k, rows, allowed)
         there = (true.keys != PAD_KEY).any(axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.kernels.hyperplanes import HashTables, home_buckets, probed_buckets
+from vizrec_spark.kernels.inverted import invert
 from vizrec_spark.kernels.kmeans import nearest_centroid, nearest_centroids
 from vizrec_spark.similar.splits import (
     NO_EDGE,
@@ -101,7 +102,8 @@ class Cells:
 
     def directions(self, crowded: Codes, located: Floats, homes: Codes) -> Floats:
         """For each of the `crowded` cells the direction in which those of it among `located` (s × m) spread most."""
-        return np.stack([widest_direction(located[homes[:, 0] == code]) for code in crowded])
+        lists = invert(homes, self.cells)
+        return np.stack([widest_direction(located[lists.of(code)]) for code in crowded])
 
     def divided(self, splits: Splits, drawn: Drawn) -> Cells:
         """Itself with `splits`; a part is seen where those of it that were drawn have their mean."""
@@ -112,12 +114,12 @@ class Cells:
         parts = (splits.heights != NO_EDGE).sum(axis=1)
         for code, first, count in zip(splits.crowded, splits.first_part, parts, strict=True):
             reach[first : first + count] = self.centroids[code]  # for a part of which nobody was drawn
-        homes = made.homes(drawn.located, np.arange(len(drawn.located)), drawn.salts)[:, 0]
-        split = np.concatenate([splits.crowded, np.arange(len(self.centroids), len(reach))])
-        for code in split:
-            members = drawn.located[homes == code]
+        homes = made.homes(drawn.located, np.arange(len(drawn.located)), drawn.salts)
+        lists = invert(homes, len(reach))
+        for code in np.concatenate([splits.crowded, np.arange(len(self.centroids), len(reach))]):
+            members = lists.of(code)
             if len(members):
-                reach[code] = members.mean(axis=0)
+                reach[code] = drawn.located[members].mean(axis=0)
         return replace(made, reach=reach)
 
 
@@ -152,10 +154,10 @@ class Hashes:
     def directions(self, crowded: Codes, located: Floats, homes: Codes) -> Floats:
         """The cutting direction of each of the `crowded` buckets, scaled for those of it among `located` (s × m)."""
         located = located[:, : len(self.tables.planes)]
-        tables = crowded >> self.tables.bits
+        lists, tables = invert(homes, self.tables.cells), crowded >> self.tables.bits
         return np.stack(
             [
-                scaled_direction(self.cutting[:, table], located[homes[:, table] == code])
+                scaled_direction(self.cutting[:, table], located[lists.of(code)])
                 for code, table in zip(crowded, tables, strict=True)
             ]
         )
