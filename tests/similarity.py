@@ -21,7 +21,7 @@ def quality(**changes: Any) -> dict[str, Any]:
         "recall": 1.0,
         "recall_lo": 1.0,
         "recall_hi": 1.0,
-        "n_queries": 9,
+        "n_queries": 0,
         "candidates_per_item": 9.0,
         "n_reranked": 9,
         "n_buckets": 1,

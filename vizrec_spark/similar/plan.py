@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,10 +46,15 @@ def sizes_of(spark: SparkSession, n_items: int, dimension: int, config: SimilarC
     """Sizes for so many vectors of `dimension` components; the limit is the configured one or a quarter of `memory`."""
     width = min(config.dimensions, dimension) + (config.metric == "euclidean")
     limit = memory() // 4 if config.shared_max_bytes is None else config.shared_max_bytes
-    master = spark.sparkContext.master or "local"
-    local = master.startswith("local") and not master.startswith("local-cluster")
+    local = on_one_machine(spark.sparkContext.master)
     free = shutil.disk_usage(_existing(Path(config.shared_dir or tempfile.gettempdir()))).free
     return Sizes(n_items, 4 * n_items * width, 4 * n_items * dimension, limit, local, free)
+
+
+def on_one_machine(master: str | None) -> bool:
+    """Whether this Spark master runs all tasks on the driver's machine; local-cluster counts as a cluster."""
+    master = master or "local"
+    return master.startswith("local") and not master.startswith("local-cluster")
 
 
 def memory(limits: Sequence[Path] = _CGROUP_LIMITS) -> int:
@@ -70,7 +74,8 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
     Workers write into one memory-mapped file, which several hosts cannot do to a network folder without losing each
     other's pages.
 
-    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` where the plan is partitioned;
+    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` or lists by category where the plan
+    is partitioned;
     DiskSpaceError when ``shared`` is demanded and the folder's disk is too full.
     """
     if config.plan == "shared" and not sizes.one_machine:
@@ -92,21 +97,17 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
             "similar.method flat compares everything with everything, which the partitioned plan would have to send to "
             "every shard: choose auto, cells, lsh or exact."
         )
+    if chosen == "partitioned" and config.per_category:
+        raise ConfigError(
+            "similar.per_category searches the members of each category, which needs the shared plan, for a master "
+            "local[...]: set it to 0, or similar.plan to shared there."
+        )
     log.info(
         "similar: %s plan for %s items: %s of reduced points (limit %s), %s of files (free %s)",
         *(chosen, f"{sizes.n_items:,}"),
         *map(_told, (sizes.reduced, sizes.limit, sizes.files, sizes.free)),
     )
     return chosen
-
-
-@contextmanager
-def shared_folder(config: SimilarConfig) -> Iterator[Path]:
-    """A folder of this run's own, in `similar.shared_dir` or the system's temporary folder; removed at the end."""
-    if config.shared_dir is not None:
-        Path(config.shared_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="vizrec-similar-", dir=config.shared_dir) as folder:
-        yield Path(folder)
 
 
 def _existing(folder: Path) -> Path:

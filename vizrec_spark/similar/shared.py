@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,10 @@ from pyspark.sql.types import StructType
 from vizrec_spark.errors import InputError
 from vizrec_spark.similar.arrow import vectors_to_matrix
 from vizrec_spark.similar.centre import SUMS_SCHEMA, Centre, centre_of, sums_batch
+from vizrec_spark.similar.folder import make_file
 from vizrec_spark.similar.lists import ArrowFunction
 from vizrec_spark.similar.numbering import Numbering, numbered
-from vizrec_spark.similar.scoring import Floats, squared_norms, unit_rows
+from vizrec_spark.similar.scoring import Floats, checked_squares, unit_rows
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,8 @@ class SharedFolder:
     dimension: int
 
     def create(self, name: str, width: int) -> None:
-        """Makes room for a matrix of float32."""
-        with (Path(self.path) / f"{name}.f32").open("wb") as file:
-            file.truncate(4 * self.n_items * width)
+        """Makes room for a matrix of float32. Raises: DiskSpaceError where there is too little."""
+        make_file(Path(self.path) / f"{name}.f32", 4 * self.n_items * width)
 
     def matrix(self, name: str, width: int, *, write: bool = False) -> Floats:
         """A matrix as it lies in the file, n × width."""
@@ -68,6 +69,13 @@ class SharedFolder:
         np.save(Path(self.path) / "hashes.npy", numbering.hashes)
         np.save(Path(self.path) / "numbers.npy", numbering.numbers)
 
+    def hashes(self) -> NDArray[np.int64]:
+        """The `xxhash64` of each id, in the order of the ids."""
+        known = self.numbering()
+        hashes = np.empty(self.n_items, dtype=np.int64)
+        hashes[known.numbers] = known.hashes
+        return hashes
+
     def numbering(self) -> Numbering:
         """The ids and their hashes, through memory maps."""
         hashes, numbers = (
@@ -82,6 +90,7 @@ def share_vectors(
     """Runs two jobs: the ids are gathered on the driver and numbered, then the workers write the vectors.
 
     `vectors` (item_id string unique, vector array<float>); `folder` must be one that driver and workers see.
+    The files go into a new folder below it, so that others that lie there stay as they are.
     `dimension` is the vectors' length, looked up where it is not given. Returns the folder and the
     vectors' centre. The driver holds the ids alone: some 100 bytes an item.
     Disk: 4 · d + 4 bytes an item, and some 100 of ids.
@@ -95,7 +104,9 @@ def share_vectors(
     if len(ids) and dimension is None:
         first = vectors.select(F.size("vector").alias("size")).first()
         dimension = first.size if first else None
-    shared = SharedFolder(str(folder), len(ids), dimension or 0)
+    path = folder / uuid4().hex
+    path.mkdir()
+    shared = SharedFolder(str(path), len(ids), dimension or 0)
     shared.number(numbered(ids.cast(pa.string()), hashes.to_numpy()))
     if not len(ids):
         return shared, Centre(np.zeros(0, dtype=np.float32), 0)
@@ -132,7 +143,7 @@ def _write(shared: SharedFolder) -> ArrowFunction:
                     "expected the items of before, got another: the embeddings changed meanwhile"
                 )
             vectors[numbers] = matrix
-            squares[numbers, 0] = squared_norms(matrix)
+            squares[numbers, 0] = checked_squares(matrix)
             total += unit_rows(matrix).sum(axis=0, dtype=np.float64)
             count += len(matrix)
         if count:

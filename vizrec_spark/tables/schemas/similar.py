@@ -62,7 +62,11 @@ SIMILARITY_QUALITY = Table(
             ),
             column("recall_lo", DOUBLE, "Lower end of its 95 % interval."),
             column("recall_hi", DOUBLE, "Upper end of its 95 % interval."),
-            column("n_queries", INT, "Size of that sample."),
+            column(
+                "n_queries",
+                INT,
+                "Size of that sample; 0 where nothing is measured because all pairs were compared.",
+            ),
             column("candidates_per_item", DOUBLE, "Mean number of vectors that an item was compared with."),
             column("n_reranked", INT, "Candidates of an item that were scored at full dimension."),
             column("n_buckets", LONG, "Cells or buckets that hold an item."),
@@ -113,7 +117,7 @@ COMPARED_ITEMS = Table(
 CATEGORY_NEIGHBORS = Table(
     "category_neighbors",
     "similar",
-    "The nearest look-alikes of each item within each category, of the candidates that were scored for it.",
+    "The nearest look-alikes of each item within each category: every category is searched for them.",
     StructType(
         [
             column("encoder_id", STRING, "The encoder whose vectors were compared."),
