@@ -43,7 +43,7 @@ def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
             spark.conf.unset(key)
 
 
-def vizrec(*arguments: str, timeout: int = 500) -> subprocess.CompletedProcess[str]:
+def vizrec(*arguments: str, timeout: int = 1000) -> subprocess.CompletedProcess[str]:
     """Runs the console command as a user does, wide enough that nothing wraps."""
     command = [str(Path(sys.executable).with_name("vizrec")), *arguments]
     environment = {**os.environ, **SHORT_LIVED, "COLUMNS": "200", "NO_COLOR": "1"}

@@ -76,7 +76,7 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
         "COLUMNS": "160",
     }
     environment.pop("PYSPARK_PYTHON", None)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000, env=environment)
     assert done.returncode == 0, done.stderr
     assert "2 stages in" in done.stdout and "recommendations" not in done.stdout
     for name in ("item_neighbors", "item_factors"):
