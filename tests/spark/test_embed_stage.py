@@ -95,11 +95,11 @@ def test_a_picture_that_never_encodes_is_tried_once_and_stops_no_later_run(
 def test_a_vector_that_is_not_finite_puts_its_picture_into_quarantine(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    """Mean colours times 3e38: black stays 0, whatever else there is overflows."""
+    """Colours times 3e38, averaged: black stays 0, whatever else there is overflows."""
     keras = import_keras()
     inputs = keras.Input((8, 8, 3))
-    scaled = keras.layers.Rescaling(3e38)(keras.layers.GlobalAveragePooling2D()(inputs))
-    keras.Model(inputs, scaled).save(tmp_path / "huge.keras")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(3e38)(inputs))
+    keras.Model(inputs, pooled).save(tmp_path / "huge.keras")
     context = contexts(
         spark,
         tmp_path,

@@ -245,7 +245,7 @@ class TableStore:
                 cloned = (
                     last["operationParameters"].get("sourceVersion") if last["operation"] == "CLONE" else None
                 )
-                if cloned == str(other._snapshot(table).version()):
+                if str(cloned) == str(other._snapshot(table).version()):
                     return self._written(table, changed=0)
                 return self.overwrite(table, source)
             if self._config.catalog is not None:
