@@ -30,6 +30,10 @@ class TableError(VizrecError):
     exit_code = 4
 
 
+class WriteConflict(TableError):
+    """Another run wrote the table at the same time, and that one won."""
+
+
 class SessionError(VizrecError):
     """The Spark session cannot do what the pipeline needs (Delta Lake missing, Java missing)."""
 

@@ -22,7 +22,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import TableError
+from vizrec_spark.errors import TableError, WriteConflict
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.places import qualified
 
@@ -150,14 +150,23 @@ class TableStore:
         paths = [re.sub(r"([\\*?{}\[\]])", r"\\\1", unquote(file)) for file in files]
         return table.conform(self._spark.read.schema(table.schema).parquet(*paths))
 
-    def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
-        """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
+    def overwrite(
+        self,
+        table: Table,
+        df: DataFrame,
+        where: str | None = None,
+        told: Mapping[str, object] | None = None,
+    ) -> Written:
+        """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies).
+
+        `told` is JSON that stands beside the stamp in the commit's metadata, for readers of the log alone.
+        """
         self.ensure(table)
         before = self._snapshot(table).version()
         writer = table.conform(df).write.format("delta").mode("overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
-        with self._stamped(table):
+        with self._stamped(table, told or {}):
             if self._config.catalog is not None:
                 writer.saveAsTable(self.location(table))
             else:
@@ -252,6 +261,10 @@ class TableStore:
         """When rows were last written or taken away; None where the history does not reach so far back."""
         return rows_changed_at(self._delta(table))
 
+    def size(self, table: Table) -> int:
+        """Bytes of the data files of the latest version."""
+        return int(self._snapshot(table).sizeInBytes())
+
     def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
         """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
         history = (
@@ -339,16 +352,16 @@ class TableStore:
         return f"delta.{_quoted(qualified(self._spark, self.location(table)))}"
 
     @contextmanager
-    def _stamped(self, table: Table) -> Iterator[None]:
+    def _stamped(self, table: Table, told: Mapping[str, object] | None = None) -> Iterator[None]:
         """Commits made inside carry the stamp; what Delta refuses becomes a TableError."""
         with _WRITING[self._spark._jsparkSession.sessionUUID()]:
             conf = self._spark.conf
             before = conf.get(_METADATA_CONF, None)
-            conf.set(_METADATA_CONF, json.dumps(asdict(self._stamp)))
+            conf.set(_METADATA_CONF, json.dumps({**asdict(self._stamp), **(told or {})}))
             try:
                 yield
             except _CONFLICTS as error:
-                raise TableError(
+                raise WriteConflict(
                     f"Table {table.name} at {self.location(table)} was written by another run at the same time, and "
                     "that one won: let it end, then run this stage again."
                 ) from error
