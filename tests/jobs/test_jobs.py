@@ -37,7 +37,9 @@ def test_each_job_parses_what_an_operator_gives_it(repository: Path, name: str) 
 
 
 def test_there_is_a_job_and_a_command_for_every_stage(repository: Path) -> None:
-    assert sorted(p.stem for p in (repository / "jobs").glob("*.py")) == sorted([*JOBS, "encoders"])
+    assert sorted(p.stem for p in (repository / "jobs").glob("*.py")) == sorted(
+        [*JOBS, "encoders", "restore"]
+    )
     for stage in (*PIPELINE, *BESIDE):
         assert build_parser().parse_args([stage.name]).command == stage.name
 

@@ -16,6 +16,7 @@ from vizrec_spark.app.embedding import add_embed_arguments
 from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
 from vizrec_spark.app.pipeline import add_pipeline_arguments, run_pipeline
+from vizrec_spark.app.restore import add_restore_arguments, run_restore
 from vizrec_spark.app.runner import add_arguments, run_stages
 from vizrec_spark.app.stages import BESIDE, EMBED, PIPELINE
 
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         add = add_embed_arguments if stage is EMBED else add_arguments
         add(command(stage.name, stage.summary, lambda args, stage=stage: run_stages([stage], args)))  # type: ignore[misc]
     add_encoders_arguments(command("encoders", "show the encoders, or remove old ones", run_encoders))
+    add_restore_arguments(command("restore", "take back what a run has published", run_restore))
     neighbors = command("neighbors", "show the look-alikes of an item", look_up_neighbors)
     add_lookup_arguments(neighbors, "item_id", "the item to ask about")
     offers = command("recommendations", "show what is offered to a user, and why", look_up_recommendations)

@@ -157,6 +157,12 @@ def context_for(config: Config, stage: Stage, run_id: str) -> StageContext:
     return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
 
 
+def tables_for(config: Config, name: str, run_id: str) -> TableStore:
+    """The tables, for a command that is no stage and writes under its own name."""
+    spark = build_session(f"vizrec {name}", session_conf(config))
+    return TableStore(spark, config.tables, Stamp(run_id, name, config.fingerprint()))
+
+
 def read_only_tables(config: Config) -> TableStore:
     """The tables, for a look-up that writes nothing."""
     return TableStore(

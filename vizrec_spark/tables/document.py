@@ -13,9 +13,9 @@ _HEAD = """\
 <!-- Written by `make docs` from vizrec_spark/tables; edit the contracts there, not this page. -->
 
 All tables are Delta tables below `tables.root`, or in the schema `tables.catalog`. Each has one writer, but for
-`quarantine`, in which stages `ingest` and `embed` each replace their own rows. Columns are never null unless the
-table says so, and Delta refuses a row that breaks a constraint. The user metadata of each commit is JSON with
-`run_id`, `stage` and `config_hash`: `DESCRIBE HISTORY` shows who wrote what.
+`quarantine`, in which stages `ingest` and `embed` each replace their own rows, and `runs`, in which every stage does.
+Columns are never null unless the table says so, and Delta refuses a row that breaks a constraint. The user metadata of
+each commit is JSON with `run_id`, `stage` and `config_hash`: `DESCRIBE HISTORY` shows who wrote what.
 """
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from threading import RLock
+from typing import Any
 from urllib.parse import unquote
 
 from delta import DeltaTable
@@ -246,6 +247,16 @@ class TableStore:
             self._spark.sql(f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}")
         return self._written(table, changed=0)
 
+    def restore(self, table: Table, version: int) -> Written:
+        """Makes the table what it was at `version`, in one commit. Raises: TableError when that is not possible."""
+        before = self.version(table)
+        if version == before:
+            return self._written(table, changed=0)
+        with self._stamped(table):
+            self._spark.sql(f"RESTORE TABLE {self._sql_name(table)} TO VERSION AS OF {int(version)}")
+        done = self._written(table, changed=0)
+        return replace(done, changed=done.rows)
+
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""
         if self.exists(table):
@@ -265,8 +276,8 @@ class TableStore:
         """Bytes of the data files of the latest version."""
         return int(self._snapshot(table).sizeInBytes())
 
-    def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
-        """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
+    def commits(self, table: Table, limit: int | None = 10) -> list[dict[str, Any]]:
+        """The last commits (None: all), newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
         history = (
             self._delta(table).history(limit).select("version", "timestamp", "operation", "userMetadata")
         )
