@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -59,3 +62,15 @@ class Airflow:
         done = self.run("python", str(PROBE), *arguments)
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def delta_log(repository: Path) -> ModuleType:
+    """The module that judges runs, as the DAGs have it; it imports nothing of Airflow or of this package."""
+    file = repository / "airflow_dags" / "vizrec_dags" / "delta_log.py"
+    spec = importlib.util.spec_from_file_location("delta_log", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["delta_log"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
