@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import RLock
 from typing import Any
 from urllib.parse import unquote
@@ -256,6 +256,51 @@ class TableStore:
             self._spark.sql(f"RESTORE TABLE {self._sql_name(table)} TO VERSION AS OF {int(version)}")
         done = self._written(table, changed=0)
         return replace(done, changed=done.rows)
+
+    def files(self, table: Table) -> int:
+        """Number of data files of the latest version."""
+        return int(self._snapshot(table).numOfFiles())
+
+    def compact(self, table: Table, by: str | None = None) -> int:
+        """Small files together, in one commit that changes no row; with `by`, rows of near values into few files.
+
+        The number of files that were written anew.
+        """
+        self.version(table)
+        with self._stamped(table):
+            optimize = self._delta(table).optimize()
+            done = optimize.executeCompaction() if by is None else optimize.executeZOrderBy(by)
+            return int(done.select("metrics.numFilesRemoved").collect()[0][0])
+
+    def compacted_since_change(self, table: Table) -> bool:
+        """Whether the last commit that rewrote or changed rows was a compaction, or there are fewer than two files."""
+        if self.files(table) < 2:
+            return True
+        history = self._delta(table).history().select("operation").collect()
+        last = next((r.operation for r in history if not r.operation.startswith("VACUUM")), None)
+        return last == "OPTIMIZE"
+
+    def vacuum(self, table: Table, hours: int, *, dry_run: bool = False) -> int:
+        """Deletes files that no version of the last `hours` needs; how many, or, with `dry_run`, would be."""
+        self.version(table)
+        command = f"VACUUM {self._sql_name(table)} RETAIN {int(hours)} HOURS"
+        planned = self._spark.sql(f"{command} DRY RUN").count()  # Delta lists a thousand at most
+        if planned and not dry_run:
+            with self._stamped(table):
+                self._spark.sql(command).collect()
+            ended = self._delta(table).history(1).select("operationMetrics").collect()[0].operationMetrics
+            return int(ended.get("numDeletedFiles", planned))
+        return planned
+
+    def cloned_version(self, table: Table) -> int | None:
+        """The version of its source that the table is a shallow clone of; None where it has files of its own."""
+        last = self._delta(table).history(1).select("operation", "operationParameters").collect()[0]
+        return int(last.operationParameters["sourceVersion"]) if last.operation == "CLONE" else None
+
+    def committed_at(self, table: Table, version: int) -> datetime | None:
+        """When a version was committed; None where the log does not reach so far back."""
+        found = self._delta(table).history().where(F.col("version") == version).select("timestamp").collect()
+        return found[0].timestamp.astimezone(UTC) if found else None
 
     def ensure(self, table: Table) -> None:
         """Creates the table, with its constraints, in one commit if it is missing."""

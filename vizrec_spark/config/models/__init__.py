@@ -18,6 +18,7 @@ from vizrec_spark.config.models.ingest import (
     SourceConfig,
     UsersConfig,
 )
+from vizrec_spark.config.models.maintain import MaintainConfig
 from vizrec_spark.config.models.places import SparkConfig, TablesConfig
 from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig, RecommendConfig
 from vizrec_spark.config.models.report import ReportConfig
@@ -40,6 +41,7 @@ __all__ = [
     "IngestConfig",
     "InteractionColumns",
     "InteractionsConfig",
+    "MaintainConfig",
     "RecommendConfig",
     "ReportConfig",
     "Section",
@@ -66,3 +68,4 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    maintain: MaintainConfig = MaintainConfig()

@@ -1,0 +1,17 @@
+"""Section `maintain`: upkeep of the tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from vizrec_spark.config.models.section import Name, Section
+
+
+class MaintainConfig(Section):
+    """Job `maintain`: small files together, rows that are looked up by key beside each other, old files away."""
+
+    keep_days: Annotated[int, Field(ge=7, le=3650)] = 30
+    tables: tuple[Name, ...] = ()
+    dry_run: bool = False

@@ -1,0 +1,1 @@
+"""Stage `maintain`: compaction, clustering and vacuum of every table."""
