@@ -83,6 +83,9 @@ def test_what_a_clone_reads_is_not_vacuumed(spark: SparkSession, root: Path) -> 
     why = _still_needed(training, tables, INTERACTIONS, now + timedelta(days=1))
     assert why is not None and "reads version 1" in why and "holdout" in why
     assert _still_needed(training, tables, USERS, now) is None
+    assert (
+        run(spark, root, f"maintain.clones=[{root}_training]").metrics["files_vacuumed"] == 1.0
+    )  # a fresh clone
     training.overwrite(INTERACTIONS, training.read(INTERACTIONS))  # with files of its own it needs nobody's
     assert _still_needed(training, tables, INTERACTIONS, now + timedelta(days=1)) is None
 

@@ -25,11 +25,13 @@ def run(context: StageContext) -> StageResult:
 
     A table that nobody has written since it was last compacted is not compacted again. Files go that no version of
     the last `keep_days` days needs; that is 7 days at least, so whoever began to read within a week finds all files.
-    A table is not vacuumed while a shallow clone below `evaluate.training` stands on an older version of it.
+    A table is not vacuumed while a shallow clone, below `evaluate.training` or `maintain.clones`, stands on an older
+    version of it.
     """
     tables, config = context.tables, context.config.maintain
     horizon = datetime.now(UTC) - timedelta(days=config.keep_days)
-    training = TableStore(context.spark, TablesConfig(root=context.config.evaluate.training), tables.stamp)
+    folders = dict.fromkeys([context.config.evaluate.training, *config.clones])
+    clones = [TableStore(context.spark, TablesConfig(root=folder), tables.stamp) for folder in folders]
     wanted = config.tables or tuple(table.name for table in ALL_TABLES)
     written: list[Written] = []
     notes: list[str] = []
@@ -38,7 +40,8 @@ def run(context: StageContext) -> StageResult:
         if table.name not in wanted or not tables.exists(table):
             continue
         compacted = _compacted(tables, table, dry_run=config.dry_run)
-        needed = _still_needed(training, tables, table, horizon)
+        reasons = (_still_needed(clone, tables, table, horizon) for clone in clones)
+        needed = next((reason for reason in reasons if reason is not None), None)
         gone = 0 if needed else tables.vacuum(table, 24 * config.keep_days, dry_run=config.dry_run)
         metrics["files_compacted"] += compacted
         metrics["files_vacuumed"] += gone
@@ -70,14 +73,14 @@ def _compacted(tables: TableStore, table: Table, *, dry_run: bool) -> int:
     return tables.compact(table, LOOKED_UP.get(table.name))
 
 
-def _still_needed(training: TableStore, tables: TableStore, table: Table, horizon: datetime) -> str | None:
+def _still_needed(clones: TableStore, tables: TableStore, table: Table, horizon: datetime) -> str | None:
     """The shallow clone that reads files of a version from before `horizon`, in words; None where there is none."""
-    if not training.exists(table) or training.place(table) == tables.place(table):
+    if not clones.exists(table) or clones.place(table) == tables.place(table):
         return None
-    version = training.cloned_version(table)
+    version = clones.cloned_version(table)
     if version is None:
         return None
     made = tables.committed_at(table, version)
     if made is not None and made >= horizon:
         return None
-    return f"the clone at {training.location(table)} reads version {version}: run job `holdout`, or remove that folder"
+    return f"the clone at {clones.location(table)} reads version {version}: run job `holdout`, or remove that folder"

@@ -14,4 +14,5 @@ class MaintainConfig(Section):
 
     keep_days: Annotated[int, Field(ge=7, le=3650)] = 30
     tables: tuple[Name, ...] = ()
+    clones: tuple[Name, ...] = ()
     dry_run: bool = False
