@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.app.cli import main
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.restore import KEPT, TOGETHER, plan_restore, restore
-from vizrec_spark.tables.schemas import ALL_TABLES, ITEM_FACTORS, USER_FACTORS, USERS
+from vizrec_spark.tables.schemas import ALL_TABLES, ENCODERS, ITEM_FACTORS, USER_FACTORS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def root(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
             tables.overwrite(table, factors(spark, table, run, kind, n))
         if run == "good":
             time.sleep(1.1)  # Delta's times are those of files
-            store(spark, folder, "other").overwrite(USERS, spark.createDataFrame([("anna",)], USERS.schema))
+            store(spark, folder, "other").overwrite(ENCODERS, encoder(spark, "one"))
     return folder
 
 
@@ -33,8 +33,12 @@ def store(spark: SparkSession, root: str, run: str) -> TableStore:
     return TableStore(spark, TablesConfig(root=root), Stamp(run, "als", "0" * 16))
 
 
-def factors(spark: SparkSession, table: Table, model: str, kind: str, n: int):
+def factors(spark: SparkSession, table: Table, model: str, kind: str, n: int) -> DataFrame:
     return spark.createDataFrame([(model, f"{kind}{i}", [0.5]) for i in range(n)], table.schema)
+
+
+def encoder(spark: SparkSession, name: str) -> DataFrame:
+    return spark.createDataFrame([(name, name, 8)], ENCODERS.schema)
 
 
 def counts(tables: TableStore) -> tuple[int, int]:
@@ -70,16 +74,16 @@ def test_what_cannot_be_meant_is_refused(spark: SparkSession, root: str) -> None
         with pytest.raises(TableError, match="only ever added to"):
             plan_restore(tables, table.name, to_version=0)
     with pytest.raises(TableError, match="cannot be read at version 99"):
-        plan_restore(tables, "users", to_version=99)
+        plan_restore(tables, "encoders", to_version=99)
 
 
 def test_a_plan_that_is_out_of_date_is_refused(spark: SparkSession, root: str) -> None:
     tables = store(spark, root, "look")
-    plan = plan_restore(tables, "users", to_version=0)
-    tables.upsert(USERS, spark.createDataFrame([("bert",)], USERS.schema))
+    plan = plan_restore(tables, "encoders", to_version=0)
+    tables.upsert(ENCODERS, encoder(spark, "two"))
     with pytest.raises(TableError, match="written since this was planned"):
         restore(tables, plan)
-    assert tables.read(USERS).count() == 2
+    assert tables.read(ENCODERS).count() == 2
 
 
 def test_the_command_asks_and_restores_with_its_stamp(
