@@ -86,7 +86,7 @@ class VizrecJobOperator(SparkSubmitOperator):
         record = self._standing()
         if record is None:
             self._fail(failure)
-        if failure is not None:
+        if failure is not None and record.outcome == "done":
             self.log.warning("spark-submit ended badly, but run %s is committed: %s", record.run_id, failure)
         for note in record.notes:
             self.log.info("%s: %s", self.job, note)
