@@ -267,19 +267,19 @@ def written(
     """All that the stage reads, with look-alikes of an encoder that is no longer configured among the rest."""
     folder = tmp_path_factory.mktemp("written")
     stale = rows(ITEM_NEIGHBORS, [near("i9", 1, "i8", encoder="stale")])
-    frames = {
-        ITEMS: shop["items"],
-        USERS: shop["users"],
-        INTERACTIONS: shop["interactions"],
-        IMAGES: shop["images"],
-        RECOMMENDATIONS: shop["recommendations"],
-        ITEM_NEIGHBORS: shop["neighbors"].union(stale),
-        ENCODERS: rows(ENCODERS, [ENCODER]),
-        SIMILARITY_QUALITY: rows(SIMILARITY_QUALITY, [QUALITY]),
-        QUARANTINE: rows(QUARANTINE, [{**REFUSED, "record": f"{n}"} for n in range(3)]),
-    }
+    frames = [
+        (ITEMS, shop["items"]),
+        (USERS, shop["users"]),
+        (INTERACTIONS, shop["interactions"]),
+        (IMAGES, shop["images"]),
+        (RECOMMENDATIONS, shop["recommendations"]),
+        (ITEM_NEIGHBORS, shop["neighbors"].union(stale)),
+        (ENCODERS, rows(ENCODERS, [ENCODER])),
+        (SIMILARITY_QUALITY, rows(SIMILARITY_QUALITY, [QUALITY])),
+        (QUARANTINE, rows(QUARANTINE, [{**REFUSED, "record": f"{n}"} for n in range(3)])),
+    ]
     tables = context_at(spark, folder).tables
-    for table, frame in frames.items():
+    for table, frame in frames:
         tables.overwrite(table, frame.coalesce(1))
     return folder / "tables"
 
