@@ -40,7 +40,7 @@ UNSUMMED_FILES = {
     "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
 }
 """Settings for many small tables on a local disk: Hadoop keeps a checksum beside each local file, and starts a
-process (`chmod`, `readlink`) for each file and each checksum. Without them a small Delta commit takes a third less."""
+process (`chmod`, `readlink`) for each file and each checksum, which is much of what a small commit costs."""
 
 
 def submitted() -> bool:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from vizrec_spark.als.checkpoints import checkpoints, claimed, remove_abandoned
+from vizrec_spark.als.checkpoints import checkpoints
+from vizrec_spark.scratch import claimed, remove_abandoned
 
 OTHER_RUN = """
 import sys, time
 from pathlib import Path
-from vizrec_spark.als.checkpoints import claimed
+from vizrec_spark.scratch import claimed
 with claimed(Path(sys.argv[1])):
     print("claimed", flush=True)
     time.sleep(600)

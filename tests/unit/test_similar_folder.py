@@ -50,7 +50,7 @@ def test_the_folder_of_a_killed_run_goes_with_the_next_run(tmp_path: Path) -> No
         run.kill()
     elsewhere = tmp_path / "vizrec-similar-elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "owner.json").write_text(json.dumps({"host": "another", "pid": 1}))
+    (elsewhere / "in-use.lock").write_text(json.dumps({"host": "another", "pid": 1}))
     with shared_folder(str(tmp_path)) as own:
         assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere])
     assert list(tmp_path.iterdir()) == [elsewhere]

@@ -39,9 +39,9 @@ def run(context: StageContext) -> StageResult:
         tables.delete(ENCODING_FAILURES, mine)
     tables.ensure(ENCODING_FAILURES)
     # Pinned: the chunks commit to `embeddings`, and another run may write `images`, while these frames are in use.
-    images = tables.read_at(IMAGES, tables.version(IMAGES)).withColumn("file", F.col("_metadata.file_path"))
-    done = tables.read_at(EMBEDDINGS, tables.version(EMBEDDINGS)).select("sha256", "encoder_id")
-    known = tables.read_at(ENCODING_FAILURES, tables.version(ENCODING_FAILURES)).where(mine)
+    images = tables.pinned(IMAGES).withColumn("file", F.col("_metadata.file_path"))
+    done = tables.pinned(EMBEDDINGS).select("sha256", "encoder_id")
+    known = tables.pinned(ENCODING_FAILURES).where(mine)
     settled = (
         known.select("sha256", "encoder_id")
         if config.reembed

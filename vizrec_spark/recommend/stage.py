@@ -29,8 +29,8 @@ def run(context: StageContext) -> StageResult:
     """Scores every user of table `users` and replaces `recommendations`."""
     spark, tables, config = context.spark, context.tables, context.config.recommend
     # Pinned, so that what was looked at is what is used, whatever other runs write to these tables meanwhile.
-    interactions, users, items = (_pinned(tables, table) for table in (INTERACTIONS, USERS, ITEMS))
-    user_factors, item_factors = _pinned(tables, USER_FACTORS), _pinned(tables, ITEM_FACTORS)
+    interactions, users, items = (tables.pinned(table) for table in (INTERACTIONS, USERS, ITEMS))
+    user_factors, item_factors = tables.pinned(USER_FACTORS), tables.pinned(ITEM_FACTORS)
     model_id = _one_model(user_factors, item_factors)
     encoder_id = current_encoder(tables, context.config.embed)
     neighbors, measured = (
@@ -82,12 +82,8 @@ def run(context: StageContext) -> StageResult:
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
 
 
-def _pinned(tables: TableStore, table: Table) -> DataFrame:
-    return tables.read_at(table, tables.version(table))
-
-
 def _pinned_or_empty(tables: TableStore, table: Table) -> DataFrame:
-    return _pinned(tables, table) if tables.exists(table) else tables.read_or_empty(table)
+    return tables.pinned(table) if tables.exists(table) else tables.read_or_empty(table)
 
 
 def _one_model(user_factors: DataFrame, item_factors: DataFrame) -> str | None:

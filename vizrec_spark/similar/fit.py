@@ -193,7 +193,7 @@ def _judged(
 
 
 def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
-    """An index of `vectors` (item_id, vector) in `folder`, for `index.nearest_items`; returns its path.
+    """An index of `vectors` (item_id, vector) in `folder`, for `ask.nearest_items`; returns its path.
 
     `folder` must exist and stay for as long as the index is searched; it may hold other indexes.
 

@@ -21,7 +21,7 @@ from vizrec_spark.similar.plan import choose_plan, sizes_of
 from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_pictures, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import Table, TableStore, Written
+from vizrec_spark.tables import Table, Written
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
     CATEGORY_NEIGHBORS,
@@ -53,11 +53,11 @@ def run(context: StageContext) -> StageResult:
         )
     for table in WRITTEN:  # what is wrong with one of them is said before anything is written
         tables.ensure(table)
-    catalogue = _pinned(tables, ITEMS) if config.per_category else None
+    catalogue = tables.pinned(ITEMS) if config.per_category else None
     publish = partial(_publish, context, encoder_id)
     # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
-    images = _pinned(tables, IMAGES)
-    embeddings = _pinned(tables, EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
+    images = tables.pinned(IMAGES)
+    embeddings = tables.pinned(EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
     pictured = item_pictures(images, embeddings).persist()
     try:
         published = _published(context, encoder_id, item_contents(pictured))
@@ -132,7 +132,7 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
     if before.isEmpty():  # the last run did not come to its end
         return None
     # Pinned, because the lists are replaced while they are read.
-    neighbors = _pinned(tables, ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
+    neighbors = tables.pinned(ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
     return Published(neighbors, quality.method, quality.n_items, before, now)
 
 
@@ -150,10 +150,6 @@ def _stands(published: Published, config: SimilarConfig) -> bool:
 def _near_enough(neighbors: DataFrame, config: SimilarConfig) -> DataFrame:
     weakest = config.filters.min_cosine
     return neighbors if weakest is None else neighbors.where(F.col("cosine") >= weakest)
-
-
-def _pinned(tables: TableStore, table: Table) -> DataFrame:
-    return tables.read_at(table, tables.version(table))
 
 
 def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:

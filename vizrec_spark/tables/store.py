@@ -137,6 +137,10 @@ class TableStore:
             ) from error
         return table.conform(found)
 
+    def pinned(self, table: Table) -> DataFrame:
+        """The table's latest version, now and for as long as the frame is in use. Raises: TableError as `read`."""
+        return self.read_at(table, self.version(table))
+
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
@@ -203,17 +207,13 @@ class TableStore:
                 return before
             with self._stamped(table):
                 self._delta(table).delete(where)
-            after = self._written(table, changed=0)
-            ours = after.version == before.version + 1 and after.rows < before.rows
-            if ours or after.version == before.version:
-                return replace(after, changed=before.rows - after.rows)
-            own = self._own_commit(table, before.version)  # another process has written as well
+            own = self._own_commit(table, before.version)
             if own is None:
-                return after
-            rows = self._rows(table, own[0])
-            return Written(
-                table.name, self.location(table), own[0], rows, self._rows(table, own[0] - 1) - rows
-            )
+                return self._written(table, changed=0)
+            after = self._written(table, changed=0, version=own[0])
+            last = own[0] - 1  # another process may have written between
+            stood = before.rows if last == before.version else self._rows(table, last)
+            return replace(after, changed=stood - after.rows)
 
     def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
         """Makes the table's keys those of `df` in one commit.
@@ -242,10 +242,8 @@ class TableStore:
             if self.exists(table):
                 snapshot = self._snapshot(table)
                 last = self._commit_info(snapshot.deltaLog(), snapshot.version())
-                cloned = (
-                    last["operationParameters"].get("sourceVersion") if last["operation"] == "CLONE" else None
-                )
-                if str(cloned) == str(other._snapshot(table).version()):
+                there = last["operationParameters"].get("sourceVersion")
+                if last["operation"] == "CLONE" and int(there) == other._snapshot(table).version():
                     return self._written(table, changed=0)
                 return self.overwrite(table, source)
             if self._config.catalog is not None:
@@ -305,10 +303,13 @@ class TableStore:
 
     def _execute(self, table: Table, merge: DeltaMergeBuilder) -> Written:
         with self._alone():
+            before = self._snapshot(table).version()
             with self._stamped(table):
                 counts = merge.execute().collect()[0]
-            # Not from the history: a merge that finds nothing to change makes no commit.
-            return self._written(table, changed=counts.num_affected_rows)
+            own = self._own_commit(table, before)  # none where the merge found nothing to change
+            return self._written(
+                table, changed=counts.num_affected_rows, version=None if own is None else own[0]
+            )
 
     def _own_commit(self, table: Table, after: int) -> tuple[int, Mapping[str, str]] | None:
         """Version and operation metrics of this store's last commit since version `after`; None where it made none.
@@ -323,7 +324,7 @@ class TableStore:
         return None
 
     def _commit_info(self, delta_log: JavaObject, version: int) -> dict[str, Any]:
-        """What Delta's log says about one commit; a tenth of what `history` costs, which is two Spark jobs."""
+        """What Delta's log says about one commit, read as the small file that it is; `history` runs two Spark jobs."""
         jvm = self._spark._jvm
         assert jvm is not None  # for mypy: a classic session has one
         file = jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(delta_log.logPath(), version)
@@ -340,8 +341,9 @@ class TableStore:
     def _at(self, table: Table, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
 
-    def _written(self, table: Table, changed: int) -> Written:
-        version = self._snapshot(table).version()
+    def _written(self, table: Table, changed: int, version: int | None = None) -> Written:
+        """The account of `version`, the latest where none is named."""
+        version = self._snapshot(table).version() if version is None else version
         return Written(table.name, self.location(table), version, self._rows(table, version), changed)
 
     def _rows(self, table: Table, version: int) -> int:
