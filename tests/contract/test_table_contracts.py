@@ -269,15 +269,13 @@ def test_each_example_breaks_its_constraint(spark: SparkSession, table: Table) -
     assert [name for (name, _), row in zip(examples, kept, strict=True) if row[name]] == []
 
 
-@every_table
-def test_delta_refuses_what_breaks_a_constraint(spark: SparkSession, store: TableStore, table: Table) -> None:
+def test_delta_refuses_what_breaks_a_constraint(spark: SparkSession, store: TableStore) -> None:
+    # By one write of one table; that every constraint stands in Delta is looked at below, and that it bites above.
+    [table] = [table for table in ALL_TABLES if table.name == "recommendations"]
     store.ensure(table)
-    # By one write a table; that each constraint stands in Delta is looked at below, and that it bites above.
-    for constraint, examples in list(BROKEN[table.name].items())[-1:]:
-        with pytest.raises(TableError) as refused:
-            store.overwrite(table, rows_of(spark, table, {}, examples[0]))
-        assert f"CHECK constraint {constraint} " in str(refused.value), examples[0]
-        assert table.name in str(refused.value)
+    constraint, examples = list(BROKEN[table.name].items())[-1]
+    with pytest.raises(TableError, match=rf"Table {table.name} .* CHECK constraint {constraint} "):
+        store.overwrite(table, rows_of(spark, table, {}, examples[0]))
 
 
 def test_delta_refuses_nulls(spark: SparkSession, store: TableStore) -> None:
@@ -285,15 +283,6 @@ def test_delta_refuses_nulls(spark: SparkSession, store: TableStore) -> None:
     store.ensure(table)
     with pytest.raises(TableError, match=r"NOT NULL constraint violated for column: timestamp"):
         store.overwrite(table, rows_of(spark, table, {"timestamp": None}))
-
-
-@every_table
-def test_delta_knows_which_columns_may_be_null(spark: SparkSession, store: TableStore, table: Table) -> None:
-    store.ensure(table)
-    declared = {field.name: field.nullable for field in table.schema.fields}
-    location = store.location(table)
-    kept = {f.name: f.nullable for f in spark.read.format("delta").load(location).schema.fields}
-    assert kept == declared
 
 
 @every_table
@@ -318,34 +307,15 @@ def test_layout_and_meaning_are_kept_in_delta(spark: SparkSession, store: TableS
     }
     assert kept == dict(table.checks)
     fields = spark.read.format("delta").load(store.location(table)).schema.fields
-    assert {f.name: f.metadata["comment"] for f in fields} == {
-        f.name: f.metadata["comment"] for f in table.schema.fields
-    }
-
-
-@every_table
-def test_each_commit_says_who_wrote_it(spark: SparkSession, store: TableStore, table: Table) -> None:
-    if not store.exists(table):
-        store.overwrite(table, rows_of(spark, table, {}))
-    commits = store.commits(table)
-    assert len(commits) >= 2
-    for commit in commits:
-        assert (commit["run_id"], commit["stage"], commit["config_hash"]) == (
-            "run-1",
-            "contract-test",
-            "0123456789abcdef",
-        )
+    assert [(f.name, f.nullable, f.metadata["comment"]) for f in fields] == [
+        (f.name, f.nullable, f.metadata["comment"]) for f in table.schema.fields
+    ]
 
 
 def test_a_table_without_a_key_takes_no_merge(spark: SparkSession, store: TableStore) -> None:
     [keyless] = [table for table in ALL_TABLES if not table.key]
     with pytest.raises(TableError, match="has no key to merge by"):
         store.upsert(keyless, rows_of(spark, keyless, {}))
-
-
-def test_the_stamp_does_not_stick_to_the_session(spark: SparkSession, store: TableStore) -> None:
-    store.ensure(ALL_TABLES[1])
-    assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
 
 
 def test_a_newer_contract_is_refused(spark: SparkSession, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def content(store: TableStore) -> list[tuple[str, str, int]]:
     return sorted(tuple(row) for row in store.read(PARCELS).collect())
 
 
-def version(store: TableStore) -> object:
-    return store.commits(PARCELS, 1)[0]["version"]
+def version(store: TableStore) -> int:
+    return store.version(PARCELS)
 
 
 def test_a_life(store: TableStore, rows: Rows) -> None:
@@ -178,6 +178,38 @@ def test_an_emptied_slice_tells_how_many_rows_it_removed(store: TableStore, rows
     assert (written.rows, written.changed) == (1, 2)
     again = store.overwrite(PARCELS, rows(), where="depot = 'a'")
     assert (again.rows, again.changed) == (1, 0)
+
+
+def test_a_copy_knows_of_what_it_is_a_copy(spark: SparkSession, tmp_path: Path, rows: Rows) -> None:
+    one, two, copy = (
+        TableStore(spark, TablesConfig(root=str(tmp_path / name)), STAMP) for name in ("one", "two", "copy")
+    )
+    one.overwrite(PARCELS, rows(("a", "1", 1)))
+    two.overwrite(PARCELS, rows(("a", "1", 2)))
+    assert version(one) == version(two)
+    with pytest.raises(TableError, match="run stage `dispatch` first"):
+        copy.clone_from(PARCELS, TableStore(spark, TablesConfig(root=str(tmp_path / "none")), STAMP))
+    assert copy.clone_from(PARCELS, one).rows == 1
+    for source, grams, commits in ((one, 1, 0), (two, 2, 1), (two, 2, 0), (one, 1, 1)):
+        before = version(copy)
+        copy.clone_from(PARCELS, source)
+        assert content(copy) == [("a", "1", grams)] and version(copy) == before + commits
+
+
+def test_a_write_is_accounted_for_where_delta_compacts_behind_it(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    auto = {"autoCompact.enabled": "true", "autoCompact.minNumFiles": "2"}
+    for name, value in auto.items():
+        spark.conf.set(f"spark.databricks.delta.{name}", value)
+    try:
+        written = store.overwrite(PARCELS, rows(*(("a", str(n), 1 + n) for n in range(40))).repartition(4))
+    finally:
+        for name in auto:
+            spark.conf.unset(f"spark.databricks.delta.{name}")
+    assert [commit["operation"] for commit in store.commits(PARCELS, 2)] == ["OPTIMIZE", "WRITE"]
+    assert (written.rows, written.changed, written.version) == (40, 40, version(store) - 1)
 
 
 def test_of_writers_at_the_same_time_each_wins_or_says_so(spark: SparkSession, tmp_path: Path) -> None:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from vizrec_spark.errors import DiskSpaceError
+from vizrec_spark.scratch import claimed
 from vizrec_spark.similar.folder import make_file, shared_folder
-
-HOLDS = """
-import sys, time
-from vizrec_spark.similar.folder import shared_folder
-with shared_folder(sys.argv[1]) as folder:
-    (folder / "vectors.f32").write_bytes(b"1")
-    print(folder, flush=True)
-    time.sleep(600)
-"""
 
 
 def test_a_file_has_its_blocks_or_there_is_a_named_error(tmp_path: Path) -> None:
@@ -39,18 +28,15 @@ def test_a_file_has_its_blocks_or_there_is_a_named_error(tmp_path: Path) -> None
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_the_folder_of_a_killed_run_goes_with_the_next_run(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout is not None
-        left = Path(run.stdout.readline().strip())
-        with shared_folder(str(tmp_path)) as own:
-            assert (left / "vectors.f32").exists() and own != left  # it still runs
-        run.kill()
-    elsewhere = tmp_path / "vizrec-similar-elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "in-use.lock").write_text(json.dumps({"host": "another", "pid": 1}))
-    with shared_folder(str(tmp_path)) as own:
-        assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere])
-    assert list(tmp_path.iterdir()) == [elsewhere]
+def test_each_run_has_a_folder_of_its_own_that_goes_with_it_or_with_the_next(tmp_path: Path) -> None:
+    killed, other = tmp_path / "vizrec-similar-killed", tmp_path / "something-else"
+    for left in (killed, other):
+        left.mkdir()
+        with claimed(left):
+            pass  # the claim stays, its lock goes
+    with shared_folder(str(tmp_path / "new" / "place")) as own:
+        assert own.parent == tmp_path / "new" / "place"
+    with shared_folder(str(tmp_path)) as first, shared_folder(str(tmp_path)) as second:
+        assert first.is_dir() and second.is_dir() and first != second
+        assert not killed.exists() and other.is_dir()
+    assert not first.exists() and not second.exists()

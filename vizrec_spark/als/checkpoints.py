@@ -15,7 +15,8 @@ from vizrec_spark.tables.places import located
 
 @contextmanager
 def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
-    """While the body runs, the session's checkpoints go to a folder of its own below `folder`; then it is removed.
+    """While the body runs, the session's checkpoints go to a folder of its own below `folder`; then it is removed, and
+    they go where they went before.
 
     Without a checkpoint directory MLlib silently ignores the interval, and the lineage of a long training overflows
     the stack. Spark itself never removes the folder. A frame that was checkpointed inside cannot be read afterwards.
@@ -24,6 +25,8 @@ def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
     what such runs of its host have left there (`scratch`). Elsewhere (HDFS, an object store) nobody can tell a dead run
     from one on another machine: give the store a rule that removes what is old.
     """
+    context = spark.sparkContext._jsc.sc()
+    before = context.checkpointDir()
     spark.sparkContext.setCheckpointDir(folder)
     path, system = located(spark, str(spark.sparkContext.getCheckpointDir()))
     with ExitStack() as stack:
@@ -33,4 +36,5 @@ def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
             for left in remove_abandoned(own.parent):
                 log.info("als: removed the checkpoints of a run that was killed, %s", left)
         stack.callback(system.delete, path, True)
+        stack.callback(getattr(context, "checkpointDir_$eq"), before)
         yield

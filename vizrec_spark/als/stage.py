@@ -34,11 +34,12 @@ _NO_PART_OF_THE_MODEL = {
 def run(context: StageContext) -> StageResult:
     """Trains on all interactions, unless the tables already hold the model of this data and set-up."""
     tables = context.tables
+    interactions = tables.pinned(INTERACTIONS)
     with (
         checkpoints(context.spark, context.config.als.checkpoint_dir),
-        prepared(tables.read(INTERACTIONS), context.config.als) as ready,
+        prepared(interactions, context.config.als) as ready,
     ):
-        if ready.size == 0 and not tables.read(INTERACTIONS).isEmpty():
+        if ready.size == 0 and not interactions.isEmpty():
             raise TableError(
                 f"Table interactions has nothing to learn from ({context.config.als.preference} preferences): check "
                 "`ingest.interactions`, or set als.preference; als.events, als.outlier_fence, als.min_user_items and "

@@ -123,6 +123,9 @@ def _places(folder: Path) -> list[str]:
         setting("embed.cache", str(folder / "encoders")),
         setting("als.checkpoint_dir", str(folder / "checkpoints")),
         setting("report.path", str(folder / "report.html")),
+        setting("tune.output", str(folder / "tuned.yml")),
+        setting("evaluate.training", str(folder / "training")),
+        setting("evaluate.gate.output", str(folder / "gate.json")),
         setting("spark.master", "local[*]"),
     ]
 

@@ -40,7 +40,7 @@ def run(context: StageContext) -> StageResult:
             "`holdout` writes its own interactions there."
         )
     cloned = [training.clone_from(table, context.tables) for table in _SHARED if context.tables.exists(table)]
-    split = split_by(context.tables.read(INTERACTIONS), config)
+    split = split_by(context.tables.pinned(INTERACTIONS), config)
     same = " AND ".join(f"old.`{c}` <=> new.`{c}`" for c in INTERACTIONS.columns if c not in INTERACTIONS.key)
     written = training.sync(INTERACTIONS, known_before_test(split), unchanged=same)
     note = (

@@ -41,7 +41,7 @@ def run(context: StageContext) -> StageResult:
     models = config.models or {"recommendations": f"{config.training.rstrip('/')}/recommendations"}
     reference = config.reference or config.gate.current or next(iter(models))
     lists = {name: read_lists(spark, place) for name, place in models.items()}
-    split = split_by(tables.read(INTERACTIONS), config).persist()
+    split = split_by(tables.pinned(INTERACTIONS), config).persist()
     try:
         refuse_contaminated(context, models, training_tables(context), split)
         relevant = relevant_items(split, liked=config.relevant == "liked")

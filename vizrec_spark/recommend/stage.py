@@ -92,6 +92,7 @@ def _one_model(user_factors: DataFrame, item_factors: DataFrame) -> str | None:
     users, items = (row.model_id if row is not None else None for row in found)
     if users != items:
         raise TableError(
-            f"user_factors holds model {users} and item_factors model {items}: run stage `als` again to its end."
+            f"user_factors holds model {users} and item_factors model {items}: a run of stage `als` is under "
+            "way, or died between them: let it end, or run it again."
         )
     return None if users is None else str(users)

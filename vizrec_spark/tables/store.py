@@ -157,13 +157,18 @@ class TableStore:
 
     def overwrite(self, table: Table, df: DataFrame, where: str | None = None) -> Written:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
+        return self._overwrite(table, df, where)
+
+    def _overwrite(
+        self, table: Table, df: DataFrame, where: str | None = None, copy_of: str | None = None
+    ) -> Written:
         with self._alone():
             self.ensure(table)
             before = self._snapshot(table).version()
             writer = table.conform(df).write.format("delta").mode("overwrite")
             if where is not None:
                 writer = writer.option("replaceWhere", where)
-            with self._stamped(table):
+            with self._stamped(table, copy_of):
                 if self._config.catalog is not None:
                     writer.saveAsTable(self.location(table))
                 else:
@@ -238,19 +243,19 @@ class TableStore:
         Raises: TableError when `other` does not have it.
         """
         with self._alone():
-            source = other.read(table)
+            version = other.version(table)
+            copy_of = f"{other._snapshot(table).metadata().id()}@{version}"
             if self.exists(table):
-                snapshot = self._snapshot(table)
-                last = self._commit_info(snapshot.deltaLog(), snapshot.version())
-                there = last["operationParameters"].get("sourceVersion")
-                if last["operation"] == "CLONE" and int(there) == other._snapshot(table).version():
+                mine = self._snapshot(table)
+                if self._said(self._commit_info(mine.deltaLog(), mine.version())).get("copy_of") == copy_of:
                     return self._written(table, changed=0)
-                return self.overwrite(table, source)
+                return self._overwrite(table, other.read_at(table, version), copy_of=copy_of)
             if self._config.catalog is not None:
                 self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
-            with self._stamped(table):
+            with self._stamped(table, copy_of):
                 self._spark.sql(
-                    f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)}"
+                    f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)} "
+                    f"VERSION AS OF {version}"
                 )
             return self._written(table, changed=0)
 
@@ -312,14 +317,15 @@ class TableStore:
             )
 
     def _own_commit(self, table: Table, after: int) -> tuple[int, Mapping[str, str]] | None:
-        """Version and operation metrics of this store's last commit since version `after`; None where it made none.
+        """Version and operation metrics of this store's last write since version `after`; None where it made none.
 
-        Other processes may have committed as well, before it and behind it.
+        Other processes may have committed as well, before it and behind it, and Delta itself, which under auto
+        compaction follows a write with an upkeep that carries the same stamp.
         """
-        snapshot, mine = self._snapshot(table), self._metadata()
+        snapshot, mine = self._snapshot(table), asdict(self._stamp)
         for version in range(snapshot.version(), after, -1):
             info = self._commit_info(snapshot.deltaLog(), version)
-            if info.get("userMetadata") == mine:
+            if mine.items() <= self._said(info).items() and not re.match(_UPKEEP, info["operation"]):
                 return version, info["operationMetrics"]
         return None
 
@@ -335,8 +341,14 @@ class TableStore:
                 return dict(action["commitInfo"])
         return {}
 
-    def _metadata(self) -> str:
-        return json.dumps(asdict(self._stamp))
+    @staticmethod
+    def _said(commit_info: Mapping[str, Any]) -> dict[str, Any]:
+        """What a store has said of its commit; nothing where another program made it."""
+        try:
+            said = json.loads(commit_info.get("userMetadata") or "{}")
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
 
     def _at(self, table: Table, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
@@ -397,12 +409,13 @@ class TableStore:
             yield
 
     @contextmanager
-    def _stamped(self, table: Table) -> Iterator[None]:
-        """Commits made inside carry the stamp; what Delta refuses becomes a TableError."""
+    def _stamped(self, table: Table, copy_of: str | None = None) -> Iterator[None]:
+        """Commits made inside carry the stamp, and of what they are a copy; what Delta refuses becomes a TableError."""
         with self._alone():
             conf = self._spark.conf
             before = conf.get(_METADATA_CONF, None)
-            conf.set(_METADATA_CONF, self._metadata())
+            said = asdict(self._stamp) if copy_of is None else {**asdict(self._stamp), "copy_of": copy_of}
+            conf.set(_METADATA_CONF, json.dumps(said))
             try:
                 yield
             except _CONFLICTS as error:

@@ -28,7 +28,7 @@ _WHEN_TO_STOP = {"trials", "patience", "output"}
 def run(context: StageContext) -> StageResult:
     """Goes on with the study of this data and set-up, or begins it, and writes its best settings."""
     tables, als, tune = context.tables, context.config.als, context.config.tune
-    interactions = tables.read(INTERACTIONS)
+    interactions = tables.pinned(INTERACTIONS)
     split = last_share(interactions, tune.held_out).persist()
     wanted = relevant(split).persist()
     try:
