@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format docs clean
+.PHONY: help env demo test test-faults lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -29,6 +29,9 @@ demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder
 
 test: lint ## lint, types, import direction, then every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(STAMP) ## kill each stage in its middle, and look what is left
+	@$(BIN)/python -m pytest -m '' tests/jobs/test_interrupted.py $(ARGS)
 
 lint: $(STAMP) ## style, format, types, import direction
 	@$(BIN)/ruff check .

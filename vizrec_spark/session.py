@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from subprocess import Popen
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -97,8 +98,18 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
         ) from error
     finally:
         os.close(descriptor)
-    atexit.register(log.unlink, missing_ok=True)
+    atexit.register(_remove_or_name, log, spark.sparkContext._gateway.proc)  # type: ignore[union-attr]
     return spark
+
+
+def _remove_or_name(log: Path, jvm: Popen[bytes]) -> None:
+    """At the end of this process: removes what its JVM has printed, or says where it is if the JVM has died."""
+    if jvm.poll() is None:
+        log.unlink(missing_ok=True)
+    else:
+        print(
+            f"Spark's Java process ended with code {jvm.returncode}; what it printed: {log}", file=sys.stderr
+        )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from vizrec_spark.tables import Table
 from vizrec_spark.tables.schemas import (
     ALS_MODELS,
     COMPARED_ITEMS,
+    EMBEDDINGS,
     ITEM_FACTORS,
     RECOMMENDATIONS,
     USER_FACTORS,
@@ -27,6 +28,8 @@ from vizrec_spark.tables.schemas import (
 
 # Stages that begin with nothing of their own, and the tables that were there before.
 FIRST = {"embed": ["images", "quarantine"]}
+# What makes a stage long enough to be killed in its middle.
+LONGER = {"embed": ["embed.chunk=60"]}
 # Stages that replace what an earlier run has published, and what was different then.
 AGAIN = {
     "ingest": "ingest.catalogue.columns.price=null",
@@ -36,13 +39,22 @@ AGAIN = {
 }
 # When a stage is killed: as soon as this table has a new version, while others of the stage have none.
 AFTER = {"ingest": "items", "embed": "embeddings", "similar": "item_neighbors", "als": "user_factors"}
+# Tables that grow by chunks, each of which is whole.
+GROWING = (EMBEDDINGS,)
 # Tables whose rows are of one model, in every version.
 ONE_MODEL = (USER_FACTORS, ITEM_FACTORS, RECOMMENDATIONS)
 # A stage of one table: as soon as a file of its next version is there.
 DURING = {"recommend": "recommendations"}
 
 
-@pytest.mark.parametrize("stage", [*FIRST, *AGAIN])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *("embed", "ingest", "similar"),
+        # By `make test-faults`: what they leave is made without a process in the tests of these stages.
+        *(pytest.param(stage, marks=pytest.mark.faults) for stage in ("als", "recommend")),
+    ],
+)
 def test_a_killed_stage_run_again_gives_the_same_tables(
     demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str
 ) -> None:
@@ -54,7 +66,9 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
     written = [table for table in PIPELINE_TABLES if table.writer == stage]
     since = {table.name: _latest(spark, tables, table) for table in written}
     allowed = {table.name: _allowed(spark, demo, tables, table) for table in written}
-    _kill(demo.command(stage, tables), _moment(stage, tables))
+    _kill([*demo.command(stage, tables), *_settings(LONGER.get(stage, []))], _moment(stage, tables))
+    if stage in LONGER:
+        assert 0 < _count(spark, tables, EMBEDDINGS) < demo.table(spark, "embeddings").count()
     demo.run(spark, stage, tables)
     for table in written:
         assert _halves(spark, tables, table, since[table.name], allowed[table.name]) == []
@@ -71,11 +85,21 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
 
 def _allowed(spark: SparkSession, demo: DemoRun, tables: Path, table: Table) -> set[int]:
     """The numbers of rows that a reader may meet: as before, or whole."""
-    there = (tables / table.name).is_dir()
-    before = spark.read.format("delta").load(str(tables / table.name)).count() if there else 0
+    before = _count(spark, tables, table) if (tables / table.name).is_dir() else 0
+    whole = demo.table(spark, table.name).count()
+    if table in GROWING:
+        return set(range(before, whole + 1))
     # Empty while a run replaces what it is about, so that a run that dies is followed by a whole one.
     emptied = {0} if table is COMPARED_ITEMS else set()
-    return {before, demo.table(spark, table.name).count()} | emptied
+    return {before, whole} | emptied
+
+
+def _count(spark: SparkSession, tables: Path, table: Table) -> int:
+    return spark.read.format("delta").load(str(tables / table.name)).count()
+
+
+def _settings(pairs: list[str]) -> list[str]:
+    return [word for pair in pairs for word in ("--set", pair)]
 
 
 def _rows(table: DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -227,14 +228,6 @@ def test_showcase_takes_a_new_category_before_a_second_of_one(shop: dict[str, Da
     assert max(r["rank"] for r in lists) == 2
 
 
-def test_the_first_picture_by_path_stands_for_an_item(shop: dict[str, DataFrame]) -> None:
-    got = {
-        r.item_id: bytes(r.content)
-        for r in select.first_pictures(shop["images"], ["i1", "i3", "i9"]).collect()
-    }
-    assert got == {"i1": png(2), "i3": b"no picture"}
-
-
 CONFIG = Config()
 ENCODER = {"config_key": encoder_key(CONFIG.embed), "encoder_id": "enc", "dimension": 4}
 QUALITY = quality(
@@ -291,9 +284,28 @@ def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
     return context_at(spark, tmp_path)
 
 
-def test_the_gallery_joins_names_pictures_and_causes(shop: dict[str, DataFrame]) -> None:
+def test_the_first_picture_by_path_stands_for_an_item(context: StageContext, rows: Rows) -> None:
+    tables = context.tables
+    pictures = select.first_pictures(tables, ["i1", "i3", "i9"])
+    assert {r.item_id: bytes(r.content) for r in pictures.collect()} == {"i1": png(2), "i3": b"no picture"}
+    # One of them is replaced, in another data file: both are opened, and the old bytes are not taken.
+    of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content")
+    tables.upsert(IMAGES, of_i3.withColumn("content", F.lit(b"another")))
+    again = select.first_pictures(tables, ["i1", "i3"])
+    assert {r.item_id: bytes(r.content) for r in again.collect()} == {"i1": png(2), "i3": b"another"}
+    assert len(again.inputFiles()) == 2 and len(select.first_pictures(tables, ["i3"]).inputFiles()) == 1
+    assert select.first_pictures(tables, ["i9"]).collect() == []
+
+
+def test_the_gallery_joins_names_pictures_and_causes(
+    shop: dict[str, DataFrame], context: StageContext
+) -> None:
     config = ReportConfig(items=4, shoppers=5)
-    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), **shop, config=config, max_pixels=10_000)
+    frames = {name: frame for name, frame in shop.items() if name != "images"}
+    pictures = partial(select.first_pictures, context.tables)
+    gallery = build_gallery(
+        Facts("run-1", 15, 5, 4, 24), **frames, pictures=pictures, config=config, max_pixels=10_000
+    )
     people = {s.user_id: s for s in gallery.shoppers}
     heavy = people["heavy"]
     assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vizrec_spark.session import DELTA_PACKAGE, settings
+from vizrec_spark.session import DELTA_PACKAGE, _remove_or_name, settings
 
 
 def test_configuration_over_defaults() -> None:
@@ -69,3 +69,18 @@ def test_the_log_of_a_start_is_a_file_of_ones_own_and_the_error_names_it(tmp_pat
     log = Path(named[1])
     assert log.parent == scratch and not log.is_symlink() and log.stat().st_mode & 0o777 == 0o600
     assert other.read_text() == "somebody's\n"
+
+
+def test_what_the_jvm_printed_is_kept_where_it_died(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "vizrec-spark-1.log"
+    log.write_text("java.lang.OutOfMemoryError")
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as died:
+        died.wait()
+    _remove_or_name(log, died)
+    assert log.exists() and f"code 3; what it printed: {log}" in capsys.readouterr().err
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        _remove_or_name(log, alive)
+        alive.kill()
+    assert not log.exists() and capsys.readouterr().err == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pyspark.sql import DataFrame, Row
@@ -30,7 +30,7 @@ def build_gallery(
     facts: Facts,
     *,
     items: DataFrame,
-    images: DataFrame,
+    pictures: Callable[[Sequence[str]], DataFrame],
     users: DataFrame,
     interactions: DataFrame,
     neighbors: DataFrame,
@@ -38,7 +38,10 @@ def build_gallery(
     config: ReportConfig,
     max_pixels: int,
 ) -> Gallery:
-    """The page's content, from frames of the tables' columns; `neighbors` of one encoder, any of them empty."""
+    """The page's content, from frames of the tables' columns; `neighbors` of one encoder, any of them empty.
+
+    pictures: one picture of each of some items, as `select.first_pictures` gives them.
+    """
     profiles = select.shopper_profiles(users, interactions, recommendations)
     people = select.spread(select.shopper_candidates(profiles, config.shoppers).collect(), config.shoppers)
     ids = [row.user_id for row in people]
@@ -46,7 +49,7 @@ def build_gallery(
     offered = select.offers(recommendations, interactions, ids).collect()
     near = select.look_alikes(neighbors, select.showcase_items(neighbors, items, config.items)).collect()
     wanted = _item_ids(history, offered, near)
-    thumbnails, picture_of = _thumbnails(select.first_pictures(images, wanted), config.thumbnail, max_pixels)
+    thumbnails, picture_of = _thumbnails(pictures(wanted), config.thumbnail, max_pixels)
     known = _known(select.item_details(items, wanted).collect(), wanted, picture_of)
     return Gallery(
         facts,

@@ -7,8 +7,13 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.schemas import IMAGES
+
 HISTORY, OFFERS, LOOK_ALIKES = 8, 10, 8
 """Rows shown of a shopper's history, of a shopper's recommendations, and of an item's look-alikes."""
+
+_PICTURE = ("item_id", "sha256", "content")
 
 KINDS = {
     "long": ("n_items > 0", "-n_items"),
@@ -138,12 +143,28 @@ def item_details(items: DataFrame, item_ids: Sequence[str]) -> DataFrame:
     return items.select("item_id", "title", "categories", "attributes").join(_ids(items, item_ids), "item_id")
 
 
-def first_pictures(images: DataFrame, item_ids: Sequence[str]) -> DataFrame:
-    """One picture of each of `item_ids`, the first by path: `item_id`, `sha256`, `content`."""
-    # Which picture is settled on names alone; the wide column is read for the few that are shown.
-    names = images.select("item_id", "path").join(_ids(images, item_ids), "item_id")
-    first = names.groupBy("item_id").agg(F.min("path").alias("path"))
-    return images.join(F.broadcast(first), ["item_id", "path"]).select("item_id", "sha256", "content")
+def first_pictures(tables: TableStore, item_ids: Sequence[str]) -> DataFrame:
+    """One picture of each of `item_ids`, the first by path: `item_id`, `sha256`, `content`.
+
+    Which picture is settled on names alone; of the bytes, only the data files that hold those few are opened.
+    """
+    if not tables.exists(IMAGES):
+        return tables.read_or_empty(IMAGES).select(*_PICTURE)
+    images = tables.pinned(IMAGES)
+    file = F.element_at(F.split("_metadata.file_path", "/"), -1)
+    names = images.select("item_id", "path", F.col("_metadata.file_path").alias("at"), file.alias("file"))
+    mine = names.join(_ids(images, item_ids), "item_id").groupBy("item_id")
+    rows = mine.agg(F.min_by(F.struct("path", "file", "at"), "path").alias("first")).collect()
+    if not rows:
+        return images.select(*_PICTURE).limit(0)
+    shown = images.sparkSession.createDataFrame(
+        [(row.item_id, row.first.path, row.first.file) for row in rows],
+        "item_id string, path string, file string",
+    )
+    # A file may hold rows that have been replaced, which stand elsewhere by now.
+    stored = tables.read_files(IMAGES, {row.first.at for row in rows})
+    stored = stored.withColumn("file", F.col("_metadata.file_name"))
+    return stored.join(F.broadcast(shown), ["item_id", "path", "file"]).select(*_PICTURE)
 
 
 def _ids(like: DataFrame, item_ids: Sequence[str]) -> DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import functions as F
@@ -10,10 +11,10 @@ from pyspark.sql import functions as F
 from vizrec_spark.report.collect import build_gallery
 from vizrec_spark.report.facts import gather_facts
 from vizrec_spark.report.render import render, same_but_for_run
+from vizrec_spark.report.select import first_pictures
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import (
-    IMAGES,
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
@@ -30,7 +31,7 @@ def run(context: StageContext) -> StageResult:
     gallery = build_gallery(
         facts,
         items=tables.read(ITEMS),
-        images=tables.read_or_empty(IMAGES),
+        pictures=partial(first_pictures, tables),
         users=tables.read(USERS),
         interactions=tables.read(INTERACTIONS),
         neighbors=neighbors,
