@@ -27,10 +27,6 @@ ENCODER = "embed.encoder=efficientnet_lite0"
 PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME]
 
 
-# A JVM that lives for seconds spends more on its second compiler than that gives back.
-SHORT_LIVED = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-
-
 @pytest.fixture(autouse=True)
 def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
     """A command that runs in this process's session leaves its Spark settings there: the next test has its own."""
@@ -46,7 +42,7 @@ def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
 def vizrec(*arguments: str, timeout: int = 1000) -> subprocess.CompletedProcess[str]:
     """Runs the console command as a user does, wide enough that nothing wraps."""
     command = [str(Path(sys.executable).with_name("vizrec")), *arguments]
-    environment = {**os.environ, **SHORT_LIVED, "COLUMNS": "200", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 

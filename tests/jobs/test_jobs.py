@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.jobs.conftest import SHORT_LIVED, DemoRun, vizrec
+from tests.jobs.conftest import DemoRun, vizrec
 from vizrec_spark.app.cli import build_parser, main
 from vizrec_spark.app.stages import BESIDE, PIPELINE
 
@@ -72,7 +72,6 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
     ]
     environment = {
         **os.environ,
-        **SHORT_LIVED,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "COLUMNS": "160",
     }
