@@ -23,6 +23,7 @@ from vizrec_spark.config.models import ReportConfig
 from vizrec_spark.report import select
 from vizrec_spark.report.collect import build_gallery
 from vizrec_spark.report.model import Facts
+from vizrec_spark.report.pictures import first_pictures
 from vizrec_spark.report.stage import STAGE
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
@@ -286,15 +287,15 @@ def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
 
 def test_the_first_picture_by_path_stands_for_an_item(context: StageContext, rows: Rows) -> None:
     tables = context.tables
-    pictures = select.first_pictures(tables, ["i1", "i3", "i9"])
+    pictures = first_pictures(tables, ["i1", "i3", "i9"])
     assert {r.item_id: bytes(r.content) for r in pictures.collect()} == {"i1": png(2), "i3": b"no picture"}
     # One of them is replaced, in another data file: both are opened, and the old bytes are not taken.
     of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content")
     tables.upsert(IMAGES, of_i3.withColumn("content", F.lit(b"another")))
-    again = select.first_pictures(tables, ["i1", "i3"])
+    again = first_pictures(tables, ["i1", "i3"])
     assert {r.item_id: bytes(r.content) for r in again.collect()} == {"i1": png(2), "i3": b"another"}
-    assert len(again.inputFiles()) == 2 and len(select.first_pictures(tables, ["i3"]).inputFiles()) == 1
-    assert select.first_pictures(tables, ["i9"]).collect() == []
+    assert len(again.inputFiles()) == 2 and len(first_pictures(tables, ["i3"]).inputFiles()) == 1
+    assert first_pictures(tables, ["i9"]).collect() == []
 
 
 def test_the_gallery_joins_names_pictures_and_causes(
@@ -302,7 +303,7 @@ def test_the_gallery_joins_names_pictures_and_causes(
 ) -> None:
     config = ReportConfig(items=4, shoppers=5)
     frames = {name: frame for name, frame in shop.items() if name != "images"}
-    pictures = partial(select.first_pictures, context.tables)
+    pictures = partial(first_pictures, context.tables)
     gallery = build_gallery(
         Facts("run-1", 15, 5, 4, 24), **frames, pictures=pictures, config=config, max_pixels=10_000
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from vizrec_spark.errors import TableError
 from vizrec_spark.retrieval.meeting import met_by, whole_meetings
-from vizrec_spark.retrieval.shared import Candidates, _Writer, as_matrix
+from vizrec_spark.retrieval.shared import Candidates, _kept, _Writer, as_matrix
+from vizrec_spark.scratch import claimed, remove_abandoned
 
 
 def chunk(ids: list[str], values: np.ndarray) -> pa.Table:
@@ -30,6 +32,19 @@ def test_the_name_of_the_file_does_not_depend_on_the_chunks(tmp_path: Path) -> N
             writer.add(chunk(ids[first : first + step], values[first : first + step]))
         names.add(writer.finish(tmp_path).name)
     assert len(names) == 1
+
+
+def test_the_folder_of_a_killed_process_goes_when_the_next_makes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "vizrec-factors-left"
+    left.mkdir()
+    with claimed(left):
+        pass  # the claim stays, its lock goes
+    mine = _kept.__wrapped__()
+    assert list(tmp_path.iterdir()) == [mine]
+    assert remove_abandoned(tmp_path) == [], "it is in use"
 
 
 @given(

@@ -40,7 +40,7 @@ def build_gallery(
 ) -> Gallery:
     """The page's content, from frames of the tables' columns; `neighbors` of one encoder, any of them empty.
 
-    pictures: one picture of each of some items, as `select.first_pictures` gives them.
+    pictures: one picture of each of some items, as `pictures.first_pictures` gives them.
     """
     profiles = select.shopper_profiles(users, interactions, recommendations)
     people = select.spread(select.shopper_candidates(profiles, config.shoppers).collect(), config.shoppers)

@@ -7,13 +7,8 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.schemas import IMAGES
-
 HISTORY, OFFERS, LOOK_ALIKES = 8, 10, 8
 """Rows shown of a shopper's history, of a shopper's recommendations, and of an item's look-alikes."""
-
-_PICTURE = ("item_id", "sha256", "content")
 
 KINDS = {
     "long": ("n_items > 0", "-n_items"),
@@ -140,34 +135,13 @@ def look_alikes(neighbors: DataFrame, shown: DataFrame, top: int = LOOK_ALIKES) 
 
 def item_details(items: DataFrame, item_ids: Sequence[str]) -> DataFrame:
     """`item_id`, `title`, `categories`, `attributes` of `item_ids`."""
-    return items.select("item_id", "title", "categories", "attributes").join(_ids(items, item_ids), "item_id")
-
-
-def first_pictures(tables: TableStore, item_ids: Sequence[str]) -> DataFrame:
-    """One picture of each of `item_ids`, the first by path: `item_id`, `sha256`, `content`.
-
-    Which picture is settled on names alone; of the bytes, only the data files that hold those few are opened.
-    """
-    if not tables.exists(IMAGES):
-        return tables.read_or_empty(IMAGES).select(*_PICTURE)
-    images = tables.pinned(IMAGES)
-    file = F.element_at(F.split("_metadata.file_path", "/"), -1)
-    names = images.select("item_id", "path", F.col("_metadata.file_path").alias("at"), file.alias("file"))
-    mine = names.join(_ids(images, item_ids), "item_id").groupBy("item_id")
-    rows = mine.agg(F.min_by(F.struct("path", "file", "at"), "path").alias("first")).collect()
-    if not rows:
-        return images.select(*_PICTURE).limit(0)
-    shown = images.sparkSession.createDataFrame(
-        [(row.item_id, row.first.path, row.first.file) for row in rows],
-        "item_id string, path string, file string",
+    return items.select("item_id", "title", "categories", "attributes").join(
+        with_ids(items, item_ids), "item_id"
     )
-    # A file may hold rows that have been replaced, which stand elsewhere by now.
-    stored = tables.read_files(IMAGES, {row.first.at for row in rows})
-    stored = stored.withColumn("file", F.col("_metadata.file_name"))
-    return stored.join(F.broadcast(shown), ["item_id", "path", "file"]).select(*_PICTURE)
 
 
-def _ids(like: DataFrame, item_ids: Sequence[str]) -> DataFrame:
+def with_ids(like: DataFrame, item_ids: Sequence[str]) -> DataFrame:
+    """`item_id` of each of `item_ids`, to be joined to `like`."""
     ids = sorted(set(item_ids))
     return F.broadcast(like.sparkSession.createDataFrame([(i,) for i in ids], "item_id string"))
 

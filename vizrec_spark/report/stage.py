@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.report.collect import build_gallery
 from vizrec_spark.report.facts import gather_facts
+from vizrec_spark.report.pictures import first_pictures
 from vizrec_spark.report.render import render, same_but_for_run
-from vizrec_spark.report.select import first_pictures
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import (

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,9 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
 from vizrec_spark.kernels.sorted_texts import sorted_positions
+from vizrec_spark.scratch import claimed, remove_abandoned
 
+_PREFIX = "vizrec-factors-"
 _PARTS = ("ends", "names", "factors", "eligible")
 
 
@@ -86,7 +89,7 @@ def share_factors(
         may = eligible.select(F.col(name).alias("id"), F.lit(True).alias("eligible")).distinct()
         own = own.join(may, "id", "left").withColumn("eligible", F.coalesce("eligible", F.lit(False)))
     packed = own.sort("id").mapInArrow(_pack, "chunk binary")
-    with tempfile.TemporaryDirectory(prefix="vizrec-factors-") as scratch:
+    with tempfile.TemporaryDirectory(dir=_kept()) as scratch:
         writer = _Writer(Path(scratch))
         for row in packed.toLocalIterator():
             writer.add(pa.ipc.open_stream(row.chunk).read_all())
@@ -124,10 +127,14 @@ def as_matrix(lists: pa.Array, rank: int, of: str) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _kept() -> Path:
-    """A folder of this process, removed when it ends."""
-    folder = tempfile.mkdtemp(prefix="vizrec-factors-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    """A folder of this process, removed when it ends; the next process removes those of killed ones."""
+    remove_abandoned(Path(tempfile.gettempdir()), f"{_PREFIX}*")
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    until_the_end = ExitStack()
+    until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
+    until_the_end.enter_context(claimed(folder))
+    atexit.register(until_the_end.close)
+    return folder
 
 
 def _pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -187,7 +194,7 @@ class _Writer:
         for file in self._files.values():
             file.close()
         whole = hashlib.sha256(b"".join(digest.digest() for digest in self._digests.values()))
-        place = folder / f"vizrec-factors-{whole.hexdigest()[:24]}.arrow"
+        place = folder / f"{_PREFIX}{whole.hexdigest()[:24]}.arrow"
         parts = {part: _mapped(Path(file.name)) for part, file in self._files.items()}
         ids = pa.LargeStringArray.from_buffers(self.count, parts["ends"], parts["names"])
         flat = pa.Array.from_buffers(pa.float32(), self.count * self.rank, [None, parts["factors"]])
