@@ -22,14 +22,6 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a costly fixture stays in one worker of pytest-xdist; what takes longest comes first."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("demo" if "demo" in fixtures else str(item.path)))
-    items.sort(key=lambda item: "demo" not in getattr(item, "fixturenames", ()))
-
-
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A local session with two worker slots, Delta Lake, few shuffle partitions and scratch of its own."""

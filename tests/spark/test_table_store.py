@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -178,6 +179,20 @@ def test_an_emptied_slice_tells_how_many_rows_it_removed(store: TableStore, rows
     assert (written.rows, written.changed) == (1, 2)
     again = store.overwrite(PARCELS, rows(), where="depot = 'a'")
     assert (again.rows, again.changed) == (1, 0)
+
+
+def test_a_slice_of_a_table_that_nobody_wrote_to_for_long_is_emptied(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    """Delta reads no version that its own time of keeping removed files is behind, but the latest."""
+    store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2), ("b", "1", 3)))
+    long_ago = time.time() - 30 * 24 * 3600
+    for commit in (tmp_path / "parcels" / "_delta_log").glob("*.json"):
+        os.utime(commit, (long_ago, long_ago))
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    written = store.overwrite(PARCELS, rows(), where="depot = 'a'")
+    assert (written.rows, written.changed) == (1, 2)
 
 
 def test_a_copy_knows_of_what_it_is_a_copy(spark: SparkSession, tmp_path: Path, rows: Rows) -> None:

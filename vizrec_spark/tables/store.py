@@ -28,6 +28,8 @@ from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.places import qualified
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
+# Delta refuses versions older than `delta.deletedFileRetentionDuration`, whose files a vacuum may have removed.
+_REFUSE_OLD_CONF = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _VERSION_PROPERTY = "vizrec.contractVersion"
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
 # In Python these have no base class of their own.
@@ -181,7 +183,7 @@ class TableStore:
             rows = wrote if where is None else self._rows(table, version)
             changed = wrote
             if where is not None and wrote == 0:
-                changed = self._rows(table, version - 1) - rows
+                changed = self._rows_before(table, version) - rows
             return Written(table.name, self.location(table), version, rows, changed)
 
     def insert_missing(self, table: Table, df: DataFrame, within: Mapping[str, str] | None = None) -> Written:
@@ -216,8 +218,8 @@ class TableStore:
             if own is None:
                 return self._written(table, changed=0)
             after = self._written(table, changed=0, version=own[0])
-            last = own[0] - 1  # another process may have written between
-            stood = before.rows if last == before.version else self._rows(table, last)
+            between = own[0] - 1 > before.version  # commits of other processes
+            stood = self._rows_before(table, own[0]) if between else before.rows
             return replace(after, changed=stood - after.rows)
 
     def sync(self, table: Table, df: DataFrame, unchanged: str) -> Written:
@@ -362,6 +364,11 @@ class TableStore:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
         return self._at(table, version).count()
 
+    def _rows_before(self, table: Table, version: int) -> int:
+        """Rows of the version that a commit made just now has replaced: its files are there, however old it is."""
+        with self._set(_REFUSE_OLD_CONF, "false"):
+            return self._rows(table, version - 1)
+
     def _snapshot(self, table: Table) -> JavaObject:
         """Delta's own view of the latest version. Unlike `history` and `detail` it costs no Spark job."""
         jvm = self._spark._jvm
@@ -411,11 +418,8 @@ class TableStore:
     @contextmanager
     def _stamped(self, table: Table, copy_of: str | None = None) -> Iterator[None]:
         """Commits made inside carry the stamp, and of what they are a copy; what Delta refuses becomes a TableError."""
-        with self._alone():
-            conf = self._spark.conf
-            before = conf.get(_METADATA_CONF, None)
-            said = asdict(self._stamp) if copy_of is None else {**asdict(self._stamp), "copy_of": copy_of}
-            conf.set(_METADATA_CONF, json.dumps(said))
+        said = asdict(self._stamp) if copy_of is None else {**asdict(self._stamp), "copy_of": copy_of}
+        with self._alone(), self._set(_METADATA_CONF, json.dumps(said)):
             try:
                 yield
             except _CONFLICTS as error:
@@ -431,11 +435,20 @@ class TableStore:
                     f"Table {table.name} at {self.location(table)} keeps its last version, the write was refused: "
                     f"{fault}"
                 ) from error
-            finally:
-                if before is None:
-                    conf.unset(_METADATA_CONF)
-                else:
-                    conf.set(_METADATA_CONF, before)
+
+    @contextmanager
+    def _set(self, key: str, value: str) -> Iterator[None]:
+        """A setting of the session while the body runs; only for who is alone."""
+        conf = self._spark.conf
+        before = conf.get(key, None)
+        conf.set(key, value)
+        try:
+            yield
+        finally:
+            if before is None:
+                conf.unset(key)
+            else:
+                conf.set(key, before)
 
 
 def place_of(table: DeltaTable) -> str:
