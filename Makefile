@@ -27,7 +27,7 @@ $(STAMP): constraints.txt setup.py
 demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder>; ARGS="..." goes to `vizrec demo`
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
-test: lint ## lint, types, import direction, then every test
+test: lint ## lint, types, import direction, then the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(STAMP) ## kill each stage in its middle, and look what is left
