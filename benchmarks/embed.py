@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks.landing import contents, landing_overrides, write_landing
-from vizrec_spark.app.runner import set_up_logging
+from vizrec_spark.app.runner import logged_to
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.embed.memory import worker_peak_bytes
 from vizrec_spark.embed.quiet import import_keras
@@ -100,7 +100,6 @@ class Bench:
 def main(argv: list[str] | None = None) -> int:
     """Prints the table and the line ``RESULT``; the exit code."""
     args = build_parser().parse_args(argv)
-    set_up_logging(Console(stderr=True))
     scratch = Path(tempfile.mkdtemp(prefix="vizrec-bench-embed-"))
     spark = build_session(
         "benchmark embed",
@@ -116,7 +115,8 @@ def main(argv: list[str] | None = None) -> int:
         },
     )
     try:
-        result = _run(args, Bench(spark, scratch, args.set))
+        with logged_to(Console(stderr=True)):
+            result = _run(args, Bench(spark, scratch, args.set))
     finally:
         spark.stop()
         shutil.rmtree(scratch, ignore_errors=True)

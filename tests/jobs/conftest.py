@@ -1,4 +1,4 @@
-"""One real run of the demo in a process of its own, which the tests of jobs and pipeline look at."""
+"""One real run of the demo, which the tests of jobs and pipeline look at."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from vizrec_spark.app.cli import main
 from vizrec_spark.app.folder import folder_overrides
 from vizrec_spark.app.stages import BY_NAME
 from vizrec_spark.config import load_config
@@ -27,9 +30,9 @@ ENCODER = "embed.encoder=efficientnet_lite0"
 PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME]
 
 
-@pytest.fixture(autouse=True)
-def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
-    """A command that runs in this process's session leaves its Spark settings there: the next test has its own."""
+@contextmanager
+def settings_kept(spark: SparkSession) -> Iterator[None]:
+    """A command that runs in this process's session leaves its Spark settings there: they are as before, after."""
     before = spark.conf.getAll
     yield
     for key, value in spark.conf.getAll.items():
@@ -37,6 +40,13 @@ def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
             spark.conf.set(key, before[key])
         elif key not in before and spark.conf.isModifiable(key):
             spark.conf.unset(key)
+
+
+@pytest.fixture(autouse=True)
+def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
+    """The next test has its own settings."""
+    with settings_kept(spark):
+        yield
 
 
 def vizrec(*arguments: str, timeout: int = 1000) -> subprocess.CompletedProcess[str]:
@@ -92,8 +102,14 @@ class DemoRun:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    folder = tmp_path_factory.mktemp("demo")
-    done = vizrec("demo", "--folder", str(folder), *SIZE, "--set", ENCODER)
-    assert done.returncode == 0, done.stderr
-    return DemoRun(folder, done.stdout, done.stderr)
+def demo(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """In this process's session: a JVM of its own would spend most of the run on warming up."""
+    folder, out, err = tmp_path_factory.mktemp("demo"), StringIO(), StringIO()
+    command = ["demo", "--folder", str(folder), *SIZE, "--set", ENCODER]
+    with pytest.MonkeyPatch.context() as environment, settings_kept(spark):
+        environment.setenv("COLUMNS", "200")  # wide enough that nothing wraps
+        environment.setenv("NO_COLOR", "1")
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(command)
+    assert code == 0, err.getvalue()
+    return DemoRun(folder, out.getvalue(), err.getvalue())

@@ -1,4 +1,4 @@
-"""Killed in the middle of a stage and run again, the pipeline ends as if nothing had happened."""
+"""A stage that died in its middle and runs again ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import pytest
 from delta import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
-from vizrec_spark.tables import Table
+from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.schemas import (
     ALS_MODELS,
     COMPARED_ITEMS,
@@ -50,15 +51,20 @@ DURING = {"recommend": "recommendations"}
 
 
 @pytest.mark.parametrize(
-    "stage",
+    ("stage", "how"),
     [
-        *("embed", "ingest", "similar"),
-        # By `make test-faults`: what they leave is made without a process in the tests of these stages.
-        *(pytest.param(stage, marks=pytest.mark.faults) for stage in ("als", "recommend")),
+        ("embed", "killed"),
+        ("ingest", "raised"),
+        ("similar", "raised"),
+        # By `make test-faults`. What kills of `als` leave is made without a process in the tests of that stage.
+        *(
+            pytest.param(stage, "killed", marks=pytest.mark.faults)
+            for stage in ("ingest", "similar", "als", "recommend")
+        ),
     ],
 )
-def test_a_killed_stage_run_again_gives_the_same_tables(
-    demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str
+def test_a_stage_that_died_and_runs_again_gives_the_same_tables(
+    demo: DemoRun, spark: SparkSession, tmp_path: Path, stage: str, how: str
 ) -> None:
     tables = tmp_path / "tables"
     for name in FIRST.get(stage, [table.name for table in PIPELINE_TABLES]):
@@ -68,7 +74,10 @@ def test_a_killed_stage_run_again_gives_the_same_tables(
     written = [table for table in PIPELINE_TABLES if table.writer == stage]
     since = {table.name: _latest(spark, tables, table) for table in written}
     allowed = {table.name: _allowed(spark, demo, tables, table) for table in written}
-    _kill([*demo.command(stage, tables), *_settings(LONGER.get(stage, []))], _moment(stage, tables))
+    if how == "killed":
+        _kill([*demo.command(stage, tables), *_settings(LONGER.get(stage, []))], _moment(stage, tables))
+    else:
+        _fail(demo, spark, stage, tables)
     if stage in LONGER:
         assert 0 < _count(spark, tables, EMBEDDINGS) < demo.table(spark, "embeddings").count()
     demo.run(spark, stage, tables)
@@ -108,6 +117,24 @@ def _rows(table: DataFrame) -> list[str]:
     """The rows as sorted JSON, without the pictures' bytes."""
     rows = table.drop("content").selectExpr("to_json(struct(*)) AS row").collect()
     return sorted(row.row for row in rows)
+
+
+class _PowerCut(BaseException):
+    """Nothing in the stage expects it."""
+
+
+def _fail(demo: DemoRun, spark: SparkSession, stage: str, tables: Path) -> None:
+    """Runs the stage in this process until the table of `AFTER` is written, and no further."""
+    written = TableStore._written
+
+    def last(store: TableStore, table: Table, *arguments: Any, **named: Any) -> Written:
+        if table.name == AFTER[stage]:
+            raise _PowerCut
+        return written(store, table, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(_PowerCut):
+        patch.setattr(TableStore, "_written", last)
+        demo.run(spark, stage, tables)
 
 
 def _moment(stage: str, tables: Path) -> Callable[[], bool]:

@@ -8,8 +8,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -87,7 +87,11 @@ def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
 def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
     """Runs `body(console)`; the exit code. Our own errors and files that cannot be used become one message."""
     console = Console(stderr=True, quiet=bool(getattr(args, "quiet", False)))
-    set_up_logging(console)
+    with logged_to(console):
+        return _code_of(body, console)
+
+
+def _code_of(body: Callable[[Console], None], console: Console) -> int:
     try:
         body(console)
     except VizrecError as error:
@@ -132,12 +136,22 @@ def _raised_in_a_worker(error: Exception) -> VizrecError | None:
     return again
 
 
-def set_up_logging(console: Console) -> None:
-    """Our log on stderr, once; other packages only when they warn."""
-    if not log.handlers:
-        log.addHandler(_handler(console))
-        log.propagate = False
+@contextmanager
+def logged_to(console: Console) -> Iterator[None]:
+    """While the body runs, our log goes to `console`, or where the caller has sent it; other packages only warn."""
+    ours = None if log.handlers else _handler(console)
+    level, propagates = log.level, log.propagate
     log.setLevel(logging.WARNING if console.quiet else logging.INFO)
+    if ours is not None:
+        log.addHandler(ours)
+        log.propagate = False
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if ours is not None:
+            log.removeHandler(ours)
+            log.propagate = propagates
 
 
 def _handler(console: Console) -> logging.Handler:
