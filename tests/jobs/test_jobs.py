@@ -61,7 +61,7 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
     shutil.copytree(demo.folder / "tables", tables)
     override = tmp_path / "override.yml"
     override.write_text(
-        f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\nsimilar: {{method: lsh, k: 10}}\n"
+        f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\n"
         f"als: {{rank: 4, iterations: 2, checkpoint_dir: {tmp_path}/checkpoints}}\n"
     )
     # As after `source .venv/bin/activate`, and no more: Delta Lake comes from Spark's own defaults.
@@ -78,11 +78,9 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
     done = subprocess.run(command, capture_output=True, text=True, timeout=1000, env=environment)
     assert done.returncode == 0, done.stderr
     assert "2 stages in" in done.stdout and "recommendations" not in done.stdout
-    for name in ("item_neighbors", "item_factors"):
-        last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / name}`").first()
-        assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
-    quality = spark.read.format("delta").load(str(tables / "similarity_quality")).collect()
-    assert [row.method for row in quality] == ["lsh"] and quality[0].recall > 0.9
+    assert "its look-alikes stand" in done.stderr
+    last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_factors'}`").first()
+    assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
 
 
 def test_look_ups_print_the_tables(
