@@ -13,11 +13,12 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.vectors import drawn_vectors
+from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.embed.memory import worker_peak_bytes
+from vizrec_spark.similar.footprint import index_bytes, search_bytes
 
 _SLOWED_BY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _ALL_QUERIES_UP_TO = 100_000
@@ -56,6 +60,8 @@ class Run:
     method: str
     setting: str
     candidates_per_item: float
+    worker_peak_bytes: int
+    worker_bound_bytes: int
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -103,9 +109,7 @@ def _measure(args: argparse.Namespace, work: Path) -> None:
     runs = [bench.run(n) for n in args.n or [20_000]]
     result: dict[str, object] = {"runs": [asdict(run) for run in runs]}
     result["ratio_vs_mllib_lsh"] = bench.against_mllib() if args.mllib else None
-    if len(runs) > 1:
-        first, last = runs[0], runs[-1]
-        result["growth_exponent"] = math.log(last.seconds / first.seconds) / math.log(last.n / first.n)
+    result["growth_exponent"] = growth_exponent({run.n: run.seconds for run in runs})
     head = ("n", "seconds", "recall", "lo", "x faiss", "x tf", "x exact", "bucket", "setting")
     print(" ".join(f"{name:>8}" for name in head))
     for run in runs:
@@ -116,6 +120,15 @@ def _measure(args: argparse.Namespace, work: Path) -> None:
             f"{run.max_bucket_share:8.4f} {run.method}: {run.setting}"
         )
     print("RESULT " + json.dumps(result))
+
+
+def growth_exponent(seconds: Mapping[int, float]) -> float | None:
+    """The power of n by which `seconds` (by n) grow: from 50,000 to 400,000 where both are there, else from the least n
+    to the largest; None for a single one."""
+    first, last = (50_000, 400_000) if {50_000, 400_000} <= seconds.keys() else (min(seconds), max(seconds))
+    if first == last:
+        return None
+    return math.log(seconds[last] / seconds[first]) / math.log(last / first)
 
 
 class _Bench:
@@ -142,6 +155,8 @@ class _Bench:
         vectors = drawn_vectors(2000, 64, seed=1)
         self._write(vectors, "warm")
         self._stage("warm", "cells")
+        # The interpreter, its libraries, and what Arrow and the allocator keep.
+        self.idle = worker_peak_bytes(self.spark)
 
     def run(self, n: int) -> Run:
         """One size."""
@@ -150,6 +165,8 @@ class _Bench:
         n, dim = vectors.shape
         self._write(vectors, f"n{n}")
         seconds, quality = self._stage(f"n{n}", args.method)
+        peak, bound = worker_peak_bytes(self.spark), self._bound(n, dim, quality)
+        print(f"largest worker {peak / 2**20:,.0f} MiB, by formula at most {bound / 2**20:,.0f} MiB")
         units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         del vectors
         asked = args.peer_queries or (n if n <= _ALL_QUERIES_UP_TO else _SAMPLED_QUERIES)
@@ -159,7 +176,7 @@ class _Bench:
             faiss_seconds = _faiss(units, units[drawn], args.k) * n / len(drawn)
         if args.peers in ("all", "tf"):
             tf_seconds = _tensorflow(units, units[drawn], args.k) * n / len(drawn)
-        recall = self._recall(units, f"n{n}", _unseen(n, args.k))
+        recall = self._recall(units, f"n{n}", self._unseen(n))
         # After the recall was taken: this run replaces the lists.
         exact_seconds = self._stage(f"n{n}", "exact")[0] if args.spark_exact else None
         shutil.rmtree(self.work / f"n{n}", ignore_errors=True)
@@ -180,6 +197,8 @@ class _Bench:
             method=quality["method"],
             setting=quality["setting"],
             candidates_per_item=quality["candidates_per_item"],
+            worker_peak_bytes=peak,
+            worker_bound_bytes=bound,
         )
 
     def against_mllib(self) -> float:
@@ -191,7 +210,7 @@ class _Bench:
         vectors = drawn_vectors(_MLLIB_ITEMS, _MLLIB_DIM, seed=self.args.seed)
         units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         self._write(vectors, "mllib")
-        ours, _ = self._stage("mllib", "auto")
+        ours, quality = self._stage("mllib", "auto")
         similarity = np.sort(units[:200] @ units.T, axis=1)[:, -self.args.k - 1]
         threshold = float(np.median(np.sqrt(2 - 2 * similarity)))
         arrays = self.spark.createDataFrame(_rows(units)).withColumn("features", array_to_vector("vector"))
@@ -207,7 +226,15 @@ class _Bench:
         )
         found = pairs.count()
         theirs = time.perf_counter() - began
-        print(f"MLlib: {found:,} pairs in {theirs:.1f} s, stage similar {ours:.1f} s")
+        there = sum(
+            int((units[at : at + 500] @ units.T >= 1 - threshold**2 / 2).sum())
+            for at in range(0, len(units), 500)
+        )
+        there = (there - len(units)) // 2  # each pair once, and nobody with itself
+        print(
+            f"MLlib: {found:,} of {there:,} pairs within {threshold:.3f} (recall {found / max(there, 1):.3f}) in "
+            f"{theirs:.1f} s, stage similar {ours:.1f} s (recall {quality['recall']:.3f}, by {quality['method']})"
+        )
         return theirs / ours
 
     def _stage(self, name: str, method: str) -> tuple[float, dict]:
@@ -287,6 +314,39 @@ class _Bench:
         store.overwrite(ENCODERS, self.spark.createDataFrame([(key, "e", vectors.shape[1])], ENCODERS.schema))
         file.unlink()
 
+    def _bound(self, n: int, dim: int, quality: dict) -> int:
+        """The memory of a worker by formula: one at rest, the pages of the mapped files, and the search."""
+        config = SimilarConfig(k=self.args.k)
+        width = min(config.dimensions, dim)
+        cells, probed = (
+            quality["n_buckets"],
+            int(quality["candidates_per_item"] / n * quality["n_buckets"]) + 1,
+        )
+        if counted := re.match(r"(\d+) of ([\d,]+) cells", quality["setting"]):
+            probed, cells = int(counted[1]), int(counted[2].replace(",", ""))
+        largest = (
+            min(n, max(int(quality["max_bucket_share"] * n), 1)) if quality["method"] != "flat" else 8192
+        )
+        search = search_bytes(
+            queries=4096, dimension=dim, width=width, cells=cells, probed=probed,
+            rerank=quality["n_reranked"], largest=largest, k=config.k,
+        )  # fmt: skip
+        index = index_bytes(n_items=n, dimension=dim, width=width, cells=cells, tables=1)
+        return self.idle + 4 * n * (dim + width + 1) + index + search
+
+    def _unseen(self, n: int) -> NDArray[np.int64]:
+        """Items that the stage neither tunes nor judges on at its default settings; row numbers are in order of id."""
+        from pyspark.sql import functions as F
+
+        from vizrec_spark.similar.sampling import TURNS, draw_samples
+
+        named = self.spark.range(0, n, 1, 1).select(F.format_string("item-%08d", "id").alias("item_id"))
+        hashes = named.select(F.xxhash64("item_id").alias("hash")).toArrow().column("hash").to_numpy()
+        samples = draw_samples(hashes, SimilarConfig(k=self.args.k))
+        judged = np.concatenate([samples.judging(turn) for turn in range(TURNS)])
+        others = np.setdiff1d(samples.others, judged)
+        return np.random.default_rng(n).choice(others, min(_JUDGED, len(others)), replace=False)
+
     def _recall(self, units: Vectors, name: str, queries: NDArray[np.int64]):
         from pyspark.sql import functions as F
 
@@ -303,16 +363,6 @@ class _Bench:
         rows = table["n"].map(row_of).to_numpy()
         hits = np.bincount(rows[table["cosine"].to_numpy() >= bars[rows]], minlength=len(queries))
         return recall_interval(np.minimum(hits, k) / k)
-
-
-def _unseen(n: int, k: int) -> NDArray[np.int64]:
-    """Items that the stage, at its default settings, neither tunes nor judges on; row numbers are in order of id."""
-    from vizrec_spark.config.models import SimilarConfig
-    from vizrec_spark.similar.fit import draw_samples
-
-    seen = draw_samples(n, SimilarConfig(k=k))
-    others = np.setdiff1d(np.arange(n), np.union1d(seen.tuning, seen.judging))
-    return np.random.default_rng(n).choice(others, min(_JUDGED, len(others)), replace=False)
 
 
 def _rows(matrix: Vectors, first: int = 0) -> pa.Table:
@@ -338,7 +388,11 @@ def _faiss(base: Vectors, queries: Vectors, k: int) -> float:
             index.search(queries[start : start + 4096], k + 1)
 
     seconds = _timed(search)
-    print(f"faiss.IndexFlatIP, {len(queries):,} queries: {seconds:.1f} s", flush=True)
+    print(
+        f"faiss.IndexFlatIP, {len(queries):,} queries: {seconds:.1f} s, faiss {faiss.__version__}, "
+        f"{faiss.omp_get_max_threads()} threads, compiled for {faiss.get_compile_options().strip() or 'generic'}",
+        flush=True,
+    )
     return seconds
 
 

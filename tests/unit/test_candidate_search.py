@@ -9,12 +9,15 @@ from vizrec_spark.kernels.candidates import ANY_GROUP, NEVER_OFFERED, Admission,
 from vizrec_spark.kernels.components import components
 from vizrec_spark.kernels.hyperplanes import draw_tables, home_buckets, most_probes, probed_buckets
 from vizrec_spark.kernels.inverted import invert
-from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid, nearest_centroids, split_cells
+from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid, nearest_centroids
 from vizrec_spark.kernels.projection import fit_projection
+from vizrec_spark.similar import categories
+from vizrec_spark.similar.capping import capped, sizes_after
 from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes
 from vizrec_spark.similar.reduction import fit_reduction
 from vizrec_spark.similar.scoring import Metric, squared_norms
 from vizrec_spark.similar.search import Searcher
+from vizrec_spark.similar.splits import Drawn
 from vizrec_spark.similar.tuning import Evidence, Given, tuned
 
 N, D = 1500, 40
@@ -50,7 +53,8 @@ def searcher(
 ) -> Searcher:
     reduction = fit_reduction(matrix, dims, metric, seed=0)
     points = reduction.candidates(matrix)
-    homes = generator.homes(reduction.located(points), np.arange(len(matrix)))
+    numbers = np.arange(len(matrix))
+    homes = generator.homes(reduction.located(points), numbers, numbers)
     lists = invert(homes, generator.cells)
     return Searcher(reduction, generator, lists, points, matrix, squared_norms(matrix), rerank)
 
@@ -115,6 +119,29 @@ def test_admission_is_a_filter_before_the_best_are_taken() -> None:
         np.testing.assert_array_equal(names[names >= 0], best)
 
 
+def test_a_category_is_searched_as_a_catalogue_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = nested()
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    reduction = fit_reduction(matrix, 24, "cosine", seed=0)
+    located = reduction.located(reduction.candidates(matrix))
+    search = searcher(matrix, Cells(fit_centroids(located, 60, seed=0), 12), "cosine", 30, dims=24)
+    cells = np.empty(N, dtype=np.int32)
+    cells[search.lists.members] = np.repeat(np.arange(60), search.lists.sizes)
+    rare, common = np.array([7, 1203], np.int32), np.arange(0, N, 3, dtype=np.int32)
+    monkeypatch.setattr(categories, "FEW", 100)
+    for members, least in ((rare, 1.0), (common, 0.8)):
+        within = categories.members_searcher(search, members, cells, 8)
+        assert isinstance(within.generator, Cells if members is common else Flat)
+        found = within.nearest(matrix, 8, np.arange(N)).keys
+        scores = units @ units[members].T
+        scores[np.arange(N)[:, None] == members] = -2
+        true = members[np.argsort(-scores, axis=1)[:, :8]]
+        others = 8 if members is common else 1
+        assert ((found >= 0).sum(axis=1) >= others).all() and np.isin(found[found >= 0], members).all()
+        hit = [np.isin(t[:others], f).mean() for t, f in zip(true, found, strict=True)]
+        assert np.mean(hit) >= least
+
+
 def test_a_pair_scores_the_same_in_any_company() -> None:
     generator = np.random.default_rng(3)
     base = generator.standard_normal((50, 77)).astype(np.float32)
@@ -139,15 +166,52 @@ def test_the_projection_keeps_the_mean_and_the_largest_variance() -> None:
     np.testing.assert_allclose(kept, best, rtol=0.02)
 
 
-def test_cells_are_capped_and_nobody_is_lost() -> None:
+def some_hashes(n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(-(2**63), 2**63, n)
+
+
+@pytest.mark.parametrize("kind", ["cells", "lsh"])
+def test_crowded_cells_are_cut_by_one_rule_and_counted(kind: str) -> None:
+    located = nested(800, 16)
+    located -= located.mean(axis=0)
+    located[500:700] = located[3]  # one placeholder picture, which no direction parts
+    numbers, salts = np.arange(800), some_hashes(800)
+    generator: Cells | Hashes
+    if kind == "cells":
+        generator = Cells(fit_centroids(located, 10, seed=0), 3)
+    else:
+        cutting = np.random.default_rng(5).standard_normal((16, 4), np.float32)
+        generator = Hashes(draw_tables(16, 4, 3, seed=2), 4, cutting)
+    homes = generator.homes(located, numbers, salts)
+    sizes = np.bincount(homes.reshape(-1), minlength=generator.cells)
+    made, parted, occupancy = capped(
+        generator, located, salts, homes, 60, Drawn(located[::2].copy(), salts[::2])
+    )
+    after = np.bincount(parted.reshape(-1), minlength=made.cells)
+    assert after.max() == occupancy.largest <= 60 and after.sum() == homes.size
+    assert occupancy.split == np.sum(sizes > 60) > 0
+    np.testing.assert_array_equal(after, sizes_after(sizes, 60))
+    # Whoever asks, in whatever company, comes to the same part.
+    np.testing.assert_array_equal(made.homes(located, numbers, salts), parted)
+    few = np.array([3, 510, 699, 40])
+    np.testing.assert_array_equal(made.homes(located[few], few, salts[few]), parted[few])
+    assert made.probes(located).max() < made.cells
+    if kind == "lsh":
+        pairs = sum(int(s) * (int(s) - 1) // 2 for s in sizes) - sum(
+            int(s) * (int(s) - 1) // 2 for s in after
+        )
+        assert occupancy.cut_pairs == pairs
+        # An item looks into its own part, unless others are equal to it, and none of its codes comes twice.
+        probes = made.probes(located)
+        assert all(np.isin(parted[row], probes[row]).all() for row in range(500) if row != 3)
+        assert all(len(set(row)) == len(row) for row in probes.tolist())
+
+
+def test_centroids_are_found_and_ranked() -> None:
     points = nested()
     centroids = fit_centroids(points, 20, seed=0)
     codes, _ = nearest_centroid(points, centroids)
     np.testing.assert_array_equal(codes, _far_from(points, centroids).argmin(axis=1))
-    capped, more, split = split_cells(points, codes, centroids, cap=50)
-    sizes = np.bincount(capped, minlength=len(more))
-    assert split == np.sum(np.bincount(codes) > 50) > 0
-    assert sizes.sum() == N and sizes.max() <= 50
     nearest = nearest_centroids(points, centroids, 3)
     np.testing.assert_array_equal(
         np.sort(nearest, axis=1), np.sort(np.argsort(_far_from(points, centroids), axis=1)[:, :3], axis=1)
@@ -178,28 +242,6 @@ def test_probes_are_the_buckets_across_the_closest_planes() -> None:
     np.testing.assert_array_equal(home_buckets(points, fewer), homes[:, :2])
 
 
-def test_crowded_buckets_are_split_counted_and_still_searched() -> None:
-    located = nested(800, 16)
-    located -= located.mean(axis=0)
-    hashes = Hashes(
-        draw_tables(16, 4, 3, seed=2), 4, np.random.default_rng(5).standard_normal((16, 4), np.float32)
-    )
-    homes = hashes.homes(located, np.arange(800))
-    sizes = np.bincount(homes.reshape(-1))
-    capped, parted, occupancy = hashes.capped(located, homes, 60)
-    after = np.bincount(parted.reshape(-1), minlength=capped.cells)
-    assert after.max() == occupancy.largest <= 60 and after.sum() == 4 * 800
-    assert occupancy.split == np.sum(sizes > 60) > 0
-    pairs = sum(int(s) * (int(s) - 1) // 2 for s in sizes) - sum(int(s) * (int(s) - 1) // 2 for s in after)
-    assert occupancy.cut_pairs == pairs
-    # An item looks into its own part, and none of its codes comes twice.
-    probes = capped.probes(located)
-    own = capped.homes(located, np.arange(800))
-    assert np.mean(own == parted) > 0.999
-    assert all(np.isin(own[row], probes[row]).all() for row in range(800))
-    assert all(len(set(row)) == len(row) for row in probes.tolist())
-
-
 @pytest.mark.parametrize("method", ["flat", "cells", "lsh"])
 def test_what_tuning_expects_is_what_the_search_finds(method: str) -> None:
     matrix, k = nested(), 10
@@ -212,8 +254,10 @@ def test_what_tuning_expects_is_what_the_search_finds(method: str) -> None:
     products[np.arange(len(asked)), asked] = -np.inf
     bars = np.take_along_axis(products, true[asked], axis=1)
     rank = np.stack([(products > bars[:, j, None]).sum(axis=1) for j in range(k)], axis=1)
+    salts = some_hashes(N)
     evidence = Evidence(
-        located[asked], located[true[asked]], np.ones_like(rank, dtype=bool), rank, located, N, D, 16, N
+        *(located[asked], located[true[asked]], np.ones_like(rank, dtype=bool), salts[true[asked]], rank),
+        *(Drawn(located, salts), N, D, 16, N),
     )
     choice = tuned(evidence, (method,), 0.9, k, Given(), seed=0)[0]
     search = searcher(matrix, choice.generator, "cosine", choice.rerank, dims=16)

@@ -1,11 +1,12 @@
-"""The interval around a measured recall."""
+"""Recall: what counts as found, and the interval around what was measured."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vizrec_spark.similar.quality import recall_interval
+from vizrec_spark.similar.quality import lists_of_rows, recall_interval, recalls
+from vizrec_spark.similar.scoring import Metric, Nearest
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -36,3 +37,27 @@ def test_the_interval_holds_the_mean_to_the_last_bit() -> None:
         for share in (1.0, 0.0, 0.98):
             found = recall_interval([share] * n)
             assert 0 <= found.lo <= found.mean <= found.hi <= 1, (n, share)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_recall_counts_what_is_found_once_and_forgives_ties(metric: Metric) -> None:
+    cosine = np.array([[0.9, 0.8], [0.7, 0], [0.5, 0], [0, 0]], np.float32)
+    true = Nearest(np.array([[1, 2], [1, -1], [1, -1], [-1, -1]]), cosine, 1 - cosine)
+    found = np.array([[3, 4, 4], [1, 1, -1], [-1, -1, -1], [1, 2, 3]])
+    again = np.array([[0.8, 0.1, 0.1], [-9, -9, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+    score = again if metric == "cosine" else -(1 - again)
+    # 3 is as near as the last true one, 4 is not; 1 is right whatever its score; nothing found; nobody to be found.
+    assert recalls(found, score, true, metric).tolist() == [0.5, 1, 0]
+    # One neighbour named twice is one neighbour.
+    assert recalls(np.array([[1, 1]]), np.full((1, 2), 0.9, np.float32), _first(true), metric).tolist() == [
+        0.5
+    ]
+
+
+def _first(nearest: Nearest) -> Nearest:
+    return Nearest(nearest.keys[:1], nearest.cosine[:1], nearest.distance[:1])
+
+
+def test_rows_become_lists() -> None:
+    lists = lists_of_rows(np.array([2, 0, 2, 2]), np.array([7, 5, 8, 9]), 4)
+    assert lists.tolist() == [[5, -1, -1], [-1, -1, -1], [7, 8, 9], [-1, -1, -1]]

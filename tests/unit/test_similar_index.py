@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from vizrec_spark.errors import ConfigError, DiskSpaceError
 from vizrec_spark.kernels.candidates import Admission
 from vizrec_spark.kernels.hyperplanes import draw_tables
 from vizrec_spark.kernels.inverted import invert
-from vizrec_spark.similar.fit import draw_samples
+from vizrec_spark.similar.capping import capped
+from vizrec_spark.similar.footprint import search_bytes
 from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes
 from vizrec_spark.similar.index import exact_index
 from vizrec_spark.similar.index_file import (
@@ -29,9 +31,14 @@ from vizrec_spark.similar.index_file import (
 from vizrec_spark.similar.numbering import numbered
 from vizrec_spark.similar.plan import Sizes, choose_plan, memory
 from vizrec_spark.similar.quality import query_counts
+from vizrec_spark.similar.reduction import Reduction, fit_reduction
+from vizrec_spark.similar.sampling import draw_samples
 from vizrec_spark.similar.scoring import squared_norms
+from vizrec_spark.similar.search import Searcher
+from vizrec_spark.similar.shards import Method, sharding
 from vizrec_spark.similar.shared import SharedFolder
-from vizrec_spark.similar.tuning import Evidence, Given, tuned
+from vizrec_spark.similar.splits import Drawn
+from vizrec_spark.similar.tuning import Evidence, Given, cell_count, tuned
 
 
 def test_the_plan_follows_from_sizes() -> None:
@@ -44,6 +51,8 @@ def test_the_plan_follows_from_sizes() -> None:
     demanded = config.model_copy(update={"plan": "shared", "shared_dir": "/mnt/all"})
     with pytest.raises(ConfigError, match=r"local\["):
         choose_plan(cluster, demanded)
+    with pytest.raises(ConfigError, match="per_category"):
+        choose_plan(cluster, config.model_copy(update={"per_category": 3}))
     with pytest.raises(ConfigError, match="flat"):
         choose_plan(cluster, config.model_copy(update={"method": "flat"}))
     full = Sizes(10, 900, 9000, 1000, True, 9000)
@@ -64,15 +73,22 @@ def test_memory_is_what_the_container_may_use(tmp_path: Path) -> None:
 def test_nobody_is_both_tuned_and_judged_on(n: int, counts: tuple[int, int]) -> None:
     config = Config().similar
     assert query_counts(n, config.tuning_queries, config.recall_queries) == counts
-    samples = draw_samples(n, config)
-    assert (len(samples.tuning), len(samples.judging)) == counts
-    assert not set(samples.tuning.tolist()) & set(samples.judging.tolist())
+    samples = draw_samples(some_hashes(n), config)
+    turns = [samples.judging(turn) for turn in range(3)]
+    assert len(samples.tuning) == counts[0] and {len(set(rows)) for rows in turns} == {counts[1]}
+    assert not set(samples.tuning.tolist()) & set(np.concatenate(turns).tolist())
+    # Each attempt is judged on others, while there are.
+    assert len(set(np.concatenate(turns))) == min(n - counts[0], 3 * counts[1])
 
 
 def test_the_first_to_learn_from_are_of_all_items() -> None:
-    learning = draw_samples(100_000, Config().similar).learning
-    assert len(set(learning.tolist())) == len(learning) == 8192
+    learning = draw_samples(some_hashes(100_000), Config().similar).learning
+    assert len(set(learning.tolist())) == len(learning) == 48 * cell_count(100_000)
     assert np.quantile(learning[:500], 0.9) > 80_000
+
+
+def some_hashes(n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(-(2**63), 2**63, n)
 
 
 def test_numbers_are_found_where_hashes_collide() -> None:
@@ -86,25 +102,28 @@ def test_numbers_are_found_where_hashes_collide() -> None:
     assert numbering.of(pa.array(["z"]), np.array([99])).tolist() == [-1]
 
 
-def _hashes(located: np.ndarray) -> Hashes:
-    cutting = np.random.default_rng(5).standard_normal((8, 3), np.float32)
-    hashes = Hashes(draw_tables(8, 3, 2, seed=2), 4, cutting)
-    capped = hashes.capped(located, hashes.homes(located, np.arange(len(located))), 30)[0]
-    assert isinstance(capped, Hashes) and len(capped.crowded)
-    return capped
+def _split(generator: Generator, located: np.ndarray) -> Generator:
+    salts = some_hashes(len(located))
+    homes = generator.homes(located, np.arange(len(located)), salts)
+    made = capped(generator, located, salts, homes, 30, Drawn(located, salts))[0]
+    assert isinstance(made, Cells | Hashes) and len(made.splits.crowded)
+    return made
 
 
 @pytest.mark.parametrize("kind", ["flat", "cells", "lsh"])
 def test_a_generator_comes_back_from_its_files(tmp_path: Path, kind: str) -> None:
     located = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
+    cutting = np.random.default_rng(5).standard_normal((8, 3), np.float32)
     made: dict[str, Generator] = {
-        "flat": Flat(200, 64), "cells": Cells(located[:9], 4), "lsh": _hashes(located),
-    }  # fmt: skip
+        "flat": Flat(200, 64),
+        "cells": _split(Cells(located[:5], 4), located),
+        "lsh": _split(Hashes(draw_tables(8, 3, 2, seed=2), 4, cutting), located),
+    }
     arrays, facts = load_arrays(save_arrays(tmp_path, *_written(made[kind])))
     read = _read(arrays, facts)
     np.testing.assert_array_equal(read.probes(located), made[kind].probes(located))
-    numbers = np.arange(200)
-    np.testing.assert_array_equal(read.homes(located, numbers), made[kind].homes(located, numbers))
+    items = located, np.arange(200), some_hashes(200)
+    np.testing.assert_array_equal(read.homes(*items), made[kind].homes(*items))
 
 
 def test_an_index_comes_back_from_its_files(tmp_path: Path) -> None:
@@ -127,16 +146,67 @@ def test_an_index_comes_back_from_its_files(tmp_path: Path) -> None:
     assert len(back.group) == 0
 
 
+@pytest.mark.parametrize("kind", ["cells", "lsh"])
+def test_no_shard_has_more_residents_than_it_may(kind: str) -> None:
+    generator = np.random.default_rng(4)
+    points = generator.standard_normal((60, 6)).astype(np.float32)
+    cells = (
+        Cells(points, 5)
+        if kind == "cells"
+        else Hashes(draw_tables(6, 2, 5, seed=1), 3, generator.standard_normal((6, 2), np.float32))
+    )
+    sizes = generator.integers(0, 90, cells.cells)
+    method = Method(Reduction("cosine", None, np.zeros(6, np.float32)), cells, 10)
+    for least, most in ((1, 100), (4, 10**6), (500, 100)):
+        dealt = sharding(method, sizes, least=least, most_items=most, seed=0)
+        residents = np.bincount(dealt.shard_of, weights=sizes, minlength=dealt.shards)
+        assert residents.max() == dealt.largest <= most and residents.sum() == sizes.sum()
+        assert dealt.shards >= 0.9 * min(least, np.count_nonzero(sizes))
+    near = dealt.copies(points)
+    assert 1 <= near <= (5 if kind == "cells" else 6)
+
+
 def test_cells_are_counted_as_they_will_be_split() -> None:
     generator = np.random.default_rng(3)
     sample = generator.standard_normal((600, 4)).astype(np.float32)
     sample[:400] = sample[0] + 0.01 * sample[:400]  # most of them in one cell
     n_items, cap = 6000, 300
     rank = np.zeros((20, 2), dtype=np.int64)
+    drawn = Drawn(sample, some_hashes(600))
     evidence = Evidence(
-        sample[:20], sample[:40].reshape(20, 2, 4), rank == 0, rank, sample, n_items, 64, 16, cap
+        sample[:20], sample[:40].reshape(20, 2, 4), rank == 0, rank, rank, drawn, n_items, 64, 16, cap
     )
     choice = tuned(evidence, ("cells",), 0.5, 2, Given(cells=10, probes=1), seed=0)[0]
     assert choice.candidates <= cap * 1.01
-    homes = choice.generator.homes(sample, np.arange(600))
-    assert invert(homes, choice.generator.cells).sizes.max() * 10 <= 2 * cap
+    homes = choice.generator.homes(sample, np.arange(600), drawn.salts)
+    assert invert(homes, choice.generator.cells).sizes.max() * 10 > cap
+
+
+def test_a_search_takes_no_more_memory_than_its_formula() -> None:
+    generator = np.random.default_rng(6)
+    n, d, cells, probed, rerank, k = 20_000, 256, 600, 40, 100, 50
+    matrix = generator.standard_normal((n, d)).astype(np.float32)
+    reduction = fit_reduction(matrix[:2000], 96, "cosine", seed=0)
+    points = reduction.candidates(matrix)
+    located = reduction.located(points)
+    found = Cells(located[:cells].copy(), probed)
+    lists = invert(found.homes(located, np.arange(n), np.arange(n)), cells)
+    search = Searcher(reduction, found, lists, points, matrix, squared_norms(matrix), rerank)
+    rows = np.arange(4096)
+    search.nearest(matrix[rows[:10]], k, rows[:10])  # compiles
+    tracemalloc.start()
+    search.nearest(matrix[rows], k, rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    largest = int(lists.sizes.max())
+    told = search_bytes(
+        queries=4096,
+        dimension=d,
+        width=96,
+        cells=cells,
+        probed=probed,
+        rerank=rerank,
+        largest=largest,
+        k=k,
+    )
+    assert told / 4 < peak <= told

@@ -10,7 +10,7 @@ from vizrec_spark.errors import InputError
 from vizrec_spark.kernels.topk import PAD_KEY
 from vizrec_spark.similar.arrow import matrix_to_vectors, vectors_to_matrix
 from vizrec_spark.similar.lists import group_starts, whole_groups
-from vizrec_spark.similar.scoring import Metric, nearest_in_block
+from vizrec_spark.similar.scoring import Metric, checked_squares, nearest_in_block
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -68,6 +68,13 @@ def test_vectors_come_back_as_they_went() -> None:
 def test_vectors_that_are_no_matrix_are_refused(vectors: list[object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         vectors_to_matrix(pa.array(vectors, pa.list_(pa.float32())))
+
+
+def test_vectors_too_long_to_be_squared_are_refused() -> None:
+    matrix = np.array([[3, 4], [2e19, 0]], np.float32)
+    np.testing.assert_array_equal(checked_squares(matrix[:1]), [25])
+    with pytest.raises(InputError, match=r"1\.8e19"), np.errstate(over="ignore"):
+        checked_squares(matrix)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

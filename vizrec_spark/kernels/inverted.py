@@ -20,6 +20,10 @@ class InvertedLists:
         """Members of each cell."""
         return np.diff(self.starts)
 
+    def of(self, cell: int) -> NDArray[np.int32]:
+        """The members of one cell."""
+        return self.members[self.starts[cell] : self.starts[cell + 1]]
+
 
 def invert(codes: NDArray[np.integer], cells: int) -> InvertedLists:
     """Lists from the cells of each member (n, or n × t where a member lies in t cells), values 0 to cells − 1."""

@@ -1,11 +1,9 @@
-"""Lloyd's k-means on a sample, by matrix products, and the splitting of cells that came out too large."""
+"""Lloyd's k-means on a sample, by matrix products."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-from vizrec_spark.kernels.candidates import Rows
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
@@ -63,37 +61,6 @@ def nearest_centroids(points: Floats, centroids: Floats, count: int) -> Codes:
         affinity -= offset
         found[start : start + len(affinity)] = np.argpartition(-affinity, count - 1, axis=1)[:, :count]
     return found
-
-
-def split_cells(points: Rows, codes: Codes, centroids: Floats, cap: int) -> tuple[Codes, Floats, int]:
-    """Codes and centroids with no cell above `cap` members, and how many cells had to be cut.
-
-    A cell that is too large is cut across its direction of largest spread into equal parts, each with a centroid
-    of its own; members that are equal to the last bit may come to lie in different parts.
-    """
-    counts = np.bincount(codes, minlength=len(centroids))
-    crowded = np.flatnonzero(counts > cap)
-    if not len(crowded):
-        return codes, centroids, 0
-    codes, made = codes.copy(), [centroids]
-    next_code = len(centroids)
-    for cell in crowded:
-        members = np.flatnonzero(codes == cell)
-        parts = -(-len(members) // cap)
-        own = points[members]
-        spread = own - own.mean(axis=0)
-        direction = np.linalg.eigh((spread.T @ spread).astype(np.float64))[1][:, -1]
-        order = np.argsort(spread @ direction.astype(np.float32), kind="stable")
-        for number, part in enumerate(np.array_split(members[order], parts)):
-            mean = points[part].mean(axis=0, keepdims=True)
-            if number == 0:
-                made[0] = made[0].copy()
-                made[0][cell] = mean
-            else:
-                codes[part] = next_code
-                made.append(mean)
-                next_code += 1
-    return codes, np.concatenate(made), len(crowded)
 
 
 def _half_squares(centroids: Floats) -> Floats:

@@ -10,7 +10,6 @@ from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import build_item_side
 from vizrec_spark.recommend.score import score_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.liking import liking
 from vizrec_spark.tables.schemas import (
@@ -34,7 +33,7 @@ def run(context: StageContext) -> StageResult:
     model_id = _one_model(user_factors, item_factors)
     encoder_id = current_encoder(tables, context.config.embed)
     neighbors, measured = (
-        _pinned_or_empty(tables, table).where(F.col("encoder_id") == F.lit(encoder_id))
+        tables.pinned_or_empty(table).where(F.col("encoder_id") == F.lit(encoder_id))
         for table in (ITEM_NEIGHBORS, SIMILARITY_QUALITY)
     )
     quality = measured.first()
@@ -80,10 +79,6 @@ def run(context: StageContext) -> StageResult:
 
 
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
-
-
-def _pinned_or_empty(tables: TableStore, table: Table) -> DataFrame:
-    return tables.pinned(table) if tables.exists(table) else tables.read_or_empty(table)
 
 
 def _one_model(user_factors: DataFrame, item_factors: DataFrame) -> str | None:

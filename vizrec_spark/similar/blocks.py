@@ -22,6 +22,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from vizrec_spark.similar.admits import ADMITS_SCHEMA, kept_columns
 from vizrec_spark.similar.arrow import list_array, vectors_to_matrix
 
 BLOCKS_SCHEMA = StructType(
@@ -38,18 +39,23 @@ BLOCKS_SCHEMA = StructType(
 def pack_blocks(vectors: DataFrame, *, block_rows: int) -> DataFrame:
     """Blocks (`BLOCKS_SCHEMA`) of `vectors` (item_id string unique, vector array<float>), ids ascending.
 
+    With a column admits (`admits.ADMITS_SCHEMA`) blocks have one of the same name, an array of the items' own.
+
     The numbering sorts the ids, without their vectors, in one task: some tens of seconds for ten million.
     The blocks are dealt out in turn to as many partitions as Spark has shuffle partitions. That last shuffle
     also keeps a block from being packed again for each block that it is joined with.
     """
     partitions = int(vectors.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    schema = BLOCKS_SCHEMA
+    if "admits" in vectors.columns:
+        schema = StructType([*BLOCKS_SCHEMA.fields, StructField("admits", ArrayType(ADMITS_SCHEMA), False)])
     number = F.row_number().over(Window.orderBy("item_id")).cast("long") - 1
     numbered = vectors.select("item_id").select("item_id", F.floor(number / block_rows).alias("block"))
     return (
-        vectors.select("item_id", "vector")
+        vectors.select(*kept_columns(vectors))
         .join(numbered, "item_id")
         .groupBy("block")
-        .applyInArrow(_pack, BLOCKS_SCHEMA)
+        .applyInArrow(_pack, schema)
         .repartitionById(partitions, (F.col("block") % partitions).cast("int"))
     )
 
@@ -58,14 +64,16 @@ def _pack(table: pa.Table) -> pa.Table:
     table = table.combine_chunks().sort_by("item_id")
     matrix = vectors_to_matrix(table.column("vector"))
     ids = pa.concat_arrays(table.column("item_id").chunks)
-    return pa.table(
-        {
-            "block": table.column("block").slice(0, 1).combine_chunks(),
-            "ids": list_array(ids, np.array([len(ids)])),
-            "dimension": pa.array([matrix.shape[1]], pa.int32()),
-            "matrix": pa.array([pack_matrix(matrix)], pa.binary()),
-        }
-    )
+    columns = {
+        "block": table.column("block").slice(0, 1).combine_chunks(),
+        "ids": list_array(ids, np.array([len(ids)])),
+        "dimension": pa.array([matrix.shape[1]], pa.int32()),
+        "matrix": pa.array([pack_matrix(matrix)], pa.binary()),
+    }
+    if "admits" in table.column_names:
+        admits = pa.concat_arrays(table.column("admits").chunks)
+        columns["admits"] = list_array(admits, np.array([len(ids)]))
+    return pa.table(columns)
 
 
 def pack_matrix(matrix: NDArray[np.float32]) -> bytes:

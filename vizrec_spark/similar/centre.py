@@ -18,7 +18,7 @@ from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, Stru
 
 from vizrec_spark.errors import InputError
 from vizrec_spark.similar.arrow import list_array, vectors_to_matrix
-from vizrec_spark.similar.scoring import unit_rows
+from vizrec_spark.similar.scoring import checked_squares, unit_rows
 
 SUMS_SCHEMA = StructType(
     [
@@ -81,7 +81,9 @@ def _sum_units(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if batch.num_rows == 0:
             continue
-        units = unit_rows(vectors_to_matrix(batch.column("vector")))
+        matrix = vectors_to_matrix(batch.column("vector"))
+        checked_squares(matrix)
+        units = unit_rows(matrix)
         if count and units.shape[1] != len(total):
             raise InputError(
                 f"expected vectors of one length, got {len(total)} and {units.shape[1]}: "

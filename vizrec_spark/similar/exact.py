@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models.similar import FiltersConfig
 from vizrec_spark.kernels.topk import PAD_KEY
+from vizrec_spark.similar.admits import admission_between, allowed
 from vizrec_spark.similar.blocks import pack_blocks, unpack_matrix
 from vizrec_spark.similar.lists import LISTS_SCHEMA, ArrowFunction, lists_batch, merge_lists
 from vizrec_spark.similar.scoring import Metric, Nearest, merge_nearest, nearest_in_block
+
+NO_FILTERS = FiltersConfig()
 
 
 def exact_neighbors(
@@ -29,7 +33,6 @@ def exact_neighbors(
     k: int,
     metric: Metric = "cosine",
     block_rows: int = 2048,
-    base_partitions: int | None = None,
 ) -> DataFrame:
     """The k nearest items of `base` for each of `queries` (both: item_id string unique, vector array<float>).
 
@@ -39,9 +42,7 @@ def exact_neighbors(
     """
     base_blocks = pack_blocks(base, block_rows=block_rows)
     query_blocks = base_blocks if queries is base else pack_blocks(queries, block_rows=block_rows)
-    return exact_block_join(
-        query_blocks, base_blocks, k=k, metric=metric, block_rows=block_rows, base_partitions=base_partitions
-    )
+    return exact_block_join(query_blocks, base_blocks, k=k, metric=metric, block_rows=block_rows)
 
 
 def exact_block_join(
@@ -51,21 +52,23 @@ def exact_block_join(
     k: int,
     metric: Metric = "cosine",
     block_rows: int = 2048,
-    base_partitions: int | None = None,
+    filters: FiltersConfig = NO_FILTERS,
 ) -> DataFrame:
     """`exact_neighbors` of blocks (`blocks.BLOCKS_SCHEMA`) that were packed with the same `block_rows`.
+
+    `filters` say who may be a look-alike of whom, where blocks have a column admits.
 
     Spark packs a base once for both sides of a self-join by itself, except when the vectors come from a
     cached DataFrame: then persist the blocks instead of the vectors.
 
-    `base_partitions` splits the base of each query block into so many tasks (at most one a partition of
-    `base_blocks`), each of which sends k rows a query to the merge. Left out it is 1 for a self-join, where
-    the queries give work enough to all cores, and as many as there are otherwise. For each query of its
-    share a task's Python side needs dimension × 4 + k × 16 bytes, and some 64 MiB of blocks in passing.
+    In a self-join, where the queries give work enough to all cores, a task goes through all base blocks; otherwise
+    there are as many tasks a query block as partitions of the base, each of which sends k rows a query to the merge.
+    For each query of its share a task's Python side needs dimension × 4 + k × 16 bytes, and some 64 MiB of blocks in
+    passing.
     """
     queries = query_blocks.select(*(F.col(name).alias(f"query_{name}") for name in query_blocks.columns))
-    if base_partitions or query_blocks is base_blocks:
-        base_blocks = base_blocks.coalesce(base_partitions or 1)
+    if query_blocks is base_blocks:
+        base_blocks = base_blocks.coalesce(1)
     # A Cartesian product streams the left side and goes through the buffered right side for each of its
     # rows, so a matrix is needed in Python only where the other side is at its first row. The hint keeps
     # Spark from joining in another way, which would also gather one side on the driver.
@@ -76,7 +79,7 @@ def exact_block_join(
         .withColumn("query_matrix", F.when(F.col("first_base"), F.col("query_matrix")))
         .drop("first_base", "first_query")
     )
-    lists = pairs.mapInArrow(_join_blocks(k, metric, block_rows), LISTS_SCHEMA)
+    lists = pairs.mapInArrow(_join_blocks(k, metric, block_rows, filters), LISTS_SCHEMA)
     return merge_lists(lists, k=k, metric=metric)
 
 
@@ -85,7 +88,7 @@ def _first_of_partition() -> Column:
     return F.monotonically_increasing_id().bitwiseAND((1 << 33) - 1) == 0
 
 
-def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
+def _join_blocks(k: int, metric: Metric, block_rows: int, filters: FiltersConfig) -> ArrowFunction:
     def join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         base_matrix: tuple[int, NDArray[np.float32]] | None = None
         query_matrices: dict[int, NDArray[np.float32]] = {}
@@ -114,6 +117,7 @@ def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
                     k,
                     metric,
                     same.to_numpy().astype(np.int64),
+                    _allowed(batch, pair, ids, len(asked), filters),
                 )
                 found = _numbered(found, block * block_rows)
                 before = best.get(query_block)
@@ -133,6 +137,15 @@ def _join_blocks(k: int, metric: Metric, block_rows: int) -> ArrowFunction:
             )
 
     return join
+
+
+def _allowed(
+    batch: pa.RecordBatch, row: int, ids: pa.Array, queries: int, filters: FiltersConfig
+) -> NDArray[np.bool_] | None:
+    if "admits" not in batch.schema.names:
+        return None
+    asked, base = (batch[name][row].values for name in ("query_admits", "admits"))
+    return allowed(admission_between(asked, base, ids, filters), queries, len(ids))
 
 
 def _matrix(batch: pa.RecordBatch, side: str, row: int) -> NDArray[np.float32]:

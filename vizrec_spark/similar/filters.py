@@ -24,10 +24,12 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
     unusable excluded pairs.
     """
     banned, banned_from = _banned(ids, items.sparkSession, filters.exclude)
-    asked = filters.where is not None or filters.same or filters.price_band is not None
-    if not asked:
+    if not asks_anything(filters.model_copy(update={"exclude": None})):
         return Admission(banned=banned, banned_from=banned_from) if filters.exclude else EVERYTHING
-    facts = _facts(items, filters)
+    try:
+        facts = facts_of(items, filters).toArrow()
+    except PySparkException as error:  # SQL that fails on a row
+        raise refused(items, error) from error
     at = pc.index_in(ids, value_set=facts.column("item_id"))
     offered = pc.fill_null(facts.column("offered").take(at), filters.where is None)
     value = pc.fill_null(facts.column("value").take(at), "")
@@ -41,10 +43,21 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
     return Admission(group, wanted, price, low, high, banned, banned_from)
 
 
-def _facts(items: DataFrame, filters: FiltersConfig) -> pa.Table:
+def asks_anything(filters: FiltersConfig) -> bool:
+    """Whether any of what acts inside the search is set."""
+    return bool(
+        filters.where is not None or filters.same or filters.price_band is not None or filters.exclude
+    )
+
+
+def facts_of(items: DataFrame, filters: FiltersConfig) -> DataFrame:
+    """What `filters` ask of `items`: item_id, offered (boolean), value (of `same`, as JSON), price (float).
+
+    Raises: ConfigError when an expression is not one over the columns of `items`.
+    """
     try:
         same = [F.expr(text).alias(f"v{number}") for number, text in enumerate(filters.same)]
-        facts = items.select(
+        return items.select(
             "item_id",
             (F.lit(True) if filters.where is None else F.coalesce(F.expr(filters.where), F.lit(False)))
             .cast("boolean")
@@ -52,21 +65,30 @@ def _facts(items: DataFrame, filters: FiltersConfig) -> pa.Table:
             (F.to_json(F.struct(*same)) if same else F.lit("")).alias("value"),
             F.col("price").cast("float").alias("price"),
         )
-        return facts.toArrow()
-    except PySparkException as error:  # SQL that cannot be read, and SQL that fails on a row
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"similar.filters: expected SQL over the columns of table items ({', '.join(items.columns)}): {first}"
-        ) from error
+    except PySparkException as error:  # SQL that cannot be read
+        raise refused(items, error) from error
+
+
+def refused(items: DataFrame, error: PySparkException) -> ConfigError:
+    """The error to raise for what Spark says of an expression."""
+    first = str(error).strip().splitlines()[0]
+    return ConfigError(
+        f"similar.filters: expected SQL over the columns of table items ({', '.join(items.columns)}): {first}"
+    )
+
+
+def excluded_pairs(spark: SparkSession, path: str) -> DataFrame:
+    """item_id and neighbor_id (strings) of a Parquet folder or Delta table; raises InputError where it is neither."""
+    try:
+        return read_pairs(spark, path)
+    except TableError as error:
+        raise InputError(f"similar.filters.exclude: {error}") from error
 
 
 def _banned(ids: pa.Array, spark: SparkSession, path: str | None) -> tuple[np.ndarray, np.ndarray]:
     if path is None:
         return EVERYTHING.banned, EVERYTHING.banned_from
-    try:
-        pairs = read_pairs(spark, path).toArrow()
-    except TableError as error:
-        raise InputError(f"similar.filters.exclude: {error}") from error
+    pairs = excluded_pairs(spark, path).toArrow()
     item = pc.index_in(pairs.column("item_id"), value_set=ids)
     other = pc.index_in(pairs.column("neighbor_id"), value_set=ids)
     known = pc.and_(item.is_valid(), other.is_valid())

@@ -24,35 +24,26 @@ from vizrec_spark.similar.plan import on_one_machine
 from vizrec_spark.similar.quality import (
     UNMEASURED,
     Recall,
-    query_counts,
     recall_interval,
     recalls,
     require_recall,
 )
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
-from vizrec_spark.similar.scoring import Nearest
-from vizrec_spark.similar.search import Searcher
+from vizrec_spark.similar.sampling import Samples, draw_samples
+from vizrec_spark.similar.scoring import Metric, Nearest, above
+from vizrec_spark.similar.search import Searcher, rescored
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
+from vizrec_spark.similar.splits import Drawn
 from vizrec_spark.similar.tuning import (
     RERANKED,
     SAMPLE,
     Choice,
     Evidence,
-    cell_sample,
+    cell_cap,
     exact_work,
-    smallest_cap,
     tuned_by,
 )
 from vizrec_spark.stage import log
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Item numbers: to learn from (in random order), to tune on and to judge on (ascending; they share none)."""
-
-    learning: NDArray[np.int64]
-    tuning: NDArray[np.int64]
-    judging: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,17 +66,6 @@ class Fitted:
     judged: Judged | None = None
 
 
-def draw_samples(n_items: int, config: SimilarConfig) -> Samples:
-    """Seeded samples of item numbers; the queries are at most all items, half of them each."""
-    generator = np.random.default_rng([config.seed, n_items])
-    queries = generator.permutation(n_items)
-    n_tuning, n_judging = query_counts(n_items, config.tuning_queries, config.recall_queries)
-    judging, tuning = queries[:n_judging], queries[n_judging : n_judging + n_tuning]
-    # Cells start from the first of them, so their order must not be that of the ids.
-    learning = generator.permutation(n_items)[:SAMPLE]
-    return Samples(learning, np.sort(tuning), np.sort(judging))
-
-
 def fitted(
     spark: SparkSession, shared: SharedFolder, config: SimilarConfig, admission: Admission, parts: int
 ) -> Fitted:
@@ -98,23 +78,24 @@ def fitted(
     few = shared.n_items <= max(2, config.exact_below if config.method == "auto" else 0)
     if config.method == "exact" or few:
         return _exactly(exact, shared.n_items)
-    samples = draw_samples(shared.n_items, config)
+    samples = draw_samples(shared.hashes(), config)
     vectors = shared.vectors()
-    reduction = fit_reduction(vectors[samples.learning], config.dimensions, config.metric, seed=config.seed)
+    reduction = fit_reduction(
+        vectors[samples.learning[:SAMPLE]], config.dimensions, config.metric, seed=config.seed
+    )
     write_points(spark, shared, reduction, parts)
-    true = {
-        name: _nearest(exact.searcher(), rows, config.k, admission)
-        for name, rows in (("tuning", samples.tuning), ("judging", samples.judging))
-    }
-    evidence = _evidence(shared, reduction, samples, true["tuning"], config, admission)
-    cap = smallest_cap(shared.n_items, config.max_bucket_share)
+    true = _nearest(exact.searcher(), samples.tuning, config.k, admission)
+    evidence = _evidence(shared, reduction, samples, true, config, admission)
     last: Fitted | None = None
     methods = ("flat", "cells", "lsh") if config.method == "auto" else (config.method,)
-    for choice in tuned_by(evidence, methods, config):
+    for turn, choice in enumerate(tuned_by(evidence, methods, config)):
         if config.method == "auto" and choice.work >= exact_work(shared.n_items, shared.dimension):
             break
-        index = built_index(shared, reduction, choice.generator, choice.rerank, cap)
-        last = _judged(index, choice, samples.judging, true["judging"], config, admission)
+        index = built_index(shared, reduction, choice.generator, choice.rerank, evidence.cap, evidence.drawn)
+        # Others in each turn: the best of several tries on the same ones would look better than it is.
+        rows = samples.judging(turn)
+        true = _nearest(exact.searcher(), rows, config.k, admission)
+        last = _judged(index, choice, Judged(rows, true), config, admission)
         log.info(
             "similar: %s (%s): recall@%d %.3f on %d items, %.3f expected",
             *(choice.method, choice.told, config.k, last.recall.mean, last.recall.n_queries, choice.recall),
@@ -124,6 +105,13 @@ def fitted(
     if config.method == "auto" or last is None:
         return _exactly(exact, shared.n_items)
     return last
+
+
+def judged_exactly(shared: SharedFolder, config: SimilarConfig) -> Judged:
+    """Items to judge lists on of which nobody has fitted anything, and their true neighbours; no filters."""
+    rows = draw_samples(shared.hashes(), config).judging(0)
+    exact = exact_index(shared, config.metric, config.k).searcher()
+    return Judged(rows, _nearest(exact, rows, config.k, EVERYTHING))
 
 
 def _exactly(index: Index, n_items: int) -> Fitted:
@@ -146,50 +134,60 @@ def _evidence(
     width = min(int(np.ceil(RERANKED[-1] * config.k)), shared.n_items)
     if config.rerank is not None:
         width = max(width, config.rerank)
-    flat = built_index(shared, reduction, Flat(shared.n_items), width, shared.n_items).searcher()
-    ranked = flat.ranked(
-        shared.vectors()[samples.tuning], samples.tuning, admission.of_queries(samples.tuning)
-    )
+    hashes = shared.hashes()
+    drawn = Drawn(reduction.located(points[samples.learning]), hashes[samples.learning])
+    flat = built_index(shared, reduction, Flat(shared.n_items), width, shared.n_items, drawn).searcher()
+    queries = shared.vectors()[samples.tuning]
+    scores, names = flat.ranked(queries, samples.tuning, admission.of_queries(samples.tuning))
     rank = np.full(true.keys.shape, np.iinfo(np.int64).max)
-    for place in range(ranked.shape[1]):
-        rank[true.keys == ranked[:, place, None]] = place
+    for place in range(names.shape[1]):
+        row, column = np.nonzero(true.keys == names[:, place, None])
+        # By score and not by place, so that equally near ones do not come before each other.
+        rank[row, column] = (scores[row] > above(scores[row, place])[:, None]).sum(axis=1)
     there = true.keys != PAD_KEY
+    rank[~there] = np.iinfo(np.int64).max
     numbers = np.maximum(true.keys, 0)
     located = reduction.located(points[numbers.reshape(-1)])
-    learning = samples.learning
-    wanted = cell_sample(shared.n_items, config.cells)
-    if len(learning) < wanted:
-        generator = np.random.default_rng(config.seed)
-        learning = generator.permutation(shared.n_items)[:wanted]
     return Evidence(
         queries=reduction.located(points[samples.tuning]),
         neighbors=located.reshape(*numbers.shape, -1),
         there=there,
+        salts=hashes[numbers],
         reduced_rank=rank,
-        sample=reduction.located(points[learning]),
+        drawn=drawn,
         n_items=shared.n_items,
         dimension=shared.dimension,
         width=reduction.width,
-        cap=smallest_cap(shared.n_items, config.max_bucket_share),
+        cap=cell_cap(shared.n_items, config.max_bucket_share, shared.dimension, reduction.width),
     )
 
 
 def _judged(
     index: Index,
     choice: Choice,
-    rows: NDArray[np.int64],
-    true: Nearest,
+    judged: Judged,
     config: SimilarConfig,
     admission: Admission,
 ) -> Fitted:
-    searcher = index.searcher()
+    searcher, rows = index.searcher(), judged.rows
     found = _nearest(searcher, rows, config.k, admission)
-    per_query = recalls(found, true, config.metric).tolist()
+    per_query = recalls_of_numbers(found.keys, index.shared, judged, config.metric).tolist()
     # Where filters leave nobody a neighbour there is nothing to miss.
     recall = recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
-    return Fitted(index, choice.method, choice.told, recall, float(met), Judged(rows, true))
+    return Fitted(index, choice.method, choice.told, recall, float(met), judged)
+
+
+def recalls_of_numbers(
+    found: NDArray[np.int64], shared: SharedFolder, judged: Judged, metric: Metric
+) -> NDArray[np.float64]:
+    """`recalls` of lists of item numbers (as many as were judged on × m), by scores of the vectors of those numbers."""
+    vectors = shared.vectors()
+    again = rescored(
+        vectors[judged.rows], vectors, shared.squares(), found, found.shape[1], metric, sort=False
+    )
+    return recalls(found, again.score(metric), judged.true, metric)
 
 
 def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.similar.capping import Occupancy
 from vizrec_spark.similar.centre import Centre
-from vizrec_spark.similar.generators import Occupancy
 from vizrec_spark.similar.plan import Plan
 from vizrec_spark.similar.quality import Recall
 from vizrec_spark.tables.schemas import SIMILARITY_QUALITY
@@ -19,11 +19,10 @@ from vizrec_spark.tables.schemas import SIMILARITY_QUALITY
 
 @dataclass(frozen=True)
 class Found:
-    """neighbors: `lists.NEIGHBORS_SCHEMA`; deep: the same with all that were scored, where
-    categories are asked for; sizes: members of each cell."""
+    """neighbors: `lists.NEIGHBORS_SCHEMA`; sizes: members of each cell; by_category, category_recall: where lists by
+    category are asked for, `categories.BY_CATEGORY_SCHEMA` and its recall."""
 
     neighbors: DataFrame
-    deep: DataFrame | None
     plan: Plan
     method: str
     setting: str
@@ -34,11 +33,16 @@ class Found:
     sizes: NDArray[np.int64]
     centre: Centre
     searched: int
+    by_category: DataFrame | None = None
+    category_recall: Recall | None = None
+
+
+_HOW = {"plan", "shared_dir", "shared_max_bytes", "block_rows", "incremental_below"}
 
 
 def fingerprint(config: SimilarConfig) -> str:
-    """The settings that decide what the lists are, as 64 hex digits."""
-    text = f"{SIMILARITY_QUALITY.version} {config.model_dump_json()}"
+    """The settings that decide what the lists are, as 64 hex digits; not those that say where and how they are made."""
+    text = f"{SIMILARITY_QUALITY.version} {config.model_dump_json(exclude=_HOW)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -82,6 +86,12 @@ def notes(found: Found, config: SimilarConfig) -> list[str]:
         told[0] += (
             f": recall@{config.k} {recall.mean:.3f} [{recall.lo:.3f}, {recall.hi:.3f}] on {recall.n_queries} items, "
             f"{found.candidates:,.0f} candidates an item"
+        )
+    if found.category_recall is not None and found.category_recall.n_queries:
+        within = found.category_recall
+        told.append(
+            f"by category: recall@{config.per_category} {within.mean:.3f} [{within.lo:.3f}, {within.hi:.3f}] on "
+            f"{within.n_queries} items"
         )
     if found.searched < n_items:
         told.append(f"{found.searched:,} items were asked for anew, the other lists kept or added to")

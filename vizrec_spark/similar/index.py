@@ -12,11 +12,13 @@ from pyspark.sql.types import LongType, StructField, StructType
 
 from vizrec_spark.kernels.candidates import Rows
 from vizrec_spark.kernels.inverted import InvertedLists, invert
-from vizrec_spark.similar.generators import Flat, Generator, Occupancy
+from vizrec_spark.similar.capping import Occupancy, capped
+from vizrec_spark.similar.generators import Flat, Generator
 from vizrec_spark.similar.reduction import Reduction
 from vizrec_spark.similar.scoring import Metric
 from vizrec_spark.similar.search import LocatedPoints, Searcher, WholePoints
 from vizrec_spark.similar.shared import SharedFolder, over_rows, part_of, run_of
+from vizrec_spark.similar.splits import Drawn
 
 POINTS = "points"
 CHUNK = 4096
@@ -64,26 +66,27 @@ def exact_index(shared: SharedFolder, metric: Metric, k: int) -> Index:
     """All against all at full dimension."""
     reduction = Reduction(metric, None, np.zeros(shared.dimension, dtype=np.float32))
     flat = Flat(shared.n_items, block=WHOLE_BLOCK)
-    homes = flat.homes(np.zeros((0, 0), np.float32), np.arange(shared.n_items))
+    numbers = np.arange(shared.n_items)
+    homes = flat.homes(np.zeros((0, 0), np.float32), numbers, numbers)
     return Index(
         shared, reduction, flat, invert(homes, flat.cells), k + _SPARE, Occupancy(shared.n_items, 0, 0)
     )
 
 
 def built_index(
-    shared: SharedFolder, reduction: Reduction, generator: Generator, rerank: int, cap: int
+    shared: SharedFolder, reduction: Reduction, generator: Generator, rerank: int, cap: int, drawn: Drawn
 ) -> Index:
-    """The index of a tuned generator: every item in its cells, none of them above `cap` members.
+    """The index of a tuned generator: every item in its cells, none of them above `cap` members (`capping`).
 
     The driver holds the cells, 4 bytes an item and table, and of the points a block at a time.
     """
     located = LocatedPoints(np.asarray(shared.matrix(POINTS, reduction.width)), reduction)
-    numbers = np.arange(shared.n_items)
-    starts = range(0, shared.n_items, _BLOCK)
+    numbers, salts = np.arange(shared.n_items), shared.hashes()
+    blocks = [slice(at, at + _BLOCK) for at in range(0, shared.n_items, _BLOCK)]
     homes = np.concatenate(
-        [generator.homes(located[at : at + _BLOCK], numbers[at : at + _BLOCK]) for at in starts]
+        [generator.homes(located[block], numbers[block], salts[block]) for block in blocks]
     )
-    generator, homes, occupancy = generator.capped(located, homes, cap)
+    generator, homes, occupancy = capped(generator, located, salts, homes, cap, drawn)
     return Index(shared, reduction, generator, invert(homes, generator.cells), rerank, occupancy)
 
 

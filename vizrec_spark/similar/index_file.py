@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from vizrec_spark.kernels.candidates import Admission
 from vizrec_spark.kernels.hyperplanes import HashTables
 from vizrec_spark.kernels.inverted import InvertedLists
-from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes, Occupancy
+from vizrec_spark.similar.capping import Occupancy
+from vizrec_spark.similar.generators import Cells, Flat, Generator, Hashes
 from vizrec_spark.similar.index import Index
 from vizrec_spark.similar.reduction import Reduction
 from vizrec_spark.similar.search import Searcher
 from vizrec_spark.similar.shared import SharedFolder
+from vizrec_spark.similar.splits import Splits
 
 Arrays = dict[str, NDArray]
 
@@ -97,20 +99,24 @@ def _written(generator: Generator) -> tuple[Arrays, dict[str, Any]]:
     if isinstance(generator, Flat):
         return {}, {"kind": "flat", "n_items": generator.n_items, "block": generator.block}
     if isinstance(generator, Cells):
-        return {"centroids": generator.centroids}, {"kind": "cells", "probed": generator.probed}
+        arrays = {"centroids": generator.centroids, "reach": generator.reach}
+        return {**arrays, **_arrays(generator.splits)}, {"kind": "cells", "probed": generator.probed}
     if not isinstance(generator, Hashes):
         raise TypeError(f"expected one of the generators of this package, got {type(generator).__name__}")
-    named = ("cutting", "crowded", "edges", "first_part")
-    arrays = {"planes": generator.tables.planes, **{name: getattr(generator, name) for name in named}}
+    arrays = {"planes": generator.tables.planes, "cutting": generator.cutting, **_arrays(generator.splits)}
     tables = {"tables": generator.tables.tables, "bits": generator.tables.bits}
     return arrays, {"kind": "lsh", "probed": generator.probed, **tables}
+
+
+def _arrays(splits: Splits) -> Arrays:
+    return {f"split_{field.name}": getattr(splits, field.name) for field in fields(Splits)}
 
 
 def _read(arrays: Arrays, facts: dict) -> Generator:
     if facts["kind"] == "flat":
         return Flat(facts["n_items"], facts["block"])
+    splits = Splits(**{field.name: arrays[f"split_{field.name}"] for field in fields(Splits)})
     if facts["kind"] == "cells":
-        return Cells(arrays["centroids"], facts["probed"])
+        return Cells(arrays["centroids"], facts["probed"], splits, arrays["reach"])
     tables = HashTables(arrays["planes"], facts["tables"], facts["bits"])
-    named = ("cutting", "crowded", "edges", "first_part")
-    return Hashes(tables=tables, probed=facts["probed"], **{name: arrays[name] for name in named})  # type: ignore[arg-type]
+    return Hashes(tables, facts["probed"], arrays["cutting"], splits)

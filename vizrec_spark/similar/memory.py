@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -17,12 +18,13 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.selection import PAD_KEY
 from vizrec_spark.similar.ask import neighbors_of_all
+from vizrec_spark.similar.categories import categories_of, judged_by_category, nearest_by_category
 from vizrec_spark.similar.filters import admission_of
-from vizrec_spark.similar.fit import Fitted, Judged, fitted
+from vizrec_spark.similar.fit import Fitted, Judged, fitted, judged_exactly, recalls_of_numbers
 from vizrec_spark.similar.found import Found
-from vizrec_spark.similar.incremental import changes, gains, merged
+from vizrec_spark.similar.incremental import asked_anew, changes, gains, merged
 from vizrec_spark.similar.index_file import save_index
-from vizrec_spark.similar.quality import UNMEASURED, Recall, recall_interval, recalls_of_rows
+from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
 from vizrec_spark.stage import log
 
@@ -52,8 +54,8 @@ def shared_search(
 ) -> Iterator[Found | None]:
     """The look-alikes of all `vectors` (item_id, vector of `dimension` components), or None where there are none.
 
-    `items`: columns of table items, for the filters. With `published`, only what changed since is searched for, if
-    that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
+    `items`: columns of table items, for filters and categories. With `published`, only what changed since is searched
+    for, if that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
     has the recall that is asked for. What is handed out lives until the exit, in `folder` or persisted.
 
     Memory of a worker, beside the pages of the shared files: 4,096 queries · (4 d + 8 width + 40 rerank) bytes, its
@@ -69,27 +71,28 @@ def shared_search(
     index = fitted(spark, shared, config, admission, parts)
     path = save_index(index.index)
     updated = None if published is None else _updated(spark, path, published, shared, index, parts, config)
-    deep, searched = None, shared.n_items
+    searched = shared.n_items
     if updated is not None:
         neighbors, recall, searched = updated
     else:
-        # One search: the lists are the beginnings of the deep ones.
-        k = index.index.rerank if config.per_category else config.k
-        neighbors = neighbors_of_all(spark, path, k=k, parts=parts, admission=admission)
+        neighbors = neighbors_of_all(spark, path, k=config.k, parts=parts, admission=admission)
         recall = index.recall
-        if config.per_category:
-            deep = neighbors.persist(StorageLevel.DISK_ONLY)
-            neighbors = deep.where(F.col("rank") <= config.k)
+    by_category = within = None
+    if config.per_category:
+        categories = categories_of(shared.ids(), items)
+        way, within = judged_by_category(index, shared, categories, admission, config)
+        by_category = nearest_by_category(
+            spark, save_index(way.index), categories, way.everyone,
+            k=config.per_category, parts=parts, admission=admission,
+        )  # fmt: skip
     built = index.index
     try:
         yield Found(
-            *(neighbors, deep, "shared", index.method, index.told, recall, index.candidates, built.rerank),
-            *(built.occupancy, built.lists.sizes, centre, searched),
+            *(neighbors, "shared", index.method, index.told, recall, index.candidates, built.rerank),
+            *(built.occupancy, built.lists.sizes, centre, searched, by_category, within),
         )
     finally:
-        for frame in (neighbors, deep):
-            if frame is not None:
-                frame.unpersist()
+        neighbors.unpersist()
 
 
 def _updated(
@@ -106,25 +109,39 @@ def _updated(
         # An exact run takes its recall for granted, which lists of another method do not bear out.
         log.info("similar: lists by %s are made anew by %s", published.method, index.method)
         return None
-    changed = changes(shared.ids(), published.before, published.now, published.neighbors)
-    share = len(changed.asked) / shared.n_items
-    log.info("similar: %.1f %% of the items are new, changed or lost a look-alike", 100 * share)
-    if share > config.incremental_below:
+    changed = changes(
+        *(shared.ids(), published.before, published.now, published.neighbors, published.n_items), config
+    )
+    if changed.whole is False and index.method == "exact":
+        log.info("similar: rows of the published lists are missing, so all are made anew")
         return None
-    asked = neighbors_of_all(spark, path, k=config.k, parts=parts, asked=changed.asked)
-    gained = gains(spark, shared, config.metric, changed, k=config.k, parts=parts)
-    gained = gained.persist(StorageLevel.DISK_ONLY)
-    names = [_frame(spark, shared, numbers) for numbers in (changed.fresh, changed.kept)]
-    merging = merged(published.neighbors, asked, gained, *names, k=config.k, metric=config.metric)
-    neighbors = merging.persist(StorageLevel.DISK_ONLY)
-    neighbors.count()  # all of it, while what it is made of is there
-    gained.unpersist()
-    recall = index.recall if index.judged is None else _recall_of(neighbors, shared, index.judged, config)
-    if recall.mean < config.target_recall:
-        log.info("similar: merged lists have recall %.3f, so all are searched for", recall.mean)
-        neighbors.unpersist()
+    if len(changed.fresh) > config.incremental_below * shared.n_items:
+        log.info("similar: %d items are new or changed, so all lists are made anew", len(changed.fresh))
         return None
-    return neighbors, recall, len(changed.asked)
+    with ExitStack() as kept:
+        gained = gains(spark, shared, config.metric, changed, k=config.k, parts=parts)
+        gained = gained.persist(StorageLevel.DISK_ONLY)
+        kept.callback(gained.unpersist)
+        anew = asked_anew(changed, gained, shared.ids())
+        share = len(anew) / shared.n_items
+        log.info("similar: %.1f %% of the items are new, changed or lack look-alikes", 100 * share)
+        if share > config.incremental_below:
+            return None
+        asked = neighbors_of_all(spark, path, k=config.k, parts=parts, asked=anew)
+        stale = spark.createDataFrame(pa.table({"item_id": changed.stale}), "item_id string")
+        others = _frame(spark, shared, np.setdiff1d(changed.others, anew))
+        merging = merged(published.neighbors, asked, gained, stale, others, k=config.k, metric=config.metric)
+        neighbors = merging.persist(StorageLevel.DISK_ONLY)
+        with ExitStack() as failing:
+            failing.callback(neighbors.unpersist)
+            neighbors.count()  # all of it, while what it is made of is there
+            judged = index.judged or judged_exactly(shared, config)
+            recall = _recall_of(neighbors, shared, judged, config)
+            if recall.mean >= config.target_recall:
+                failing.pop_all()
+                return neighbors, recall, len(anew)
+    log.info("similar: merged lists have recall %.3f, so all are searched for", recall.mean)
+    return None
 
 
 def _frame(spark: SparkSession, shared: SharedFolder, numbers: NDArray[np.int64]) -> DataFrame:
@@ -136,8 +153,14 @@ def _frame(spark: SparkSession, shared: SharedFolder, numbers: NDArray[np.int64]
 def _recall_of(neighbors: DataFrame, shared: SharedFolder, judged: Judged, config: SimilarConfig) -> Recall:
     names = shared.ids().take(pa.array(judged.rows))
     rows = neighbors.join(F.broadcast(_frame(neighbors.sparkSession, shared, judged.rows)), "item_id")
+    listed = rows.select("item_id", "neighbor_id", F.xxhash64("neighbor_id").alias("hash")).toArrow()
+    listed = listed.combine_chunks()
+    query = pc.index_in(listed.column("item_id").cast(pa.string()), value_set=names).to_numpy()
+    near = listed.column("neighbor_id").cast(pa.string()).combine_chunks()
+    keys = shared.numbering().of(near, listed.column("hash").to_numpy())
     true, weakest = judged.true, config.filters.min_cosine
     if weakest is not None:  # published lists are cut there, so the true ones are
         true = replace(true, keys=np.where(true.cosine >= weakest, true.keys, PAD_KEY))
-    found = recalls_of_rows(rows.toArrow(), names, true, config.metric)
+    lists = lists_of_rows(query.astype(np.int64), keys, len(names))
+    found = recalls_of_numbers(lists, shared, replace(judged, true=true), config.metric)
     return recall_interval(found.tolist(), seed=config.seed) if len(found) else UNMEASURED

@@ -1,109 +1,183 @@
-"""Runs the partitioned plan: fits it, searches shard by shard, measures the recall of what came out."""
+"""Runs the partitioned plan: fits it, judges it on a few queries, and searches shard by shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
-from vizrec_spark.errors import ConfigError
+from vizrec_spark.kernels.topk import PAD_KEY
+from vizrec_spark.similar.admits import with_admits
 from vizrec_spark.similar.blocks import pack_blocks
-from vizrec_spark.similar.centre import collect_centre
+from vizrec_spark.similar.capping import Occupancy
+from vizrec_spark.similar.centre import Centre, collect_centre
 from vizrec_spark.similar.exact import exact_block_join
-from vizrec_spark.similar.fit_shards import fitted_by_shards
+from vizrec_spark.similar.few import Few, fetched, nearest_of, numbers_in
+from vizrec_spark.similar.fit_shards import learnt_by_shards, sized
 from vizrec_spark.similar.found import Found
-from vizrec_spark.similar.generators import Occupancy
-from vizrec_spark.similar.quality import (
-    UNMEASURED,
-    Recall,
-    query_counts,
-    recall_at_k,
-    recall_interval,
-    sample_queries,
-)
-from vizrec_spark.similar.shards import Sharding, neighbors_by_shards, sharding, shards_for
+from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval, recalls
+from vizrec_spark.similar.scoring import Metric, Nearest, squared_norms
+from vizrec_spark.similar.search import rescored
+from vizrec_spark.similar.shards import Method, Sharding, neighbors_by_shards, sharding
+from vizrec_spark.similar.tuning import exact_work, shard_items, tuned_by
 from vizrec_spark.stage import log
-
-_SHARD_BYTES = 2**30
 
 
 @contextmanager
-def partitioned_search(vectors: DataFrame, config: SimilarConfig) -> Iterator[Found | None]:
+def partitioned_search(vectors: DataFrame, items: DataFrame, config: SimilarConfig) -> Iterator[Found | None]:
     """The look-alikes of all `vectors` (item_id, vector), or None where there are none; persisted until the exit.
 
-    Raises: ConfigError when filters are set, which need the shared plan.
+    Under method ``auto`` a setting that misses the target, when a few are searched for, gives way to the next dearer
+    one, and in the end to the exact join. `items`: columns of table items, for the filters.
+
+    Raises: as `admits.with_admits`.
     """
-    filters = config.filters
-    if filters.where or filters.same or filters.price_band or filters.exclude:
-        raise ConfigError(
-            "similar.filters: where, same, price_band and exclude need the shared plan, which is for a master "
-            "local[...]: set similar.plan to shared there, or leave these filters out."
-        )
-    vectors = vectors.persist(StorageLevel.DISK_ONLY)
-    blocks = pack_blocks(vectors, block_rows=config.block_rows).persist(StorageLevel.DISK_ONLY)
-    neighbors: DataFrame | None = None
-    dealt: Broadcast[Sharding] | None = None
-    try:
-        if vectors.isEmpty():
+    with ExitStack() as kept:
+        vectors = _persisted(with_admits(vectors, items, config.filters), kept)
+        ids = _persisted(vectors.select("item_id"), kept)
+        if ids.isEmpty():
             yield None
             return
         centre = collect_centre(vectors)
-        n_items, dimension = centre.n_items, len(centre.mean)
-        fitted = fitted_by_shards(vectors, blocks, n_items, config)
-        if fitted is None:
-            found = exact_block_join(
-                blocks, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows
-            )
-            found = found.persist(StorageLevel.DISK_ONLY)
-            neighbors = found
-            everyone = Occupancy(n_items, 0, 0)
-            one = np.array([n_items])
-            yield Found(
-                *(found, found, "partitioned", "exact", "all pairs", UNMEASURED, n_items - 1.0, config.k),
-                *(everyone, one, centre, n_items),
-            )
-            return
-        method = fitted.method
-        item_bytes = 4 * (2 * dimension + method.reduction.width)
-        cores = vectors.sparkSession.sparkContext.defaultParallelism
-        shards, copies = shards_for(
-            method.generator, fitted.queries, n_items * item_bytes, cores, _SHARD_BYTES, seed=config.seed
-        )
+        n_items = centre.n_items
+        few = n_items <= max(2, config.exact_below if config.method == "auto" else 0)
+        approximate = None
+        if config.method != "exact" and not few:
+            approximate = _approximate(vectors, ids, centre, config, kept)
+        yield approximate or _exact(vectors, centre, config, kept)
+
+
+def _exact(vectors: DataFrame, centre: Centre, config: SimilarConfig, kept: ExitStack) -> Found:
+    blocks = _persisted(pack_blocks(vectors, block_rows=config.block_rows), kept)
+    found = exact_block_join(
+        blocks,
+        blocks,
+        k=config.k,
+        metric=config.metric,
+        block_rows=config.block_rows,
+        filters=config.filters,
+    )
+    n_items = centre.n_items
+    return Found(
+        neighbors=found,
+        plan="partitioned",
+        method="exact",
+        setting="all pairs",
+        recall=UNMEASURED,
+        candidates=n_items - 1.0,
+        rerank=config.k,
+        occupancy=Occupancy(n_items, 0, 0),
+        sizes=np.array([n_items]),
+        centre=centre,
+        searched=n_items,
+    )
+
+
+def _approximate(
+    vectors: DataFrame, ids: DataFrame, centre: Centre, config: SimilarConfig, kept: ExitStack
+) -> Found | None:
+    """The search by the cheapest method that reaches the target; under ``auto`` None where that is all pairs."""
+    n_items, dimension = centre.n_items, len(centre.mean)
+    spark = vectors.sparkSession
+    learnt = learnt_by_shards(vectors, ids, n_items, config)
+    evidence = learnt.evidence
+    last: Found | None = None
+    methods = ("cells", "lsh") if config.method == "auto" else (config.method,)
+    for turn, choice in enumerate(tuned_by(evidence, methods, config)):
+        if config.method == "auto" and choice.work >= exact_work(n_items, dimension):
+            break
+        method = Method(learnt.reduction, choice.generator, choice.rerank)
+        made = sized(vectors, method, evidence.cap, evidence.drawn)
+        cores = spark.sparkContext.defaultParallelism
+        most = shard_items(dimension, evidence.width)
+        dealt = sharding(made.method, made.sizes, least=cores, most_items=most, seed=config.seed)
         log.info(
-            "similar: %d shards of about %s MiB, each vector goes to %.1f of them",
-            *(shards, f"{copies * n_items * item_bytes / shards / 2**20:,.0f}", copies),
+            "similar: %d shards of at most %s items (%s MiB), each vector goes to %.1f of them",
+            *(dealt.shards, f"{dealt.largest:,}"),
+            f"{dealt.largest * 4 * (2 * dimension + evidence.width) / 2**20:,.0f}",
+            dealt.copies(evidence.queries),
         )
-        dealt = vectors.sparkSession.sparkContext.broadcast(sharding(method, shards, seed=config.seed))
-        deep = neighbors_by_shards(vectors, dealt, k=method.rerank).persist(StorageLevel.DISK_ONLY)
-        neighbors = deep
-        found = deep.where(F.col("rank") <= config.k)
-        recall = _measured(vectors, blocks, found, n_items, config)
-        candidates = float(fitted.choice.candidates)
-        yield Found(
-            *(found, deep, "partitioned", fitted.choice.method, fitted.choice.told, recall, candidates),
-            *(method.rerank, fitted.occupancy, fitted.sizes, centre, n_items),
+        shared = spark.sparkContext.broadcast(dealt)
+        kept.callback(shared.destroy)
+        # Others in each turn: the best of several tries on the same ones would look better than it is.
+        judged = learnt.judging(turn)
+        recall = _judged(vectors, judged, shared, config)
+        log.info(
+            "similar: %s (%s): recall@%d %.3f on %d items, %.3f expected",
+            *(choice.method, choice.told, config.k, recall.mean, recall.n_queries, choice.recall),
         )
-    finally:
-        if neighbors is not None:
-            neighbors.unpersist()
-        if dealt is not None:
-            dealt.destroy()
-        blocks.unpersist()
-        vectors.unpersist()
+        reduction = learnt.reduction
+        probes = np.asarray(
+            made.method.generator.probes(reduction.located(reduction.candidates(judged.vectors)))
+        )
+        met = np.where(probes >= 0, made.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
+        neighbors = neighbors_by_shards(vectors, shared, k=config.k, filters=config.filters)
+        last = Found(
+            neighbors=neighbors,
+            plan="partitioned",
+            method=choice.method,
+            setting=choice.told,
+            recall=recall,
+            candidates=float(met),
+            rerank=choice.rerank,
+            occupancy=made.occupancy,
+            sizes=made.sizes,
+            centre=centre,
+            searched=n_items,
+        )
+        if recall.mean >= config.target_recall:
+            return last
+    return None if config.method == "auto" else last
 
 
-def _measured(
-    vectors: DataFrame, blocks: DataFrame, found: DataFrame, n_items: int, config: SimilarConfig
-) -> Recall:
-    n_tuning, n_judging = query_counts(n_items, config.tuning_queries, config.recall_queries)
-    tuning = sample_queries(vectors, n_tuning, seed=config.seed + 1).select("item_id")
-    others = vectors.join(F.broadcast(tuning), "item_id", "left_anti")
-    asked = pack_blocks(sample_queries(others, n_judging, seed=config.seed), block_rows=config.block_rows)
-    true = exact_block_join(asked, blocks, k=config.k, metric=config.metric, block_rows=config.block_rows)
-    per_query = recall_at_k(found, true, metric=config.metric).collect()
-    return recall_interval([row.recall for row in per_query], seed=config.seed)
+def _persisted(frame: DataFrame, kept: ExitStack) -> DataFrame:
+    frame = frame.persist(StorageLevel.DISK_ONLY)
+    kept.callback(frame.unpersist)
+    return frame
+
+
+def _judged(vectors: DataFrame, judged: Few, shared: Broadcast[Sharding], config: SimilarConfig) -> Recall:
+    """Runs two jobs or three: the recall of the lists that the judged items would get."""
+    true = nearest_of(judged, vectors, k=config.k, metric=config.metric, filters=config.filters)
+    names = vectors.sparkSession.createDataFrame(judged.rows, "item_id string")
+    found = neighbors_by_shards(vectors, shared, k=config.k, asked=names, filters=config.filters).toArrow()
+    per_query = recalls_of_ids(judged, true, found, vectors, config.metric).tolist()
+    return recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
+
+
+def recalls_of_ids(judged: Few, true: pa.Table, found: pa.Table, vectors: DataFrame, metric: Metric):  # type: ignore[no-untyped-def]
+    """`recalls` of lists of ids; both tables as `lists.NEIGHBORS_SCHEMA`. Runs a job where lists hold others than the
+    true ones, whose scores are worked out anew."""
+    known = pc.unique(true.column("neighbor_id").cast(pa.string()))
+    listed = found.column("neighbor_id").cast(pa.string())
+    others = pc.unique(listed.filter(pc.invert(pc.is_in(listed, value_set=known))))
+    keys = pa.concat_arrays([known, others])
+    lists = lists_of_rows(
+        numbers_in(judged.ids, found.column("item_id")), numbers_in(keys, listed), len(judged.ids)
+    )
+    shape = (len(judged.ids), int(true.column("rank").to_numpy().max(initial=1)))
+    at = numbers_in(judged.ids, true.column("item_id")), true.column("rank").to_numpy() - 1
+    exact = Nearest(np.full(shape, PAD_KEY, dtype=np.int64), *np.zeros((2, *shape), dtype=np.float32))
+    exact.keys[at] = numbers_in(keys, true.column("neighbor_id"))
+    exact.cosine[at], exact.distance[at] = (true.column(name).to_numpy() for name in ("cosine", "distance"))
+    # The true ones count by their ids; only the others need a score.
+    base = fetched(vectors, others) if len(others) else Few(others, judged.vectors[:0])
+    again = np.where(lists >= len(known), lists - len(known), PAD_KEY)
+    order = numbers_in(base.ids, pa.chunked_array([others]))
+    numbers = np.where(again >= 0, order[np.maximum(again, 0)] if len(order) else PAD_KEY, PAD_KEY)
+    scores = rescored(
+        judged.vectors,
+        base.vectors,
+        squared_norms(base.vectors) if len(order) else np.zeros(1, dtype=np.float32),
+        numbers,
+        lists.shape[1],
+        metric,
+        sort=False,
+    )
+    return recalls(lists, scores.score(metric), exact, metric)

@@ -74,7 +74,8 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
     Workers write into one memory-mapped file, which several hosts cannot do to a network folder without losing each
     other's pages.
 
-    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` where the plan is partitioned;
+    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` or lists by category where the plan
+    is partitioned;
     DiskSpaceError when ``shared`` is demanded and the folder's disk is too full.
     """
     if config.plan == "shared" and not sizes.one_machine:
@@ -95,6 +96,11 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
         raise ConfigError(
             "similar.method flat compares everything with everything, which the partitioned plan would have to send to "
             "every shard: choose auto, cells, lsh or exact."
+        )
+    if chosen == "partitioned" and config.per_category:
+        raise ConfigError(
+            "similar.per_category searches the members of each category, which needs the shared plan, for a master "
+            "local[...]: set it to 0, or similar.plan to shared there."
         )
     log.info(
         "similar: %s plan for %s items: %s of reduced points (limit %s), %s of files (free %s)",

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import RecallError
 from vizrec_spark.kernels.selection import PAD_KEY
-from vizrec_spark.similar.scoring import ROUNDING, Metric, Nearest
+from vizrec_spark.similar.scoring import ROUNDING, Floats, Metric, Nearest
 
 BOOTSTRAP_SAMPLES = 2000
 
@@ -51,54 +47,38 @@ def query_counts(n_items: int, tuning: int, judging: int) -> tuple[int, int]:
     return min(tuning, max(1, n_items - judged)), judged
 
 
-def sample_queries(vectors: DataFrame, n_queries: int, *, seed: int) -> DataFrame:
-    """`n_queries` rows of `vectors`, drawn by a hash of item_id and seed: the same ones in every run."""
-    return vectors.orderBy(F.xxhash64("item_id", F.lit(seed)), "item_id").limit(n_queries)
+def recalls(found: NDArray[np.int64], score: Floats, true: Nearest, metric: Metric) -> NDArray[np.float64]:
+    """The recall of each query that has a true neighbour (0 to 1), in order.
 
-
-def recall_at_k(approximate: DataFrame, exact: DataFrame, *, metric: Metric = "cosine") -> DataFrame:
-    """The recall of each query of `exact`: item_id, recall double (0 to 1).
-
-    Both frames as `exact.exact_neighbors` returns them; queries that only `approximate` knows are left out.
-    An exact neighbour counts as found if it is in the list, or if the list holds another as near as the
-    last exact one (equally near ones are interchangeable: duplicates of one picture, say).
+    found: the keys of its neighbours (q × m, `PAD_KEY` for none); score: theirs, worked out anew from the vectors of
+    those keys, so that a list is not taken at its word; true: the exact neighbours. One counts as found if it is among
+    the true ones, or if it is as near as the last of them (equally near ones are interchangeable: duplicates of one
+    picture, say), and however often it stands in the list it counts once.
     """
-    value = F.col("cosine") if metric == "cosine" else -F.col("distance")
-    wanted = exact.groupBy("item_id").agg(F.count(F.lit(1)).alias("n"), F.min(value).alias("bar"))
-    near_enough = value >= F.col("bar") - F.greatest(F.abs("bar"), F.lit(1e-3)) * float(ROUNDING)
-    found = (
-        approximate.join(wanted, "item_id")
-        .where(near_enough)
-        .groupBy("item_id")
-        .agg(F.count(F.lit(1)).alias("found"))
-    )
-    share = F.least(F.coalesce("found", F.lit(0)), F.col("n")) / F.col("n")
-    return wanted.join(found, "item_id", "left").select("item_id", share.cast("double").alias("recall"))
-
-
-def recalls(found: Nearest, true: Nearest, metric: Metric) -> NDArray[np.float64]:
-    """The recall of each query with a true neighbour (0 to 1), by the rule of `recall_at_k`, on arrays."""
     there = true.keys != PAD_KEY
     asked = there.any(axis=1)
-    score = true.score(metric)[asked]
-    bar = np.where(there[asked], score, np.inf).min(axis=1, keepdims=True)
-    near_enough = found.score(metric)[asked] >= bar - np.maximum(np.abs(bar), 1e-3) * ROUNDING
+    true_score = true.score(metric)[asked]
+    bar = np.where(there[asked], true_score, np.inf).min(axis=1, keepdims=True)
+    order = np.argsort(found[asked], axis=1, kind="stable")
+    keys = np.take_along_axis(found[asked], order, axis=1)
+    first = (keys != PAD_KEY) & (np.diff(keys, axis=1, prepend=PAD_KEY - 1) != 0)
+    near_enough = (
+        np.take_along_axis(score[asked], order, axis=1) >= bar - np.maximum(np.abs(bar), 1e-3) * ROUNDING
+    )
+    among = np.array([np.isin(row, true_row) for row, true_row in zip(keys, true.keys[asked], strict=True)])
+    hits = first & (near_enough | among.reshape(keys.shape))
     wanted = there[asked].sum(axis=1)
-    return np.minimum(near_enough.sum(axis=1), wanted) / wanted
+    return np.minimum(hits.sum(axis=1), wanted) / wanted
 
 
-def recalls_of_rows(rows: pa.Table, item_ids: pa.Array, true: Nearest, metric: Metric) -> NDArray[np.float64]:
-    """`recalls` of lists in rows (item_id, cosine, distance), for the queries `item_ids` of `true`."""
-    query = pc.index_in(rows.column("item_id").cast(pa.string()), value_set=item_ids).to_numpy()
-    value = rows.column("cosine" if metric == "cosine" else "distance").to_numpy()
-    value = value if metric == "cosine" else -value
-    order = np.lexsort((-value, query))
-    query, value = query[order].astype(np.int64), value[order]
+def lists_of_rows(query: NDArray[np.int64], keys: NDArray[np.int64], queries: int) -> NDArray[np.int64]:
+    """Rows of (query 0 to `queries` − 1, key) as one list a query (queries × longest, `PAD_KEY` behind its end)."""
+    order = np.argsort(query, kind="stable")
+    query, keys = query[order], keys[order]
     place = np.arange(len(query)) - np.searchsorted(query, query)
-    shape = (len(item_ids), true.keys.shape[1])
-    keys, score = np.full(shape, PAD_KEY, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-    keys[query, place], score[query, place] = 0, value
-    return recalls(Nearest(keys, score, -score), true, metric)
+    table = np.full((queries, int(place.max(initial=0)) + 1), PAD_KEY, dtype=np.int64)
+    table[query, place] = keys
+    return table
 
 
 def recall_interval(recalls: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> Recall:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.errors import InputError
 from vizrec_spark.kernels.topk import PAD_KEY, merge_topk, topk_rows
 
 Metric = Literal["cosine", "euclidean"]
@@ -45,9 +46,28 @@ def rank_score(cosine: Floats, distance: Floats, metric: Metric, missing: NDArra
     return np.where(missing, np.float32(-np.inf), score)
 
 
+def above(score: Floats) -> Floats:
+    """The scores beyond which another is larger, and not equal and rounded otherwise."""
+    return (score + np.maximum(np.abs(score), np.float32(1e-3)) * ROUNDING).astype(np.float32)
+
+
 def squared_norms(matrix: Floats) -> Floats:
     """|x|² of each row (n float32)."""
     return np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
+
+
+def checked_squares(matrix: Floats) -> Floats:
+    """`squared_norms` of vectors that are to be compared.
+
+    Raises: InputError when one is longer than float32 can square, so that its cosine with anything would be 0.
+    """
+    squares = squared_norms(matrix)
+    if len(squares) and not np.isfinite(squares.max()):
+        raise InputError(
+            "expected vectors shorter than 1.8e19, whose squared length float32 can hold, got a longer one: "
+            "scale the encoder's output down"
+        )
+    return squares
 
 
 def unit_rows(matrix: Floats) -> Floats:
@@ -56,19 +76,28 @@ def unit_rows(matrix: Floats) -> Floats:
 
 
 def nearest_in_block(
-    queries: Floats, base: Floats, k: int, metric: Metric, same: NDArray[np.int64]
+    queries: Floats,
+    base: Floats,
+    k: int,
+    metric: Metric,
+    same: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Nearest:
     """The k nearest rows of `base` (n × d) for each row of `queries` (q × d).
 
-    `same` (q int64) is the row of `base` that is the query itself and is left out, or -1.
+    `same` (q int64) is the row of `base` that is the query itself and is left out, or -1; `allowed` (q × n): which rows
+    a query may get, None for all.
     The cosine with a zero vector is 0. d² = |a|² + |b|² − 2ab, never below 0.
     """
     if len(queries) == 0 or len(base) == 0:
         return no_neighbors(len(queries), k)
     norms = squared_norms(base)
+    runs = [slice(at, at + STRIP_ROWS) for at in range(0, len(queries), STRIP_ROWS)]
     strips = [
-        _nearest_in_strip(queries[at : at + STRIP_ROWS], base, norms, k, metric, same[at : at + STRIP_ROWS])
-        for at in range(0, len(queries), STRIP_ROWS)
+        _nearest_in_strip(
+            queries[run], base, norms, k, metric, same[run], None if allowed is None else allowed[run]
+        )
+        for run in runs
     ]
     return Nearest(
         keys=np.concatenate([strip.keys for strip in strips]),
@@ -93,7 +122,13 @@ def merge_nearest(left: Nearest, right: Nearest, k: int, metric: Metric) -> Near
 
 
 def _nearest_in_strip(
-    queries: Floats, base: Floats, base_norms: Floats, k: int, metric: Metric, same: NDArray[np.int64]
+    queries: Floats,
+    base: Floats,
+    base_norms: Floats,
+    k: int,
+    metric: Metric,
+    same: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None,
 ) -> Nearest:
     dot = queries @ base.T
     query_norms = squared_norms(queries)[:, None]
@@ -101,6 +136,8 @@ def _nearest_in_strip(
         scores = cosine_of(dot, query_norms, base_norms)
     else:
         scores = -squared_distance_of(dot, query_norms, base_norms)
+    if allowed is not None:
+        scores[~allowed] = -np.inf
     itself = np.flatnonzero(same >= 0)
     scores[itself, same[itself]] = -np.inf
     _, keys = topk_rows(scores, k)

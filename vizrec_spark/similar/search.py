@@ -83,9 +83,10 @@ class Searcher:
 
     def ranked(
         self, queries: Floats, own: NDArray[np.int64], admission: Admission = EVERYTHING
-    ) -> NDArray[np.int64]:
-        """The candidates (q × rerank numbers) that `nearest` would score at full dimension, best first."""
-        return self._probed(queries, self.rerank, own, admission).best()[1]
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """The candidates that `nearest` would score at full dimension, best first: products of reduced points, numbers
+        (q × rerank both)."""
+        return self._probed(queries, self.rerank, own, admission).best()
 
     def _probed(
         self, queries: Floats, width: int, own: NDArray[np.int64], admission: Admission

@@ -26,7 +26,7 @@ from vizrec_spark.similar.centre import SUMS_SCHEMA, Centre, centre_of, sums_bat
 from vizrec_spark.similar.folder import make_file
 from vizrec_spark.similar.lists import ArrowFunction
 from vizrec_spark.similar.numbering import Numbering, numbered
-from vizrec_spark.similar.scoring import Floats, squared_norms, unit_rows
+from vizrec_spark.similar.scoring import Floats, checked_squares, unit_rows
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,13 @@ class SharedFolder:
             writer.write_batch(batch)
         np.save(Path(self.path) / "hashes.npy", numbering.hashes)
         np.save(Path(self.path) / "numbers.npy", numbering.numbers)
+
+    def hashes(self) -> NDArray[np.int64]:
+        """The `xxhash64` of each id, in the order of the ids."""
+        known = self.numbering()
+        hashes = np.empty(self.n_items, dtype=np.int64)
+        hashes[known.numbers] = known.hashes
+        return hashes
 
     def numbering(self) -> Numbering:
         """The ids and their hashes, through memory maps."""
@@ -136,7 +143,7 @@ def _write(shared: SharedFolder) -> ArrowFunction:
                     "expected the items of before, got another: the embeddings changed meanwhile"
                 )
             vectors[numbers] = matrix
-            squares[numbers, 0] = squared_norms(matrix)
+            squares[numbers, 0] = checked_squares(matrix)
             total += unit_rows(matrix).sum(axis=0, dtype=np.float64)
             count += len(matrix)
         if count:

@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.similar.categories import nearest_by_category
 from vizrec_spark.similar.duplicates import near_duplicates
 from vizrec_spark.similar.folder import shared_folder
 from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
@@ -53,7 +52,8 @@ def run(context: StageContext) -> StageResult:
         )
     for table in WRITTEN:  # what is wrong with one of them is said before anything is written
         tables.ensure(table)
-    catalogue = tables.pinned(ITEMS) if config.per_category else None
+    # For categories the catalogue must be there; without, filters take what there is.
+    catalogue = tables.pinned(ITEMS) if config.per_category else tables.pinned_or_empty(ITEMS)
     publish = partial(_publish, context, encoder_id)
     # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
     images = tables.pinned(IMAGES)
@@ -64,7 +64,7 @@ def run(context: StageContext) -> StageResult:
         if published is not None and _stands(published, config):
             told = "the pictures and settings are those of the last run, so its look-alikes stand"
             return StageResult([tables.unchanged(table) for table in WRITTEN], [told])
-        with _search(context, encoder_id, pictured, embeddings, published) as found:
+        with _search(context, encoder_id, pictured, embeddings, catalogue, published) as found:
             if found is None:
                 gone = [publish(table, None) for table in reversed(WRITTEN)]
                 return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
@@ -76,11 +76,10 @@ def run(context: StageContext) -> StageResult:
             written.append(
                 publish(SIMILARITY_QUALITY, context.spark.createDataFrame([row], SIMILARITY_QUALITY.schema))
             )
-            listed = groups = None
-            if catalogue is not None and found.deep is not None:
-                deep = _near_enough(found.deep, config)
-                listed = nearest_by_category(deep, catalogue, k=config.per_category, metric=config.metric)
-            written.append(publish(CATEGORY_NEIGHBORS, listed))
+            listed, groups = found.by_category, None
+            written.append(
+                publish(CATEGORY_NEIGHBORS, None if listed is None else _near_enough(listed, config))
+            )
             alike, bits = config.near_duplicates.cosine, config.near_duplicates.hash_bits
             if alike is not None:
                 pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
@@ -101,19 +100,19 @@ def _search(
     encoder_id: str,
     pictured: DataFrame,
     embeddings: DataFrame,
+    catalogue: DataFrame,
     published: Published | None,
 ) -> Iterator[Found | None]:
     tables, config = context.tables, context.config.similar
     known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
     sizes = sizes_of(context.spark, pictured.count(), known.dimension, config)
     if choose_plan(sizes, config) == "partitioned":
-        with partitioned_search(item_vectors(pictured, embeddings), config) as found:
+        with partitioned_search(item_vectors(pictured, embeddings), catalogue, config) as found:
             yield found
         return
     with shared_folder(config.shared_dir) as folder:
         vectors = item_vectors(pictured, embeddings, broadcast=True)
-        items = tables.read_or_empty(ITEMS)
-        with shared_search(vectors, known.dimension, items, folder, config, published) as found:
+        with shared_search(vectors, known.dimension, catalogue, folder, config, published) as found:
             yield found
 
 
@@ -141,7 +140,9 @@ def _stands(published: Published, config: SimilarConfig) -> bool:
     if config.filters.min_cosine is not None:  # how long a list must be is not known
         return False
     others = published.n_items - 1
-    if published.neighbors.count() != published.n_items * min(config.k, others):
+    if published.neighbors.count() != published.n_items * min(
+        config.k, others
+    ):  # `incremental.changes` asks as well
         return False
     old = published.before.select("item_id", F.col("content").alias("was"))
     return published.now.join(old, "item_id", "full").where("NOT (content <=> was)").isEmpty()

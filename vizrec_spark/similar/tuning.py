@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.kernels.hyperplanes import MAX_BITS, draw_tables, most_probes
-from vizrec_spark.kernels.kmeans import fit_centroids, nearest_centroid, split_cells
+from vizrec_spark.kernels.kmeans import fit_centroids
+from vizrec_spark.similar.capping import capped
 from vizrec_spark.similar.generators import Cells, Flat, Floats, Generator, Hashes
+from vizrec_spark.similar.splits import Drawn
 from vizrec_spark.stage import log
 
 PRODUCT_NS = 0.04
@@ -45,16 +47,17 @@ class Evidence:
     """What is known of the tuning queries, q of them with k true neighbours each.
 
     queries: q × m located points; neighbors: q × k × m located points of the true neighbours; there: q × k bool,
-    false for padding; reduced_rank: q × k int64, how many items come before it by reduced points; sample: s × m
-    located points of items drawn at random; n_items, dimension, width: of the whole problem; cap: the most
-    members that a bucket may keep.
+    false for padding; salts: q × k int64, the hashes of the neighbours' ids; reduced_rank: q × k int64, how many items
+    come before it by reduced points; drawn: items drawn at random; n_items, dimension, width: of the whole problem;
+    cap: the most members that a bucket may keep.
     """
 
     queries: Floats
     neighbors: Floats
     there: NDArray[np.bool_]
+    salts: NDArray[np.int64]
     reduced_rank: NDArray[np.int64]
-    sample: Floats
+    drawn: Drawn
     n_items: int
     dimension: int
     width: int
@@ -95,10 +98,18 @@ SAMPLE = 8_192
 
 _SMALLEST_CAP = 64
 
+SHARD_BYTES = 2**30
+"""What the items of a shard of the partitioned plan may take in a task's memory."""
 
-def smallest_cap(n_items: int, share: float) -> int:
-    """The cap on a cell: this share of all items, but never below 64."""
-    return max(_SMALLEST_CAP, int(share * n_items))
+
+def shard_items(dimension: int, width: int) -> int:
+    """How many items a shard may hold: of each the vector, as it came and as a matrix, and the reduced point."""
+    return max(_SMALLEST_CAP, SHARD_BYTES // (4 * (2 * dimension + width)))
+
+
+def cell_cap(n_items: int, share: float, dimension: int, width: int) -> int:
+    """The cap on a cell: this share of all items, at most what a shard may hold, and never below 64."""
+    return max(_SMALLEST_CAP, min(int(share * n_items), shard_items(dimension, width)))
 
 
 def cell_sample(n_items: int, cells: int | None) -> int:
@@ -173,51 +184,60 @@ def cell_count(n_items: int) -> int:
 
 def _cells(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choice]:
     wanted = given.cells or cell_count(evidence.n_items)
-    centroids = fit_centroids(evidence.sample[: 48 * wanted], wanted, seed=seed)
-    scale = evidence.n_items / max(len(evidence.sample), 1)
-    # Split on the sample as they will be on all items, so that what splitting costs is seen.
-    homes = nearest_centroid(evidence.sample, centroids)[0]
-    homes, centroids, _ = split_cells(evidence.sample, homes, centroids, max(2, int(evidence.cap / scale)))
-    sizes = np.bincount(homes, minlength=len(centroids)) * scale
-    affinity = evidence.queries @ centroids.T - np.square(centroids).sum(axis=1) / 2
+    sample = evidence.drawn.located
+    centroids = fit_centroids(sample[: 48 * wanted], wanted, seed=seed)
+    split, sizes = _capped_on_sample(Cells(centroids, 1), evidence)
+    assert isinstance(split, Cells)
+    reach = split.seen
+    affinity = evidence.queries @ reach.T - np.square(reach).sum(axis=1) / 2
     visited = np.argsort(-affinity, axis=1, kind="stable")
     place = np.empty_like(visited)
-    np.put_along_axis(place, visited, np.arange(len(centroids))[None], axis=1)
+    np.put_along_axis(place, visited, np.arange(len(reach))[None], axis=1)
     q, found, m = evidence.neighbors.shape
-    home = nearest_centroid(evidence.neighbors.reshape(q * found, m), centroids)[0].reshape(q, found)
+    home = _homes_of_neighbors(split, evidence).reshape(q, found)
     places = np.take_along_axis(place, home.astype(np.int64), axis=1)
     seen = np.cumsum(sizes[visited], axis=1).mean(axis=0)
-    finding = len(centroids) * (m * PRODUCT_NS + 8 * SCAN_NS)
-    steps = np.unique(np.ceil(np.geomspace(1, len(centroids), 64)).astype(int))
-    for probed in [min(given.probes, len(centroids))] if given.probes else steps:
+    finding = len(reach) * (m * PRODUCT_NS + 8 * SCAN_NS)
+    steps = np.unique(np.ceil(np.geomspace(1, len(reach), 64)).astype(int))
+    for probed in [min(given.probes, len(reach))] if given.probes else steps:
         reached, met = places < probed, float(seen[probed - 1])
         for rerank in _reranks(evidence, k, given):
             recall = _share(reached & (evidence.reduced_rank < rerank), evidence)
             work = finding + _pair_work(evidence, met, rerank)
-            told = f"{probed} of {len(centroids):,} cells probed, {rerank} re-ranked"
+            told = f"{probed} of {len(reach):,} cells probed, {rerank} re-ranked"
             yield Choice("cells", Cells(centroids, int(probed)), rerank, recall, work, told, met)
+
+
+def _capped_on_sample(generator: Generator, evidence: Evidence) -> tuple[Generator, NDArray[np.floating]]:
+    """The generator as the cap will leave it on all items, and how many of them each cell will hold.
+
+    Split on the sample in proportion, so that what splitting costs in recall is seen.
+    """
+    drawn = evidence.drawn
+    scale = evidence.n_items / max(len(drawn.located), 1)
+    homes = generator.homes(drawn.located, np.arange(len(drawn.located)), drawn.salts)
+    cap = max(2, int(evidence.cap / scale))
+    generator, homes, _ = capped(generator, drawn.located, drawn.salts, homes, cap, drawn)
+    return generator, np.bincount(homes.reshape(-1), minlength=generator.cells) * scale
+
+
+def _homes_of_neighbors(generator: Generator, evidence: Evidence) -> NDArray[np.int32]:
+    located = evidence.neighbors.reshape(-1, evidence.neighbors.shape[2])
+    return generator.homes(located, np.arange(len(located)), evidence.salts.reshape(-1))
 
 
 def _hashes(evidence: Evidence, k: int, given: Given, seed: int) -> Iterator[Choice]:
     used = min(HASHED, evidence.queries.shape[1])
-    queries, sample = evidence.queries[:, :used], evidence.sample[:, :used]
-    q, found, m = evidence.neighbors.shape
-    neighbors = evidence.neighbors.reshape(q * found, m)[:, :used]
-    scale = evidence.n_items / max(len(sample), 1)
+    q, found, _ = evidence.neighbors.shape
     typical = min(MAX_BITS, max(2, round(np.log2(max(evidence.n_items, 4) / 40))))
     for bits in [given.bits] if given.bits else sorted({typical, max(1, typical - 2)}):
         most = given.tables or 14
         tables = draw_tables(used, most, bits, seed=seed)
         cutting = np.random.default_rng([seed, used, most]).standard_normal((used, most), dtype=np.float32)
         probes_most = min(given.probes or 32, most_probes(bits))
-        # Split on the sample as they will be on all items, so that what splitting costs in recall is seen.
-        whole = Hashes(tables, probes_most, cutting)
-        split, lying, _ = whole.capped(
-            sample, whole.homes(sample, np.arange(len(sample))), max(2, int(evidence.cap / scale))
-        )
-        probes = split.probes(queries)
-        homes = split.homes(neighbors, np.arange(len(neighbors))).reshape(q, found, most)
-        sizes = np.bincount(lying.reshape(-1), minlength=split.cells) * scale
+        split, sizes = _capped_on_sample(Hashes(tables, probes_most, cutting), evidence)
+        probes = split.probes(evidence.queries)
+        homes = _homes_of_neighbors(split, evidence).reshape(q, found, most)
         by_table = probes.reshape(q, most, probes_most)
         place = np.full(homes.shape, probes_most, dtype=np.int64)
         for probe in range(probes_most - 1, -1, -1):

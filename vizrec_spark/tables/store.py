@@ -147,6 +147,10 @@ class TableStore:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""
         return self.read(table) if self.exists(table) else self._spark.createDataFrame([], table.schema)
 
+    def pinned_or_empty(self, table: Table) -> DataFrame:
+        """Like `pinned`, but an empty frame of the contract's columns where the table is missing."""
+        return self.pinned(table) if self.exists(table) else self.read_or_empty(table)
+
     def read_files(self, table: Table, files: Iterable[str]) -> DataFrame:
         """The rows of some data files of the table, as ``_metadata.file_path`` of `read` names them.
 

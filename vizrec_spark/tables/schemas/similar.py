@@ -117,7 +117,7 @@ COMPARED_ITEMS = Table(
 CATEGORY_NEIGHBORS = Table(
     "category_neighbors",
     "similar",
-    "The nearest look-alikes of each item within each category, of the candidates that were scored for it.",
+    "The nearest look-alikes of each item within each category: every category is searched for them.",
     StructType(
         [
             column("encoder_id", STRING, "The encoder whose vectors were compared."),
