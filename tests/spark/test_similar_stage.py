@@ -284,8 +284,9 @@ def test_both_plans_publish_the_same_lists(shop: Shop, metric: Metric, setting: 
         told.append(shop.rows(SIMILARITY_QUALITY)[0].asDict())
     assert ids[0] == ids[1] and len(ids[0]) > 7 * 800 and scores[0] == scores[1]
     assert [row.pop("plan") for row in told] == ["shared", "partitioned"]
+    # One in 3,200 neighbours may be as near as the eighth by one order of summation and not by the other.
     for name, value in told[0].items():
-        same = pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+        same = pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
         assert told[1][name] == same, name
     assert told[0]["n_split_buckets"] > 2 and told[0]["max_bucket_share"] <= 64 / N
     assert 0.9 <= told[0]["recall"] < 1 and told[0]["n_queries"] == 400 and told[0]["candidates_per_item"] < N

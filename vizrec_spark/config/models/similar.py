@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vizrec_spark.config.models.section import Section
 
@@ -52,3 +52,14 @@ class SimilarConfig(Section):
     filters: FiltersConfig = FiltersConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
     seed: int = 42
+
+    @model_validator(mode="after")
+    def _plan_and_method(self) -> Self:
+        if self.plan == "partitioned" and self.method == "flat":
+            raise ValueError(
+                "`method` flat compares everything with everything, which `plan` partitioned would have to send to every "
+                "shard: choose auto, cells, lsh or exact"
+            )
+        if self.plan == "partitioned" and self.per_category:
+            raise ValueError("`per_category` needs the shared plan: set it to 0, or `plan` to auto or shared")
+        return self
