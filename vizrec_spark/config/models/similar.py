@@ -57,8 +57,8 @@ class SimilarConfig(Section):
     def _plan_and_method(self) -> Self:
         if self.plan == "partitioned" and self.method == "flat":
             raise ValueError(
-                "`method` flat compares everything with everything, which `plan` partitioned would have to send to every "
-                "shard: choose auto, cells, lsh or exact"
+                "`method` flat compares everything with everything, which `plan` partitioned would have to send to "
+                "every shard: choose auto, cells, lsh or exact"
             )
         if self.plan == "partitioned" and self.per_category:
             raise ValueError("`per_category` needs the shared plan: set it to 0, or `plan` to auto or shared")
