@@ -289,7 +289,9 @@ def test_both_plans_publish_the_same_lists(shop: Shop, metric: Metric, setting: 
         same = pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
         assert told[1][name] == same, name
     assert told[0]["n_split_buckets"] > 2 and told[0]["max_bucket_share"] <= 64 / N
-    assert 0.9 <= told[0]["recall"] < 1 and told[0]["n_queries"] == 400 and told[0]["candidates_per_item"] < N
+    assert 0.9 <= told[0]["recall"] < 1 and told[0]["n_queries"] == 400
+    # One that is met in two tables counts as two.
+    assert told[0]["candidates_per_item"] < N * setting.get("tables", 1)
 
 
 def test_a_method_that_misses_its_recall_gives_way_under_the_partitioned_plan(

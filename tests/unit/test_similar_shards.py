@@ -12,7 +12,7 @@ from vizrec_spark.config.models.similar import FiltersConfig
 from vizrec_spark.kernels.candidates import EVERYTHING, NEVER_OFFERED, Admission
 from vizrec_spark.kernels.hyperplanes import draw_tables
 from vizrec_spark.kernels.inverted import invert
-from vizrec_spark.similar.admits import ADMITS_SCHEMA, admission_between, allowed
+from vizrec_spark.similar.admits import ADMITS_TYPE, admission_between, allowed
 from vizrec_spark.similar.arrow import matrix_to_vectors
 from vizrec_spark.similar.capping import capped
 from vizrec_spark.similar.generators import Cells, Generator, Hashes
@@ -51,7 +51,7 @@ def some_admits(ids: pa.Array) -> tuple[pa.StructArray, Admission]:
                 [[ids[int(n)].as_py() for n in row] if at % 2 else None for at, row in enumerate(banned)]
             ),
         ],
-        fields=[pa.field(f.name, t) for f, t in zip(ADMITS_SCHEMA, ARROW_TYPES, strict=True)],
+        fields=list(ADMITS_TYPE),
     )
     price[~known] = np.nan
     lengths = np.where(np.arange(N) % 2, 9, 0)
@@ -61,9 +61,6 @@ def some_admits(ids: pa.Array) -> tuple[pa.StructArray, Admission]:
         np.concatenate([row for at, row in enumerate(banned) if at % 2]).astype(np.int32),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
     )
-
-
-ARROW_TYPES = (pa.int32(), pa.bool_(), pa.float32(), pa.list_(pa.string()))
 
 
 @pytest.mark.parametrize(("kind", "metric"), [("cells", "cosine"), ("lsh", "euclidean")])

@@ -25,14 +25,24 @@ from vizrec_spark.similar.filters import asks_anything, excluded_pairs, facts_of
 
 ADMITS_SCHEMA = StructType(
     [
-        StructField("code", IntegerType(), False),
-        StructField("offered", BooleanType(), False),
+        StructField("code", IntegerType()),
+        StructField("offered", BooleanType()),
         StructField("price", FloatType()),
         StructField("banned", ArrayType(StringType())),
     ]
 )
 """code: equal where the expressions of `similar.filters.same` are; offered: whether anybody gets the item; banned: ids
-that the item does not get."""
+that the item does not get. Nothing says what may be null, as Spark finds that out anew for each frame."""
+
+ADMITS_TYPE = pa.struct(
+    [
+        ("code", pa.int32()),
+        ("offered", pa.bool_()),
+        ("price", pa.float32()),
+        ("banned", pa.list_(pa.string())),
+    ]
+)
+"""The same to Arrow."""
 
 
 def with_admits(vectors: DataFrame, items: DataFrame, filters: FiltersConfig) -> DataFrame:

@@ -22,7 +22,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from vizrec_spark.similar.admits import ADMITS_SCHEMA, kept_columns
+from vizrec_spark.similar.admits import ADMITS_SCHEMA, ADMITS_TYPE, kept_columns
 from vizrec_spark.similar.arrow import list_array, vectors_to_matrix
 
 BLOCKS_SCHEMA = StructType(
@@ -71,7 +71,7 @@ def _pack(table: pa.Table) -> pa.Table:
         "matrix": pa.array([pack_matrix(matrix)], pa.binary()),
     }
     if "admits" in table.column_names:
-        admits = pa.concat_arrays(table.column("admits").chunks)
+        admits = pa.concat_arrays(table.column("admits").chunks).cast(ADMITS_TYPE)
         columns["admits"] = list_array(admits, np.array([len(ids)]))
     return pa.table(columns)
 
