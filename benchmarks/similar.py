@@ -345,6 +345,7 @@ class _Bench:
         samples = draw_samples(hashes, SimilarConfig(k=self.args.k))
         judged = np.concatenate([samples.judging(turn) for turn in range(TURNS)])
         others = np.setdiff1d(samples.others, judged)
+        others = others if len(others) else samples.others  # of so few items all are judged on
         return np.random.default_rng(n).choice(others, min(_JUDGED, len(others)), replace=False)
 
     def _recall(self, units: Vectors, name: str, queries: NDArray[np.int64]):
@@ -357,11 +358,13 @@ class _Bench:
         scores[np.arange(len(queries)), queries] = -2
         bars = np.partition(scores, -k, axis=1)[:, -k] - 2e-6
         found = self.spark.read.format("delta").load(str(self.work / name / "tables" / "item_neighbors"))
-        number = F.substring("item_id", 6, 8).cast("int")
-        table = found.where(number.isin(queries.tolist())).select(number.alias("n"), "cosine").toPandas()
+        number, near = (F.substring(name, 6, 8).cast("int") for name in ("item_id", "neighbor_id"))
+        # Scores of its own, so that a list is not taken at its word, and a neighbour counts once.
+        listed = found.where(number.isin(queries.tolist())).select(number.alias("n"), near.alias("near"))
+        table = listed.where("n != near").distinct().toPandas()
         row_of = {int(query): row for row, query in enumerate(queries)}
         rows = table["n"].map(row_of).to_numpy()
-        hits = np.bincount(rows[table["cosine"].to_numpy() >= bars[rows]], minlength=len(queries))
+        hits = np.bincount(rows[scores[rows, table["near"].to_numpy()] >= bars[rows]], minlength=len(queries))
         return recall_interval(np.minimum(hits, k) / k)
 
 

@@ -349,6 +349,43 @@ def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
     assert shop.lists() == near(changed[:280], 6)
 
 
+def test_an_update_of_approximate_lists_has_their_recall(shop: Shop) -> None:
+    settings = {
+        "k": 6,
+        "method": "cells",
+        "metric": "euclidean",
+        "incremental_below": 0.5,
+        "target_recall": 0.9,
+    }
+    matrix = nested(600, seed=5)
+    shop.pictures(matrix[:590])
+    shop.run(**settings)
+    changed = matrix.copy()
+    changed[3] = matrix[400] + 0.01
+    shop.pictures(changed)
+    shop.run(**settings)
+    quality = shop.rows(SIMILARITY_QUALITY)[0]
+    assert quality.method == "cells" and 11 <= quality.n_searched < 300
+    true, lists = pairs(near(changed, 6, "euclidean")), shop.lists()
+    assert 0.9 < len(pairs(lists) & true) / len(true) < 1 and len(lists) == 6 * 600
+
+
+@pytest.mark.parametrize("plan", ["shared", "partitioned"])
+def test_few_items_and_equal_ones(spark: SparkSession, tmp_path: Path, plan: str) -> None:
+    shop = Shop(spark, tmp_path)
+    matrix = nested(30)
+    matrix[2:20] = matrix[2]
+    matrix[25] = 0
+    shop.pictures(matrix)
+    shop.run(plan=plan, method="cells", k=40, target_recall=0.9)
+    by = by_item(shop.lists())
+    assert len(by) == 30 and all(len({other for _, _, other in rows}) == len(rows) >= 27 for rows in by)
+    for left in (2, 1):
+        shop.pictures(matrix[:left])
+        shop.run(plan=plan, k=40)
+        assert {item for item, _, _ in shop.lists()} == set(names(left) if left > 1 else [])
+
+
 def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
     matrix = nested(200) - np.float32(1.45)  # apart enough that rounding changes no rank
     kinds, prices = [f"kind{n % 2}" for n in range(200)], [10.0 + n % 50 for n in range(200)]
@@ -387,8 +424,12 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     with pytest.raises(ConfigError, match=r"similar\.filters"):
         shop.run(method="exact", filters={"where": "colour = 1"})
     for plan in ("shared", "partitioned"):
-        with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
-            shop.run(method="exact", filters={"same": ("categories[0]",)}, plan=plan)
+        for fails in ({"same": ("categories[0]",)}, {"where": "categories[0] = 'rare'"}):
+            with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
+                shop.run(method="exact", filters=fails, plan=plan)
+    nobody = {"plan": "partitioned", "method": "lsh", "k": 5, "filters": {"where": "price > 1000"}}
+    shop.run(**nobody)
+    assert shop.lists() == set()
     shop.run(method="exact", k=5, per_category=2)
     listed_by = shop.store.read(CATEGORY_NEIGHBORS).where("item_id = 'i0001'").collect()
     assert {row.category for row in listed_by} <= set(kinds) - {""}

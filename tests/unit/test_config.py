@@ -165,6 +165,22 @@ def test_the_reader_keeps_the_options_without_which_records_vanish() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (["similar.plan=partitioned", "similar.method=flat"], "choose auto, cells, lsh or exact"),
+        (["similar.plan=partitioned", "similar.per_category=5"], "needs the shared plan"),
+        (
+            ["similar.filters.min_cosine=0.9", "similar.near_duplicates.cosine=0.8"],
+            "lower the one or raise the other",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(pairs: list[str], told: str) -> None:
+    message = fault(*pairs)
+    assert "similar" in message and told in message
+
+
+@pytest.mark.parametrize(
     ("pair", "nearest"),
     [
         ("similar.kk=5", "similar.k"),

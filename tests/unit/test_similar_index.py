@@ -29,7 +29,7 @@ from vizrec_spark.similar.index_file import (
     save_index,
 )
 from vizrec_spark.similar.numbering import numbered
-from vizrec_spark.similar.plan import Sizes, choose_plan, memory
+from vizrec_spark.similar.plan import Sizes, choose_plan, memory, refuse_impossible
 from vizrec_spark.similar.quality import query_counts
 from vizrec_spark.similar.reduction import Reduction, fit_reduction
 from vizrec_spark.similar.sampling import draw_samples
@@ -50,7 +50,7 @@ def test_the_plan_follows_from_sizes() -> None:
     # Several hosts that write into one mapped file would lose each other's pages.
     demanded = config.model_copy(update={"plan": "shared", "shared_dir": "/mnt/all"})
     with pytest.raises(ConfigError, match=r"local\["):
-        choose_plan(cluster, demanded)
+        refuse_impossible("spark://host:7077", demanded)
     with pytest.raises(ConfigError, match="per_category"):
         choose_plan(cluster, config.model_copy(update={"per_category": 3}))
     with pytest.raises(ConfigError, match="flat"):

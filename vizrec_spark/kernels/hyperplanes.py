@@ -80,7 +80,7 @@ def probed_buckets(points: Floats, hashes: HashTables, probes: int) -> Codes:
     # Bits of a set are distinct, so that their sum is their union.
     masks = np.take_along_axis(flips @ sets.T, chosen, axis=2)
     cells = np.bitwise_xor(home[:, :, None], masks) + _first_cells(hashes)[:, None]
-    return cells.reshape(len(points), -1).astype(np.int32)
+    return cells.reshape(len(points), hashes.tables * probes).astype(np.int32)
 
 
 def most_probes(bits: int) -> int:

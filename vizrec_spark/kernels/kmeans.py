@@ -9,6 +9,7 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
 
 _BLOCK = 8192
+_AFFINITIES = 1 << 25  # of points and centroids at a time: 16 bytes each
 
 
 def fit_centroids(points: Floats, cells: int, *, seed: int, iterations: int = 6) -> Floats:
@@ -56,8 +57,9 @@ def nearest_centroids(points: Floats, centroids: Floats, count: int) -> Codes:
         return np.broadcast_to(np.arange(count, dtype=np.int32), (len(points), count))
     offset = _half_squares(centroids)
     found = np.empty((len(points), count), dtype=np.int32)
-    for start in range(0, len(points), _BLOCK):
-        affinity = points[start : start + _BLOCK] @ centroids.T
+    rows = max(1, min(_BLOCK, _AFFINITIES // len(centroids)))
+    for start in range(0, len(points), rows):
+        affinity = points[start : start + rows] @ centroids.T
         affinity -= offset
         found[start : start + len(affinity)] = np.argpartition(-affinity, count - 1, axis=1)[:, :count]
     return found

@@ -55,7 +55,7 @@ def with_admits(vectors: DataFrame, items: DataFrame, filters: FiltersConfig) ->
         return vectors
     facts = facts_of(items, filters)
     try:  # what is wrong with an expression is said here, and not by some later job
-        values = facts.groupBy("value").agg(F.count("offered"), F.count("price")).toArrow()
+        values = facts.groupBy("value").agg(F.max("offered"), F.max("price")).toArrow()
     except PySparkException as error:
         raise refused(items, error) from error
     names = pc.unique(pa.concat_arrays([pa.array([""]), *values.column("value").cast(pa.string()).chunks]))

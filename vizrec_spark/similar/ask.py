@@ -17,6 +17,7 @@ from vizrec_spark.similar.index import CHUNK
 from vizrec_spark.similar.index_file import (
     admission_arrays,
     admission_in,
+    good_for,
     load_arrays,
     open_index,
     save_arrays,
@@ -65,8 +66,14 @@ def nearest_items(queries: DataFrame, index_path: str, *, k: int) -> DataFrame:
     Columns: query_id, rank (1 = nearest), neighbor_id, cosine, distance. For new vectors, such as those of pictures
     that a shopper has taken: a query is compared with every item, and none is left out as being itself.
 
-    Raises: InputError when a query's vector has another length than those of the index.
+    Raises: InputError for more neighbours than the index was tuned for, or when a query's vector has another length
+    than those of the index.
     """
+    most = good_for(index_path)
+    if most is not None and k > most:
+        raise InputError(
+            f"expected k of at most {most}, for which the index was tuned, got {k}: make one with similar.k = {k}"
+        )
 
     def search(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         searcher, ids, _ = open_index(index_path)

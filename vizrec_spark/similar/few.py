@@ -57,7 +57,8 @@ def nearest_of(
     """Runs a job: the k nearest of `vectors` (item_id, vector) for each of the `few`, all of them compared.
 
     `filters` say who may be a look-alike of whom, where both have what they ask (`admits.with_admits`).
-    Returns `lists.NEIGHBORS_SCHEMA`. A task holds the few, and k candidates of each.
+    Returns `lists.NEIGHBORS_SCHEMA`. A task holds the few, k candidates of each, and the ids
+    of its partition; equally near ones are told in the order in which they lie there.
     """
     asked, matrix, admits = few.ids, few.vectors, few.admits
 

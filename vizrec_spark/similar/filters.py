@@ -50,6 +50,13 @@ def asks_anything(filters: FiltersConfig) -> bool:
     )
 
 
+def check_filters(items: DataFrame, filters: FiltersConfig) -> None:
+    """Raises what `admission_of` does, as far as it can be known without a look at a row of `items`."""
+    facts_of(items, filters)
+    if filters.exclude is not None:
+        excluded_pairs(items.sparkSession, filters.exclude)
+
+
 def facts_of(items: DataFrame, filters: FiltersConfig) -> DataFrame:
     """What `filters` ask of `items`: item_id, offered (boolean), value (of `same`, as JSON), price (float).
 

@@ -1,11 +1,13 @@
 """Fits an index to the vectors of a shared folder: reduction, evidence, the cheapest method, and its recall.
 
-All of this looks at samples only, on the driver: the reduction and the cells are learnt from at most
-`SAMPLE` vectors, methods are tuned on `tuning_queries` items and judged on `recall_queries` others.
+On the driver, from samples: the reduction is learnt from at most `SAMPLE` vectors and the cells from some more
+(`sampling.sample_size`), methods are tuned on `tuning_queries` items and judged on `recall_queries` others. Where each
+item lies is found out there as well.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +58,15 @@ class Judged:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An index and what it measures. candidates: items that a judged query was compared with, on average."""
+    """An index and what it measures. candidates: items that a judged query was compared with, on average; work: ns of
+    one core for an item, as tuning counts."""
 
     index: Index
     method: str
     told: str
     recall: Recall
     candidates: float
+    work: float
     judged: Judged | None = None
 
 
@@ -77,7 +81,7 @@ def fitted(
     exact = exact_index(shared, config.metric, config.k)
     few = shared.n_items <= max(2, config.exact_below if config.method == "auto" else 0)
     if config.method == "exact" or few:
-        return _exactly(exact, shared.n_items)
+        return _exactly(exact, shared)
     samples = draw_samples(shared.hashes(), config)
     vectors = shared.vectors()
     reduction = fit_reduction(
@@ -103,7 +107,7 @@ def fitted(
         if last.recall.mean >= config.target_recall:
             return last
     if config.method == "auto" or last is None:
-        return _exactly(exact, shared.n_items)
+        return _exactly(exact, shared)
     return last
 
 
@@ -114,8 +118,9 @@ def judged_exactly(shared: SharedFolder, config: SimilarConfig) -> Judged:
     return Judged(rows, _nearest(exact, rows, config.k, EVERYTHING))
 
 
-def _exactly(index: Index, n_items: int) -> Fitted:
-    return Fitted(index, "exact", "all pairs", UNMEASURED, float(max(n_items - 1, 0)))
+def _exactly(index: Index, shared: SharedFolder) -> Fitted:
+    work = exact_work(shared.n_items, shared.dimension)
+    return Fitted(index, "exact", "all pairs", UNMEASURED, float(max(shared.n_items - 1, 0)), work)
 
 
 def _nearest(searcher: Searcher, rows: NDArray[np.int64], k: int, admission: Admission) -> Nearest:
@@ -176,7 +181,7 @@ def _judged(
     recall = recall_interval(per_query, seed=config.seed) if per_query else UNMEASURED
     probes = index.generator.probes(index.reduction.located(searcher.points[rows]))
     met = np.where(probes >= 0, index.lists.sizes[np.maximum(probes, 0)], 0).sum(axis=1).mean()
-    return Fitted(index, choice.method, choice.told, recall, float(met), judged)
+    return Fitted(index, choice.method, choice.told, recall, float(met), choice.work, judged)
 
 
 def recalls_of_numbers(
@@ -191,7 +196,7 @@ def recalls_of_numbers(
 
 
 def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
-    """An index of `vectors` (item_id, vector) in `folder`, for `ask.nearest_items`; returns its path.
+    """An index of `vectors` (item_id, vector) in `folder`, for `ask.nearest_items` with at most `config.k`; its path.
 
     `folder` must exist and stay for as long as the index is searched; it may hold other indexes.
 
@@ -209,6 +214,10 @@ def indexed(vectors: DataFrame, folder: Path, config: SimilarConfig) -> str:
     if shared.n_items == 0:
         raise InputError("expected vectors to search in, got none: run stage `embed` first")
     parts = 2 * spark.sparkContext.defaultParallelism
-    found = fitted(spark, shared, config, EVERYTHING, parts)
-    require_recall(found.recall, found.method, found.told, config)
-    return save_index(found.index)
+    try:
+        found = fitted(spark, shared, config, EVERYTHING, parts)
+        require_recall(found.recall, found.method, found.told, config)
+        return save_index(found.index, k=None if found.method == "exact" else config.k)
+    except BaseException:  # an index that cannot be used would keep its matrix on the disk
+        shutil.rmtree(shared.path, ignore_errors=True)
+        raise

@@ -196,7 +196,8 @@ def _evidence(
     names = vectors.sparkSession.createDataFrame(pa.table({"item_id": near_ids}), "item_id string")
     near = _projected(vectors.join(F.broadcast(names), "item_id"), reduction, "candidates").toArrow()
     at = numbers_in(near.column("item_id").cast(pa.string()).combine_chunks(), true.column("neighbor_id"))
-    points = vectors_to_matrix(near.column("points"))[at]
+    # Without a row, as where filters leave nobody a neighbour, no width is known.
+    points = vectors_to_matrix(near.column("points")).reshape(-1, reduction.width)[at]
     queries = reduction.queries(asked.vectors)
     there = np.zeros((len(queries), config.k), dtype=bool)
     there[query, place] = True
@@ -228,8 +229,7 @@ def _ahead(
     bars: NDArray[np.float32],
     filters: FiltersConfig,
 ) -> NDArray[np.int64]:
-    """How many other items, of those that query i may get, have a larger product with it than `bars[i]` (q × k);
-    one row a partition returns."""
+    """How many other items, of those that query i may get, have a larger product with it than `bars[i]` (q × k)."""
     order = np.argsort(bars, axis=1)
     ascending = np.take_along_axis(bars, order, axis=1)
     shape = bars.shape
@@ -255,8 +255,11 @@ def _ahead(
         flat = list_array(pa.array(ahead.reshape(-1)), np.array([ahead.size]))
         yield pa.RecordBatch.from_arrays([flat], names=["ahead"])
 
-    counted = vectors.select(*kept_columns(vectors)).mapInArrow(count, _COUNTS).collect()
-    total = np.sum([row.ahead for row in counted], axis=0).reshape(shape)
+    counted = vectors.select(*kept_columns(vectors)).mapInArrow(count, _COUNTS)
+    placed = counted.select(F.posexplode("ahead").alias("place", "ahead"))
+    summed = placed.groupBy("place").agg(F.sum("ahead").alias("ahead")).toArrow()
+    total = np.zeros(shape, dtype=np.int64)
+    total.reshape(-1)[summed.column("place").to_numpy()] = summed.column("ahead").to_numpy()
     found = np.empty_like(total)
     np.put_along_axis(found, order, total, axis=1)
     return found

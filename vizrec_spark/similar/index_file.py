@@ -46,8 +46,8 @@ def load_arrays(path: str) -> tuple[Arrays, dict]:
     return arrays, json.loads((Path(path) / "facts.json").read_text())
 
 
-def save_index(index: Index) -> str:
-    """Writes the index into its folder; returns the path for `open_index`."""
+def save_index(index: Index, k: int | None = None) -> str:
+    """Writes the index into its folder; returns the path for `open_index`. k: how many neighbours it is good for."""
     lists, reduction = index.lists, index.reduction
     arrays: Arrays = {"mean": reduction.mean, "starts": lists.starts, "members": lists.members}
     arrays["order"] = _cell_by_cell(lists, index.shared.n_items)
@@ -58,6 +58,7 @@ def save_index(index: Index) -> str:
         "shared": asdict(index.shared),
         "metric": reduction.metric,
         "rerank": index.rerank,
+        "k": k,
         "occupancy": asdict(index.occupancy),
         "generator": kind,
     }
@@ -76,6 +77,12 @@ def open_index(path: str) -> tuple[Searcher, pa.Array, NDArray[np.int64]]:
         Occupancy(**facts["occupancy"]),
     )
     return index.searcher(), index.shared.ids(), arrays["order"]
+
+
+def good_for(path: str) -> int | None:
+    """For how many neighbours the index was tuned; None where it does not matter."""
+    k = json.loads((Path(path) / "facts.json").read_text())["k"]
+    return None if k is None else int(k)
 
 
 def admission_arrays(admission: Admission) -> Arrays:

@@ -26,6 +26,7 @@ from vizrec_spark.similar.incremental import asked_anew, changes, gains, merged
 from vizrec_spark.similar.index_file import save_index
 from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval
 from vizrec_spark.similar.shared import SharedFolder, share_vectors
+from vizrec_spark.similar.tuning import exact_work
 from vizrec_spark.stage import log
 
 _TASKS_PER_CORE = 3
@@ -58,8 +59,8 @@ def shared_search(
     for, if that is at most `config.incremental_below` of the items, the method is the one of before, and what comes out
     has the recall that is asked for. What is handed out lives until the exit, in `folder` or persisted.
 
-    Memory of a worker, beside the pages of the shared files: 4,096 queries · (4 d + 8 width + 40 rerank) bytes, its
-    lists of 4 to 4 · tables bytes an item, and a score block of 4,096 by the largest cell.
+    Memory of a worker, beside the pages of the shared files: `footprint.search_bytes` of 4,096 queries and
+    `footprint.index_bytes`.
     """
     spark = vectors.sparkSession
     shared, centre = share_vectors(vectors, folder, dimension)
@@ -105,6 +106,8 @@ def _updated(
     config: SimilarConfig,
 ) -> tuple[DataFrame, Recall, int] | None:
     """The lists brought up to date (persisted), their recall, and how many were asked for; None for a full search."""
+    if shared.n_items < 2:
+        return None
     if index.method != published.method:
         # An exact run takes its recall for granted, which lists of another method do not bear out.
         log.info("similar: lists by %s are made anew by %s", published.method, index.method)
@@ -115,7 +118,8 @@ def _updated(
     if changed.whole is False and index.method == "exact":
         log.info("similar: rows of the published lists are missing, so all are made anew")
         return None
-    if len(changed.fresh) > config.incremental_below * shared.n_items:
+    comparing = exact_work(len(changed.fresh), shared.dimension)
+    if len(changed.fresh) > config.incremental_below * shared.n_items or comparing > index.work:
         log.info("similar: %d items are new or changed, so all lists are made anew", len(changed.fresh))
         return None
     with ExitStack() as kept:

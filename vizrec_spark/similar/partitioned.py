@@ -12,6 +12,7 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 
 from vizrec_spark.config.models import SimilarConfig
+from vizrec_spark.errors import ConfigError
 from vizrec_spark.kernels.topk import PAD_KEY
 from vizrec_spark.similar.admits import with_admits
 from vizrec_spark.similar.blocks import pack_blocks
@@ -20,6 +21,7 @@ from vizrec_spark.similar.centre import Centre, collect_centre
 from vizrec_spark.similar.exact import exact_block_join
 from vizrec_spark.similar.few import Few, fetched, nearest_of, numbers_in
 from vizrec_spark.similar.fit_shards import learnt_by_shards, sized
+from vizrec_spark.similar.footprint import shard_bytes
 from vizrec_spark.similar.found import Found
 from vizrec_spark.similar.quality import UNMEASURED, Recall, lists_of_rows, recall_interval, recalls
 from vizrec_spark.similar.scoring import Metric, Nearest, squared_norms
@@ -30,22 +32,30 @@ from vizrec_spark.stage import log
 
 
 @contextmanager
-def partitioned_search(vectors: DataFrame, items: DataFrame, config: SimilarConfig) -> Iterator[Found | None]:
-    """The look-alikes of all `vectors` (item_id, vector), or None where there are none; persisted until the exit.
+def partitioned_search(
+    vectors: DataFrame, n_items: int, items: DataFrame, config: SimilarConfig
+) -> Iterator[Found | None]:
+    """The look-alikes of all n_items `vectors` (item_id, vector), or None for none; persisted until the exit.
 
     Under method ``auto`` a setting that misses the target, when a few are searched for, gives way to the next dearer
     one, and in the end to the exact join. `items`: columns of table items, for the filters.
 
-    Raises: as `admits.with_admits`.
+    Raises: as `admits.with_admits`; ConfigError where filters do not say the same twice.
     """
+    if n_items == 0:
+        yield None
+        return
     with ExitStack() as kept:
-        vectors = _persisted(with_admits(vectors, items, config.filters), kept)
+        # In order of id, so that equally near ones come in that order, whatever the shuffle.
+        admitted = with_admits(vectors, items, config.filters).sortWithinPartitions("item_id")
+        vectors = _persisted(admitted, kept)
         ids = _persisted(vectors.select("item_id"), kept)
-        if ids.isEmpty():
-            yield None
-            return
         centre = collect_centre(vectors)
-        n_items = centre.n_items
+        if centre.n_items != n_items:
+            raise ConfigError(
+                f"similar.filters.same: expected the same values whenever they are asked for, but {n_items:,} items "
+                f"became {centre.n_items:,}: leave out what changes by itself, such as rand() or current_date()."
+            )
         few = n_items <= max(2, config.exact_below if config.method == "auto" else 0)
         approximate = None
         if config.method != "exact" and not few:
@@ -97,10 +107,16 @@ def _approximate(
         cores = spark.sparkContext.defaultParallelism
         most = shard_items(dimension, evidence.width)
         dealt = sharding(made.method, made.sizes, least=cores, most_items=most, seed=config.seed)
+        held = shard_bytes(
+            residents=dealt.largest,
+            dimension=dimension,
+            width=evidence.width,
+            probed=np.asarray(made.method.generator.probes(evidence.queries[:1])).shape[1],
+        )
         log.info(
             "similar: %d shards of at most %s items (%s MiB), each vector goes to %.1f of them",
             *(dealt.shards, f"{dealt.largest:,}"),
-            f"{dealt.largest * 4 * (2 * dimension + evidence.width) / 2**20:,.0f}",
+            f"{held / 2**20:,.0f}",
             dealt.copies(evidence.queries),
         )
         shared = spark.sparkContext.broadcast(dealt)

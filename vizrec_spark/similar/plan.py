@@ -68,20 +68,26 @@ def memory(limits: Sequence[Path] = _CGROUP_LIMITS) -> int:
     return min(found)
 
 
+def refuse_impossible(master: str | None, config: SimilarConfig) -> None:
+    """Raises: ConfigError for settings that need one machine where `master` is a cluster's."""
+    if on_one_machine(master):
+        return
+    if config.plan == "shared":
+        raise ConfigError(
+            "similar.plan is shared, which is for a master local[...]: choose auto or partitioned on a cluster."
+        )
+    _refuse_partitioned(config)
+
+
 def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
     """``shared`` in local mode, while the reduced matrix fits the limit and all files fit the disk.
 
     Workers write into one memory-mapped file, which several hosts cannot do to a network folder without losing each
     other's pages.
 
-    Raises: ConfigError when ``shared`` is demanded on a cluster, or method ``flat`` or lists by category where the plan
-    is partitioned;
+    Raises: ConfigError when method ``flat`` or lists by category are asked for and the plan must be partitioned;
     DiskSpaceError when ``shared`` is demanded and the folder's disk is too full.
     """
-    if config.plan == "shared" and not sizes.one_machine:
-        raise ConfigError(
-            "similar.plan is shared, which is for a master local[...]: choose auto or partitioned on a cluster."
-        )
     if config.plan == "shared" and sizes.files > sizes.free:
         raise DiskSpaceError(
             f"expected {_told(sizes.files)} free for the vectors of {sizes.n_items:,} items in "
@@ -92,22 +98,27 @@ def choose_plan(sizes: Sizes, config: SimilarConfig) -> Plan:
     chosen: Plan = "partitioned"
     if config.plan == "shared" or (config.plan == "auto" and fits):
         chosen = "shared"
-    if chosen == "partitioned" and config.method == "flat":
-        raise ConfigError(
-            "similar.method flat compares everything with everything, which the partitioned plan would have to send to "
-            "every shard: choose auto, cells, lsh or exact."
-        )
-    if chosen == "partitioned" and config.per_category:
-        raise ConfigError(
-            "similar.per_category searches the members of each category, which needs the shared plan, for a master "
-            "local[...]: set it to 0, or similar.plan to shared there."
-        )
+    if chosen == "partitioned":
+        _refuse_partitioned(config)
     log.info(
         "similar: %s plan for %s items: %s of reduced points (limit %s), %s of files (free %s)",
         *(chosen, f"{sizes.n_items:,}"),
         *map(_told, (sizes.reduced, sizes.limit, sizes.files, sizes.free)),
     )
     return chosen
+
+
+def _refuse_partitioned(config: SimilarConfig) -> None:
+    if config.method == "flat":
+        raise ConfigError(
+            "similar.method flat compares everything with everything, which the partitioned plan would have to send to "
+            "every shard: choose auto, cells, lsh or exact."
+        )
+    if config.per_category:
+        raise ConfigError(
+            "similar.per_category searches the members of each category, which needs the shared plan, for a master "
+            "local[...]: set it to 0, or similar.plan to shared there."
+        )
 
 
 def _existing(folder: Path) -> Path:

@@ -12,11 +12,12 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.similar.duplicates import near_duplicates
+from vizrec_spark.similar.filters import asks_anything, check_filters
 from vizrec_spark.similar.folder import shared_folder
 from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
 from vizrec_spark.similar.memory import Published, shared_search
 from vizrec_spark.similar.partitioned import partitioned_search
-from vizrec_spark.similar.plan import choose_plan, sizes_of
+from vizrec_spark.similar.plan import choose_plan, refuse_impossible, sizes_of
 from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_pictures, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
@@ -34,6 +35,8 @@ from vizrec_spark.tables.schemas import (
     SIMILARITY_QUALITY,
 )
 
+_BROADCAST_ITEMS = 1_000_000  # some 200 bytes each, on the driver
+
 WRITTEN = (ITEM_NEIGHBORS, SIMILARITY_QUALITY, CATEGORY_NEIGHBORS, NEAR_DUPLICATES, COMPARED_ITEMS)
 """All that the stage writes, in the order of its commits."""
 
@@ -41,8 +44,9 @@ WRITTEN = (ITEM_NEIGHBORS, SIMILARITY_QUALITY, CATEGORY_NEIGHBORS, NEAR_DUPLICAT
 def run(context: StageContext) -> StageResult:
     """Finds the look-alikes of every item with an embedding and replaces this encoder's slice of the tables.
 
-    Raises: TableError when the encoder has no embeddings, or a table cannot be written or, for categories, read;
-    RecallError when the measured recall is below the target. Then all tables keep what they hold.
+    Raises: ConfigError for settings that cannot be here, or filters that cannot be read; TableError when the encoder
+    has no embeddings, or a table cannot be written or, for filters and categories, read; RecallError when the measured
+    recall is below the target. Then all tables keep what they hold.
     """
     tables, config = context.tables, context.config.similar
     encoder_id = current_encoder(tables, context.config.embed)
@@ -50,10 +54,13 @@ def run(context: StageContext) -> StageResult:
         raise TableError(
             "No embeddings of the configured encoder: run stage `embed` with this configuration first."
         )
+    refuse_impossible(context.spark.sparkContext.master, config)
+    # Without a catalogue nothing is known of any item, and a filter would leave nobody a look-alike.
+    asks = config.per_category or asks_anything(config.filters.model_copy(update={"exclude": None}))
+    catalogue = tables.pinned(ITEMS) if asks else tables.pinned_or_empty(ITEMS)
+    check_filters(catalogue, config.filters)
     for table in WRITTEN:  # what is wrong with one of them is said before anything is written
         tables.ensure(table)
-    # For categories the catalogue must be there; without, filters take what there is.
-    catalogue = tables.pinned(ITEMS) if config.per_category else tables.pinned_or_empty(ITEMS)
     publish = partial(_publish, context, encoder_id)
     # Pinned, so that what was compared is what is recorded, whatever is written to these tables meanwhile.
     images = tables.pinned(IMAGES)
@@ -107,11 +114,12 @@ def _search(
     known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
     sizes = sizes_of(context.spark, pictured.count(), known.dimension, config)
     if choose_plan(sizes, config) == "partitioned":
-        with partitioned_search(item_vectors(pictured, embeddings), catalogue, config) as found:
+        vectors = item_vectors(pictured, embeddings)
+        with partitioned_search(vectors, sizes.n_items, catalogue, config) as found:
             yield found
         return
     with shared_folder(config.shared_dir) as folder:
-        vectors = item_vectors(pictured, embeddings, broadcast=True)
+        vectors = item_vectors(pictured, embeddings, broadcast=sizes.n_items <= _BROADCAST_ITEMS)
         with shared_search(vectors, known.dimension, catalogue, folder, config, published) as found:
             yield found
 

@@ -152,7 +152,7 @@ def tuned(
 
 def _reranks(evidence: Evidence, k: int, given: Given) -> list[int]:
     if given.rerank is not None:
-        return [max(k, given.rerank)]
+        return [max(k, min(given.rerank, evidence.n_items))]
     return sorted({min(int(np.ceil(k * times)), max(evidence.n_items, k)) for times in RERANKED})
 
 

@@ -62,4 +62,10 @@ class SimilarConfig(Section):
             )
         if self.plan == "partitioned" and self.per_category:
             raise ValueError("`per_category` needs the shared plan: set it to 0, or `plan` to auto or shared")
+        alike, weakest = self.near_duplicates.cosine, self.filters.min_cosine
+        if alike is not None and weakest is not None and weakest > alike:
+            raise ValueError(
+                f"`filters.min_cosine` ({weakest}) cuts off look-alikes that `near_duplicates.cosine` ({alike}) asks "
+                "for: lower the one or raise the other"
+            )
         return self
