@@ -65,7 +65,8 @@ SIMILARITY_QUALITY = Table(
             column(
                 "n_queries",
                 INT,
-                "Size of that sample; 0 where nothing is measured: all pairs were compared, or filters leave nobody a look-alike.",
+                "Size of that sample; 0 where nothing is measured: all pairs were compared, or filters leave nobody a "
+                "look-alike.",
             ),
             column("candidates_per_item", DOUBLE, "Mean number of vectors that an item was compared with."),
             column("n_reranked", INT, "Candidates of an item that were scored at full dimension."),
