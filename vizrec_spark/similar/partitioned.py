@@ -168,29 +168,30 @@ def _judged(vectors: DataFrame, judged: Few, shared: Broadcast[Sharding], config
 
 
 def recalls_of_ids(judged: Few, true: pa.Table, found: pa.Table, vectors: DataFrame, metric: Metric):  # type: ignore[no-untyped-def]
-    """`recalls` of lists of ids; both tables as `lists.NEIGHBORS_SCHEMA`. Runs a job where lists hold others than the
+    """`recalls` of lists of ids; both tables as `lists.NEIGHBORS_SCHEMA`. Runs a job where a list holds others than its
     true ones, whose scores are worked out anew."""
-    known = pc.unique(true.column("neighbor_id").cast(pa.string()))
-    listed = found.column("neighbor_id").cast(pa.string())
-    others = pc.unique(listed.filter(pc.invert(pc.is_in(listed, value_set=known))))
-    keys = pa.concat_arrays([known, others])
+    columns = [table.column("neighbor_id").cast(pa.string()) for table in (true, found)]
+    names = pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
     lists = lists_of_rows(
-        numbers_in(judged.ids, found.column("item_id")), numbers_in(keys, listed), len(judged.ids)
+        numbers_in(judged.ids, found.column("item_id")), numbers_in(names, columns[1]), len(judged.ids)
     )
     shape = (len(judged.ids), int(true.column("rank").to_numpy().max(initial=1)))
     at = numbers_in(judged.ids, true.column("item_id")), true.column("rank").to_numpy() - 1
     exact = Nearest(np.full(shape, PAD_KEY, dtype=np.int64), *np.zeros((2, *shape), dtype=np.float32))
-    exact.keys[at] = numbers_in(keys, true.column("neighbor_id"))
+    exact.keys[at] = numbers_in(names, columns[0])
     exact.cosine[at], exact.distance[at] = (true.column(name).to_numpy() for name in ("cosine", "distance"))
-    # The true ones count by their ids; only the others need a score.
+    # The true ones of a query count by their ids; only the others need a score.
+    own = np.array([np.isin(*rows) for rows in zip(lists, exact.keys, strict=True)], dtype=bool)
+    asked = (lists != PAD_KEY) & ~own.reshape(lists.shape)
+    others = names.take(pa.array(np.unique(lists[asked])))
     base = fetched(vectors, others) if len(others) else Few(others, judged.vectors[:0])
-    again = np.where(lists >= len(known), lists - len(known), PAD_KEY)
-    order = numbers_in(base.ids, pa.chunked_array([others]))
-    numbers = np.where(again >= 0, order[np.maximum(again, 0)] if len(order) else PAD_KEY, PAD_KEY)
+    place = np.full(len(names) + 1, PAD_KEY, dtype=np.int64)
+    place[numbers_in(names, pa.chunked_array([base.ids]))] = np.arange(len(base.ids))
+    numbers = np.where(asked, place[lists], PAD_KEY)
     scores = rescored(
         judged.vectors,
         base.vectors,
-        squared_norms(base.vectors) if len(order) else np.zeros(1, dtype=np.float32),
+        squared_norms(base.vectors) if len(others) else np.zeros(1, dtype=np.float32),
         numbers,
         lists.shape[1],
         metric,

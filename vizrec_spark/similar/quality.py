@@ -65,7 +65,7 @@ def recalls(found: NDArray[np.int64], score: Floats, true: Nearest, metric: Metr
     near_enough = (
         np.take_along_axis(score[asked], order, axis=1) >= bar - np.maximum(np.abs(bar), 1e-3) * ROUNDING
     )
-    among = np.array([np.isin(row, true_row) for row, true_row in zip(keys, true.keys[asked], strict=True)])
+    among = np.array([np.isin(*rows) for rows in zip(keys, true.keys[asked], strict=True)], dtype=bool)
     hits = first & (near_enough | among.reshape(keys.shape))
     wanted = there[asked].sum(axis=1)
     return np.minimum(hits.sum(axis=1), wanted) / wanted
