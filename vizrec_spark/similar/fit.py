@@ -144,13 +144,12 @@ def _evidence(
     flat = built_index(shared, reduction, Flat(shared.n_items), width, shared.n_items, drawn).searcher()
     queries = shared.vectors()[samples.tuning]
     scores, names = flat.ranked(queries, samples.tuning, admission.of_queries(samples.tuning))
+    there = true.keys != PAD_KEY
     rank = np.full(true.keys.shape, np.iinfo(np.int64).max)
     for place in range(names.shape[1]):
-        row, column = np.nonzero(true.keys == names[:, place, None])
+        row, column = np.nonzero(there & (true.keys == names[:, place, None]))
         # By score and not by place, so that equally near ones do not come before each other.
         rank[row, column] = (scores[row] > above(scores[row, place])[:, None]).sum(axis=1)
-    there = true.keys != PAD_KEY
-    rank[~there] = np.iinfo(np.int64).max
     numbers = np.maximum(true.keys, 0)
     located = reduction.located(points[numbers.reshape(-1)])
     return Evidence(
