@@ -130,6 +130,13 @@ class TableStore:
         the latest version. Raises: TableError as `read`, or when that version is no longer there.
         """
         self.version(table)
+        return self._conformed(table, version)
+
+    def pinned(self, table: Table) -> DataFrame:
+        """The table's latest version, now and for as long as the frame is in use. Raises: TableError as `read`."""
+        return self._conformed(table, self.version(table))
+
+    def _conformed(self, table: Table, version: int) -> DataFrame:
         try:
             found = self._at(table, version)
         except AnalysisException as error:
@@ -138,10 +145,6 @@ class TableStore:
                 f"{_delta_fault(error)}"
             ) from error
         return table.conform(found)
-
-    def pinned(self, table: Table) -> DataFrame:
-        """The table's latest version, now and for as long as the frame is in use. Raises: TableError as `read`."""
-        return self.read_at(table, self.version(table))
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """Like `read`, but an empty frame of the contract's columns where the table is missing."""

@@ -38,7 +38,7 @@ def search(
 
     Raises: ConfigError when Optuna is not installed.
     """
-    optuna = _optuna()
+    optuna = require_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = Space(als, tune)
     study = optuna.create_study(direction="maximize")
@@ -83,7 +83,7 @@ class Space:
     """The distributions of the search; the configured settings always lie in them."""
 
     def __init__(self, als: AlsConfig, tune: TuneConfig) -> None:
-        distributions = _optuna().distributions
+        distributions = require_optuna().distributions
         configured: dict[str, float] = {"rank": float(als.rank), "regularization": als.regularization}
         spans = {"regularization": tune.regularization}
         if als.preference == "implicit":
@@ -126,13 +126,14 @@ class Space:
         if "recency" in self._all:
             parameters["recency"] = "half_life_days" in parameters
         known = {name: self._all[name] for name in parameters}
-        made: FrozenTrial = _optuna().trial.create_trial(
+        made: FrozenTrial = require_optuna().trial.create_trial(
             params=parameters, distributions=known, value=tried.value
         )
         return made
 
 
-def _optuna() -> Any:
+def require_optuna() -> Any:
+    """The package Optuna. Raises: ConfigError when it is not installed."""
     try:
         import optuna
     except ImportError:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from vizrec_spark import __version__
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.recommender import AlsRecommender
-from vizrec_spark.als.tuning.search import Settings, Tried, best, search, with_settings
+from vizrec_spark.als.tuning.search import Settings, Tried, best, require_optuna, search, with_settings
 from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
@@ -27,6 +27,7 @@ _WHEN_TO_STOP = {"trials", "patience", "output"}
 
 def run(context: StageContext) -> StageResult:
     """Goes on with the study of this data and set-up, or begins it, and writes its best settings."""
+    require_optuna()  # said before anything is split
     tables, als, tune = context.tables, context.config.als, context.config.tune
     interactions = tables.pinned(INTERACTIONS)
     split = last_share(interactions, tune.held_out).persist()
