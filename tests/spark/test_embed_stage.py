@@ -262,18 +262,22 @@ def vectors(context: StageContext, encoder_id: str) -> dict[str, list[float]]:
     return {row.sha256: row.vector for row in rows}
 
 
-def test_auto_goes_on_in_the_precision_that_it_began_with(
+def test_auto_goes_on_in_its_first_precision_and_a_picture_that_was_replaced_is_encoded_once(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = contexts(spark, tmp_path)
-    contents = [picture(n) for n in range(3)]
-    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents[:2]), IMAGES.schema))
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame.where("item_id < 'i2'").coalesce(1))
+    # The replaced row stands in its data file still, marked as deleted.
+    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
+    context.tables.upsert(IMAGES, later)
     plain = Machine(openvino=False, onnxruntime=False, cpu_bfloat16=False, gpu=False)
     monkeypatch.setattr(Machine, "here", classmethod(lambda cls, conf=None: plain))
-    STAGE.run(context)
+    assert STAGE.run(context).written[0].changed == 2
+    assert context.tables.read(EMBEDDINGS).count() == 2
     began = current_encoder(context.tables, context.config.embed)
     monkeypatch.undo()
-    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents), IMAGES.schema))
+    context.tables.overwrite(IMAGES, frame)
     assert STAGE.run(context).written[0].changed == 1
     assert current_encoder(context.tables, context.config.embed) == began
     assert context.tables.read(EMBEDDINGS).select("encoder_id").distinct().count() == 1
@@ -289,17 +293,6 @@ def test_only_the_data_files_that_hold_new_pictures_are_read(spark: SparkSession
     some = context.tables.read_files(IMAGES, [file])
     assert {row.item_id for row in some.collect()} == {"i2", "i3"}
     assert _files_read(some) == 1
-
-
-def test_a_picture_that_was_replaced_is_encoded_once(spark: SparkSession, tmp_path: Path) -> None:
-    """The replaced row stands in its data file still, marked as deleted."""
-    context = contexts(spark, tmp_path)
-    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
-    context.tables.overwrite(IMAGES, frame)
-    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
-    context.tables.upsert(IMAGES, later)
-    assert STAGE.run(context).written[0].changed == 3
-    assert context.tables.read(EMBEDDINGS).count() == 3
 
 
 def _files_read(frame: Any) -> int:
