@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -20,7 +18,6 @@ from vizrec_spark.embed import commit
 from vizrec_spark.embed.choice import Machine, cpu_has_bfloat16
 from vizrec_spark.embed.cleanup import encoders_in_use, remove_other_encoders
 from vizrec_spark.embed.fingerprint import at_precision
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.resolve import ready_encoder
 from vizrec_spark.embed.stage import STAGE
 from vizrec_spark.errors import EncoderError, TableError
@@ -90,34 +87,6 @@ def test_a_picture_that_never_encodes_is_tried_once_and_stops_no_later_run(
     with pytest.raises(EncoderError, match="stays published with the vectors that it has"):
         STAGE.run(anew)
     assert usual.tables.read(EMBEDDINGS).count() == N - 1
-
-
-def test_a_vector_that_is_not_finite_puts_its_picture_into_quarantine(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    """Colours times 3e38, averaged: black stays 0, whatever else there is overflows."""
-    keras = import_keras()
-    inputs = keras.Input((8, 8, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(3e38)(inputs))
-    keras.Model(inputs, pooled).save(tmp_path / "huge.keras")
-    context = contexts(
-        spark,
-        tmp_path,
-        f"embed.encoder={tmp_path / 'huge.keras'}",
-        *("embed.weights=null", "embed.input_size=null", "embed.options={}", "embed.preprocessing=identity"),
-        *("embed.runtime=tensorflow", "embed.precision=float32", "embed.max_failed_share=0.5"),
-    )
-    black = BytesIO()
-    Image.new("RGB", (9, 9)).save(black, "PNG")
-    rows = image_rows([picture(1), black.getvalue()])
-    context.tables.overwrite(IMAGES, spark.createDataFrame(rows, IMAGES.schema))
-    assert STAGE.run(context).written[0].changed == 1
-    (kept,) = context.tables.read(EMBEDDINGS).collect()
-    assert (kept.sha256, kept.vector) == (rows[1][2], [0.0, 0.0, 0.0])
-    (refused,) = context.tables.read(QUARANTINE).collect()
-    told = (refused.stage, refused.source, refused.reason, refused.key, refused.record)
-    assert told == ("embed", "images", "non_finite_vector", "i0", "0.jpg")
-    assert refused.message
 
 
 def test_a_first_run_that_was_stopped_is_gone_on_with_in_its_precision(
