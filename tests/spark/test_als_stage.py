@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.prepare import prepared
-from vizrec_spark.als.stage import STAGE, _model_id
+from vizrec_spark.als.stage import STAGE, _model_id, _up_to_date
 from vizrec_spark.config.models import AlsConfig, Config, TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.scratch import claimed
@@ -150,18 +150,6 @@ def test_one_weight_more_is_other_data(shop: Shop) -> None:
     assert names[0] != names[1]
 
 
-def test_a_run_that_died_between_its_tables_is_repaired(trained: Shop) -> None:
-    torn = ITEM_FACTORS  # the second of the two
-    whole = [trained.rows(table) for table in WRITTEN]
-    other = trained.store.read(torn).selectExpr(
-        "'als-other' model_id", torn.key[0], "transform(factors, x -> x + 1f) factors"
-    )
-    trained.store.overwrite(torn, other)
-    assert trained.rows(torn) != whole[WRITTEN.index(torn)]
-    assert any(one.changed for one in trained.run().written)
-    assert [trained.rows(table) for table in WRITTEN] == whole
-
-
 def test_a_run_that_died_after_the_id_map_is_repaired(shop: Shop, first: tuple[Shop, Any, Path]) -> None:
     whole = first[0]
     shop.store.overwrite(ID_MAP, whole.store.read(ID_MAP))
@@ -240,9 +228,20 @@ def test_the_model_is_described_and_kept_in_mllibs_format(first: tuple[Shop, Any
     assert {number[user]: factors for _, user, factors in shop.rows(USER_FACTORS)} == kept
 
 
-def test_a_model_that_is_to_be_kept_and_is_not_is_trained_again(trained: Shop) -> None:
+def test_a_model_that_is_torn_or_to_be_kept_and_is_not_is_trained_again(trained: Shop) -> None:
+    """Torn by a run that died between its tables."""
+    torn = ITEM_FACTORS  # the second of the two
     whole = [trained.rows(table) for table in WRITTEN]
-    assert any(one.changed for one in trained.run(model_dir=str(trained.folder / "models")).written)
-    assert (trained.folder / "models" / trained.models().pop() / "metadata").exists()
+    (model,), place = trained.models(), trained.folder / "models"
+    assert _up_to_date(trained.store, model, None)
+    assert not _up_to_date(trained.store, model, f"{place}/{model}")
+    other = trained.store.read(torn).selectExpr(
+        "'als-other' model_id", torn.key[0], "transform(factors, x -> x + 1f) factors"
+    )
+    trained.store.overwrite(torn, other)
+    assert trained.rows(torn) != whole[WRITTEN.index(torn)]
+    assert not _up_to_date(trained.store, model, None)
+    assert any(one.changed for one in trained.run(model_dir=str(place)).written)
+    assert (place / trained.models().pop() / "metadata").exists()
     assert [trained.rows(table) for table in WRITTEN] == whole
-    assert not any(one.changed for one in trained.run(model_dir=str(trained.folder / "models")).written)
+    assert not any(one.changed for one in trained.run(model_dir=str(place)).written)
