@@ -136,44 +136,47 @@ def test_a_crash_keeps_the_chunks_that_were_done(
     assert current_encoder(context.tables, context.config.embed) is not None
 
 
-@pytest.mark.parametrize("reembed", [False, True])
 def test_each_picture_is_encoded_once_whatever_is_written_meanwhile(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reembed: bool
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two chunks with a failure in each, and a run that replaces `images` after the first is committed."""
-    context = contexts(spark, tmp_path, "embed.chunk=5", f"embed.reembed={str(reembed).lower()}")
+    """Two chunks with a failure in each, and a run that replaces `images` after the first is committed; and anew."""
     half = [picture(n) for n in range(4)] + [b"not a picture"]
     other = [picture(n) for n in range(4, 8)] + [b"no picture either"]
     frame = spark.createDataFrame(image_rows(half + other), IMAGES.schema)
-    context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
-    context.tables.insert_missing(IMAGES, frame.coalesce(1))
-    counted, encode, whole = tmp_path / "counted", commit.embed_images, commit.ChunkWriter._commit
-    chunks = []
-
-    def counting(pictures: DataFrame, *arguments: Any, **options: Any) -> DataFrame:
-        def noted(batches: Iterator[Any]) -> Iterator[Any]:
-            for batch in batches:
-                with counted.open("a") as stream:
-                    stream.writelines(f"{name}\n" for name in batch.column("sha256").to_pylist())
-                yield batch
-
-        return encode(pictures.mapInArrow(noted, pictures.schema), *arguments, **options)
-
-    def committed(writer: commit.ChunkWriter, *arguments: Any) -> Any:
-        written = whole(writer, *arguments)
-        chunks.append(written.changed)
-        if len(chunks) == 1:
-            context.tables.overwrite(IMAGES, context.tables.read(IMAGES).withColumn("width", F.lit(25)))
-        return written
-
-    monkeypatch.setattr(commit, "embed_images", counting)
-    monkeypatch.setattr(commit.ChunkWriter, "_commit", committed)
+    encode, whole = commit.embed_images, commit.ChunkWriter._commit
     monkeypatch.setattr(commit.ChunkWriter, "_stop_at_many_failures", lambda _: None)
-    assert STAGE.run(context).written[0].changed == 8
-    assert chunks == [4, 4]
-    names = counted.read_text().split()
-    assert len(names) == len(set(names)) == 10
-    assert context.tables.read(QUARANTINE).where("stage = 'embed'").count() == 2
+
+    def run(context: StageContext, counted: Path) -> None:
+        context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
+        context.tables.insert_missing(IMAGES, frame.coalesce(1))
+        chunks = []
+
+        def counting(pictures: DataFrame, *arguments: Any, **options: Any) -> DataFrame:
+            def noted(batches: Iterator[Any]) -> Iterator[Any]:
+                for batch in batches:
+                    with counted.open("a") as stream:
+                        stream.writelines(f"{name}\n" for name in batch.column("sha256").to_pylist())
+                    yield batch
+
+            return encode(pictures.mapInArrow(noted, pictures.schema), *arguments, **options)
+
+        def committed(writer: commit.ChunkWriter, *arguments: Any) -> Any:
+            written = whole(writer, *arguments)
+            chunks.append(written.changed)
+            if len(chunks) == 1:
+                context.tables.overwrite(IMAGES, context.tables.read(IMAGES).withColumn("width", F.lit(25)))
+            return written
+
+        monkeypatch.setattr(commit, "embed_images", counting)
+        monkeypatch.setattr(commit.ChunkWriter, "_commit", committed)
+        assert STAGE.run(context).written[0].changed == 8
+        assert chunks == [4, 4]
+        names = counted.read_text().split()
+        assert len(names) == len(set(names)) == 10
+        assert context.tables.read(QUARANTINE).where("stage = 'embed'").count() == 2
+
+    run(contexts(spark, tmp_path, "embed.chunk=5"), tmp_path / "first")
+    run(contexts(spark, tmp_path, "embed.chunk=5", "embed.reembed=true"), tmp_path / "anew")
 
 
 def test_pictures_that_get_lost_publish_nothing(
