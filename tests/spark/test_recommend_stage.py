@@ -79,10 +79,9 @@ class Shop:
         self.write(USER_FACTORS, [(user_model, u, f) for u, f in users.items()])
         self.write(ITEM_FACTORS, [(item_model, i, f) for i, f in items.items()])
 
-    def looks(self, near: list[tuple[str, str, float]], mean_cosine: float = 0.0, own: bool = True) -> None:
-        """Look-alikes under the configured encoder, or, where `own` is false, under one of another set-up."""
-        key = encoder_key(self.config.embed) if own else "{}"
-        self.write(ENCODERS, [(key, ENCODER, 2)])
+    def looks(self, near: list[tuple[str, str, float]], mean_cosine: float = 0.0) -> None:
+        """Look-alikes under the configured encoder."""
+        self.write(ENCODERS, [(encoder_key(self.config.embed), ENCODER, 2)])
         ranked: dict[str, int] = {}
         rows = []
         for item, other, cosine in near:
@@ -299,16 +298,13 @@ def test_what_a_user_rated_low_is_left_out_and_causes_nothing(odd: Ran) -> None:
     assert row(odd.table, "ann", "mug-new").because_item_id == "mug-1"
 
 
-@pytest.mark.parametrize("missing", ["all", "encoder", "similar"])
+@pytest.mark.parametrize("missing", ["encoder", "similar"])
 def test_without_looks_it_recommends_and_says_so(shop: Shop, missing: str) -> None:
     if missing == "encoder":
-        shop.looks([("mug-1", "mug-new", 0.9)], own=False)
-    elif missing == "similar":
+        shop.write(ENCODERS, [("{}", ENCODER, 2)])  # that of another set-up
+    else:
         shop.write(ITEM_NEIGHBORS, [])
         shop.write(SIMILARITY_QUALITY, [])
-    else:
-        for table in (ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY):
-            shutil.rmtree(shop.store.location(table))
     result = shop.run()
     assert shop.lists().keys() == {"ann", "bob", "cid", "dot"}
     assert "visual" not in set(shop.table()["source"])
@@ -350,15 +346,18 @@ def test_without_a_model_it_names_the_stage_to_run(shop: Shop) -> None:
         shop.run()
 
 
-def test_a_shop_where_nobody_did_anything_serves_every_user(shop: Shop) -> None:
+def test_a_shop_where_nobody_did_anything_and_no_stage_has_looked_serves_every_user(shop: Shop) -> None:
+    for table in (ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY):
+        shutil.rmtree(shop.store.location(table))
     for table in (INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
         shop.write(table, [])
     result = shop.run()
     assert "recommended without collaborative filtering" in result.notes[1]
+    assert "recommended without looks (run embed and similar)" in result.notes[2]
     table = shop.table()
     assert table.groupby("user_id").size().to_dict() == dict.fromkeys(("ann", "bob", "cid", "dot"), 6)
     assert set(table["source"]) == {"popularity"}
-    assert set(table["model_id"]) == {None}
+    assert set(table["model_id"]) == set(table["encoder_id"]) == {None} and (table["score_visual"] == 0).all()
 
 
 def test_the_table_equals_a_plain_pandas_computation(spark: SparkSession, tmp_path: Path) -> None:
