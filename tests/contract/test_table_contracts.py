@@ -321,7 +321,7 @@ def test_a_table_without_a_key_takes_no_merge(spark: SparkSession, store: TableS
 def test_a_newer_contract_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     users = ALL_TABLES[1]
     place = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
-    place.overwrite(replace(users, version=2), rows_of(spark, users, {}))
+    place.ensure(replace(users, version=2))
     for refused in (
         lambda: place.read(users),
         lambda: place.read_or_empty(users),
@@ -332,11 +332,11 @@ def test_a_newer_contract_is_refused(spark: SparkSession, tmp_path: Path) -> Non
             refused()
 
 
-def test_an_older_contract_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_older_contract_is_refused(spark: SparkSession, store: TableStore) -> None:
     users = ALL_TABLES[1]
-    place = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
-    place.overwrite(users, rows_of(spark, users, {}))
-    later = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    store.ensure(users)
+    place = store.location(users).removesuffix(f"/{users.name}")
+    later = TableStore(spark, TablesConfig(root=place), STAMP)
     with pytest.raises(TableError, match=r"contract version 1, this program writes 2.*run stage `ingest`"):
         later.read(replace(users, version=2))
 

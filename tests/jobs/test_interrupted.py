@@ -125,15 +125,16 @@ class _PowerCut(BaseException):
 
 def _fail(demo: DemoRun, spark: SparkSession, stage: str, tables: Path) -> None:
     """Runs the stage in this process until the table of `AFTER` is written, and no further."""
-    written = TableStore._written
+    overwrite = TableStore._overwrite
 
     def last(store: TableStore, table: Table, *arguments: Any, **named: Any) -> Written:
+        written = overwrite(store, table, *arguments, **named)
         if table.name == AFTER[stage]:
             raise _PowerCut
-        return written(store, table, *arguments, **named)
+        return written
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(_PowerCut):
-        patch.setattr(TableStore, "_written", last)
+        patch.setattr(TableStore, "_overwrite", last)
         demo.run(spark, stage, tables)
 
 

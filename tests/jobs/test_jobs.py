@@ -62,7 +62,7 @@ def test_spark_submit_runs_a_part_of_the_pipeline(
     override = tmp_path / "override.yml"
     override.write_text(
         f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\n"
-        f"als: {{rank: 4, iterations: 2, checkpoint_dir: {tmp_path}/checkpoints}}\n"
+        f"als: {{rank: 4, iterations: 2, loss_sample: 0, checkpoint_dir: {tmp_path}/checkpoints}}\n"
     )
     # As after `source .venv/bin/activate`, and no more: Delta Lake comes from Spark's own defaults.
     command = [

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.prepare import prepared
-from vizrec_spark.als.stage import STAGE, _model_id
+from vizrec_spark.als.stage import STAGE, _model_id, _up_to_date
 from vizrec_spark.config.models import AlsConfig, Config, TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.scratch import claimed
@@ -73,12 +73,13 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def first(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Any, Path]:
-    """A shop on which the stage ran once, what it said, and a copy of its tables from before."""
+    """A shop on which the stage ran once and kept its model, what it said, and a copy of its tables from before."""
     made = Shop(spark, tmp_path_factory.mktemp("first"))
     made.interact(clicks())
     before = made.folder / "before"
     shutil.copytree(made.folder / "tables", before)
-    return made, made.run(), before
+    kept = str(made.folder / "models")
+    return made, made.run(model_dir=kept, loss_sample=1000, checkpoint_interval=1), before
 
 
 @pytest.fixture
@@ -103,8 +104,6 @@ def test_factors_of_every_user_and_item_under_their_own_ids(first: tuple[Shop, A
     assert len(shop.models()) == 1
     assert all(len(row[2]) == 2 and np.isfinite(row[2]).all() for row in shop.rows(USER_FACTORS))
     assert "20 implicit preferences" in result.notes[0]
-    about = shop.store.read(ALS_MODELS).collect()[0]
-    assert (about.losses, about.loss) == ([], None), "no loss where none is asked for"
 
 
 def test_a_second_run_is_up_to_date_and_writes_nothing(trained: Shop) -> None:
@@ -128,10 +127,11 @@ def test_other_settings_are_another_model(shop: Shop) -> None:
     assert len(set(names)) == len(changes) and again == names[0]
 
 
-def test_a_changed_model_takes_the_place_of_the_last_and_ids_keep_their_numbers(trained: Shop) -> None:
+def test_a_model_of_ratings_takes_the_place_of_the_last_and_ids_keep_their_numbers(trained: Shop) -> None:
     models, known = trained.models(), dict.fromkeys(trained.rows(ID_MAP))
-    trained.interact([*clicks()[3:], ("new", "café", 1.0), ("u6", "new", 2.0)])
-    assert any(one.changed for one in trained.run().written)
+    trained.interact([*clicks()[3:], ("new", "café", 1.0), ("u6", "new", 2.0)], rating=4.0)
+    result = trained.run(preference="explicit")
+    assert "explicit" in result.notes[0] and any(one.changed for one in result.written)
     assert trained.models().isdisjoint(models) and len(trained.models()) == 1
     assert {row[1] for row in trained.rows(USER_FACTORS)} == {u for u, _, _ in clicks()[3:]} | {"new"}
     grown = trained.rows(ID_MAP)
@@ -150,23 +150,13 @@ def test_one_weight_more_is_other_data(shop: Shop) -> None:
     assert names[0] != names[1]
 
 
-def test_a_run_that_died_between_its_tables_is_repaired(trained: Shop) -> None:
-    torn = ITEM_FACTORS  # the second of the two
-    whole = [trained.rows(table) for table in WRITTEN]
-    other = trained.store.read(torn).selectExpr(
-        "'als-other' model_id", torn.key[0], "transform(factors, x -> x + 1f) factors"
-    )
-    trained.store.overwrite(torn, other)
-    assert trained.rows(torn) != whole[WRITTEN.index(torn)]
-    assert any(one.changed for one in trained.run().written)
-    assert [trained.rows(table) for table in WRITTEN] == whole
-
-
 def test_a_run_that_died_after_the_id_map_is_repaired(shop: Shop, first: tuple[Shop, Any, Path]) -> None:
     whole = first[0]
     shop.store.overwrite(ID_MAP, whole.store.read(ID_MAP))
     shop.run()
     assert [shop.rows(table) for table in WRITTEN] == [whole.rows(table) for table in WRITTEN]
+    about = shop.store.read(ALS_MODELS).collect()[0]
+    assert (about.losses, about.loss) == ([], None), "no loss where none is asked for"
 
 
 def test_checkpoints_lie_there_while_the_body_runs_and_go_with_it(
@@ -192,12 +182,6 @@ def test_without_ratings_explicit_says_what_to_do(shop: Shop) -> None:
     with pytest.raises(TableError, match=r"nothing to learn from \(explicit preferences\).*als\.preference"):
         shop.run(preference="explicit")
     assert not shop.store.exists(USER_FACTORS)
-
-
-def test_explicit_learns_from_ratings(shop: Shop) -> None:
-    shop.interact(clicks(), rating=4.0)
-    assert "explicit" in shop.run(preference="explicit").notes[0]
-    assert len(shop.rows(USER_FACTORS)) == len(USERS)
 
 
 def test_without_interactions_it_names_the_stage_to_run(spark: SparkSession, tmp_path: Path) -> None:
@@ -227,16 +211,14 @@ def dense_loss(shop: Shop, config: AlsConfig) -> float:
     return float((errors.sum() + config.regularization * lengths) / met.sum())
 
 
-def test_the_model_is_described_and_kept_in_mllibs_format(shop: Shop) -> None:
-    result = shop.run(
-        model_dir=str(shop.folder / "models"), iterations=5, loss_sample=1000, checkpoint_interval=1
-    )
+def test_the_model_is_described_and_kept_in_mllibs_format(first: tuple[Shop, Any, Path]) -> None:
+    shop, result, _ = first
     assert list((shop.folder / "checkpoints").iterdir()) == []
     about = shop.store.read(ALS_MODELS).collect()[0]
     assert (about.model_id,) == tuple(shop.models())
     assert about.id_map_version == shop.store.version(ID_MAP)
-    assert (about.preferences, about.rank, about.iterations, about.blocks) == (20, 2, 5, 2)
-    assert len(about.losses) == 5 and about.losses == sorted(about.losses, reverse=True)
+    assert (about.preferences, about.rank, about.iterations, about.blocks) == (20, 2, 3, 2)
+    assert len(about.losses) == 3 and about.losses == sorted(about.losses, reverse=True)
     assert about.loss == pytest.approx(dense_loss(shop, AlsConfig(**shop.als)))
     assert any("loss by iteration" in note and f"{about.losses[-1]:.4f}" in note for note in result.notes)
     assert any("linear algebra" in note and about.linear_algebra in note for note in result.notes)
@@ -246,9 +228,20 @@ def test_the_model_is_described_and_kept_in_mllibs_format(shop: Shop) -> None:
     assert {number[user]: factors for _, user, factors in shop.rows(USER_FACTORS)} == kept
 
 
-def test_a_model_that_is_to_be_kept_and_is_not_is_trained_again(trained: Shop) -> None:
+def test_a_model_that_is_torn_or_to_be_kept_and_is_not_is_trained_again(trained: Shop) -> None:
+    """Torn by a run that died between its tables."""
+    torn = ITEM_FACTORS  # the second of the two
     whole = [trained.rows(table) for table in WRITTEN]
-    assert any(one.changed for one in trained.run(model_dir=str(trained.folder / "models")).written)
-    assert (trained.folder / "models" / trained.models().pop() / "metadata").exists()
+    (model,), place = trained.models(), trained.folder / "models"
+    assert _up_to_date(trained.store, model, None)
+    assert not _up_to_date(trained.store, model, f"{place}/{model}")
+    other = trained.store.read(torn).selectExpr(
+        "'als-other' model_id", torn.key[0], "transform(factors, x -> x + 1f) factors"
+    )
+    trained.store.overwrite(torn, other)
+    assert trained.rows(torn) != whole[WRITTEN.index(torn)]
+    assert not _up_to_date(trained.store, model, None)
+    assert any(one.changed for one in trained.run(model_dir=str(place)).written)
+    assert (place / trained.models().pop() / "metadata").exists()
     assert [trained.rows(table) for table in WRITTEN] == whole
-    assert not any(one.changed for one in trained.run(model_dir=str(trained.folder / "models")).written)
+    assert not any(one.changed for one in trained.run(model_dir=str(place)).written)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -20,7 +18,6 @@ from vizrec_spark.embed import commit
 from vizrec_spark.embed.choice import Machine, cpu_has_bfloat16
 from vizrec_spark.embed.cleanup import encoders_in_use, remove_other_encoders
 from vizrec_spark.embed.fingerprint import at_precision
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.resolve import ready_encoder
 from vizrec_spark.embed.stage import STAGE
 from vizrec_spark.errors import EncoderError, TableError
@@ -92,34 +89,6 @@ def test_a_picture_that_never_encodes_is_tried_once_and_stops_no_later_run(
     assert usual.tables.read(EMBEDDINGS).count() == N - 1
 
 
-def test_a_vector_that_is_not_finite_puts_its_picture_into_quarantine(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    """Colours times 3e38, averaged: black stays 0, whatever else there is overflows."""
-    keras = import_keras()
-    inputs = keras.Input((8, 8, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(3e38)(inputs))
-    keras.Model(inputs, pooled).save(tmp_path / "huge.keras")
-    context = contexts(
-        spark,
-        tmp_path,
-        f"embed.encoder={tmp_path / 'huge.keras'}",
-        *("embed.weights=null", "embed.input_size=null", "embed.options={}", "embed.preprocessing=identity"),
-        *("embed.runtime=tensorflow", "embed.precision=float32", "embed.max_failed_share=0.5"),
-    )
-    black = BytesIO()
-    Image.new("RGB", (9, 9)).save(black, "PNG")
-    rows = image_rows([picture(1), black.getvalue()])
-    context.tables.overwrite(IMAGES, spark.createDataFrame(rows, IMAGES.schema))
-    assert STAGE.run(context).written[0].changed == 1
-    (kept,) = context.tables.read(EMBEDDINGS).collect()
-    assert (kept.sha256, kept.vector) == (rows[1][2], [0.0, 0.0, 0.0])
-    (refused,) = context.tables.read(QUARANTINE).collect()
-    told = (refused.stage, refused.source, refused.reason, refused.key, refused.record)
-    assert told == ("embed", "images", "non_finite_vector", "i0", "0.jpg")
-    assert refused.message
-
-
 def test_a_first_run_that_was_stopped_is_gone_on_with_in_its_precision(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,44 +136,47 @@ def test_a_crash_keeps_the_chunks_that_were_done(
     assert current_encoder(context.tables, context.config.embed) is not None
 
 
-@pytest.mark.parametrize("reembed", [False, True])
 def test_each_picture_is_encoded_once_whatever_is_written_meanwhile(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reembed: bool
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two chunks with a failure in each, and a run that replaces `images` after the first is committed."""
-    context = contexts(spark, tmp_path, "embed.chunk=5", f"embed.reembed={str(reembed).lower()}")
+    """Two chunks with a failure in each, and a run that replaces `images` after the first is committed; and anew."""
     half = [picture(n) for n in range(4)] + [b"not a picture"]
     other = [picture(n) for n in range(4, 8)] + [b"no picture either"]
     frame = spark.createDataFrame(image_rows(half + other), IMAGES.schema)
-    context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
-    context.tables.insert_missing(IMAGES, frame.coalesce(1))
-    counted, encode, whole = tmp_path / "counted", commit.embed_images, commit.ChunkWriter._commit
-    chunks = []
-
-    def counting(pictures: DataFrame, *arguments: Any, **options: Any) -> DataFrame:
-        def noted(batches: Iterator[Any]) -> Iterator[Any]:
-            for batch in batches:
-                with counted.open("a") as stream:
-                    stream.writelines(f"{name}\n" for name in batch.column("sha256").to_pylist())
-                yield batch
-
-        return encode(pictures.mapInArrow(noted, pictures.schema), *arguments, **options)
-
-    def committed(writer: commit.ChunkWriter, *arguments: Any) -> Any:
-        written = whole(writer, *arguments)
-        chunks.append(written.changed)
-        if len(chunks) == 1:
-            context.tables.overwrite(IMAGES, context.tables.read(IMAGES).withColumn("width", F.lit(25)))
-        return written
-
-    monkeypatch.setattr(commit, "embed_images", counting)
-    monkeypatch.setattr(commit.ChunkWriter, "_commit", committed)
+    encode, whole = commit.embed_images, commit.ChunkWriter._commit
     monkeypatch.setattr(commit.ChunkWriter, "_stop_at_many_failures", lambda _: None)
-    assert STAGE.run(context).written[0].changed == 8
-    assert chunks == [4, 4]
-    names = counted.read_text().split()
-    assert len(names) == len(set(names)) == 10
-    assert context.tables.read(QUARANTINE).where("stage = 'embed'").count() == 2
+
+    def run(context: StageContext, counted: Path) -> None:
+        context.tables.overwrite(IMAGES, frame.where("item_id < 'i5'").coalesce(1))
+        context.tables.insert_missing(IMAGES, frame.coalesce(1))
+        chunks = []
+
+        def counting(pictures: DataFrame, *arguments: Any, **options: Any) -> DataFrame:
+            def noted(batches: Iterator[Any]) -> Iterator[Any]:
+                for batch in batches:
+                    with counted.open("a") as stream:
+                        stream.writelines(f"{name}\n" for name in batch.column("sha256").to_pylist())
+                    yield batch
+
+            return encode(pictures.mapInArrow(noted, pictures.schema), *arguments, **options)
+
+        def committed(writer: commit.ChunkWriter, *arguments: Any) -> Any:
+            written = whole(writer, *arguments)
+            chunks.append(written.changed)
+            if len(chunks) == 1:
+                context.tables.overwrite(IMAGES, context.tables.read(IMAGES).withColumn("width", F.lit(25)))
+            return written
+
+        monkeypatch.setattr(commit, "embed_images", counting)
+        monkeypatch.setattr(commit.ChunkWriter, "_commit", committed)
+        assert STAGE.run(context).written[0].changed == 8
+        assert chunks == [4, 4]
+        names = counted.read_text().split()
+        assert len(names) == len(set(names)) == 10
+        assert context.tables.read(QUARANTINE).where("stage = 'embed'").count() == 2
+
+    run(contexts(spark, tmp_path, "embed.chunk=5"), tmp_path / "first")
+    run(contexts(spark, tmp_path, "embed.chunk=5", "embed.reembed=true"), tmp_path / "anew")
 
 
 def test_pictures_that_get_lost_publish_nothing(
@@ -262,18 +234,22 @@ def vectors(context: StageContext, encoder_id: str) -> dict[str, list[float]]:
     return {row.sha256: row.vector for row in rows}
 
 
-def test_auto_goes_on_in_the_precision_that_it_began_with(
+def test_auto_goes_on_in_its_first_precision_and_a_picture_that_was_replaced_is_encoded_once(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = contexts(spark, tmp_path)
-    contents = [picture(n) for n in range(3)]
-    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents[:2]), IMAGES.schema))
+    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
+    context.tables.overwrite(IMAGES, frame.where("item_id < 'i2'").coalesce(1))
+    # The replaced row stands in its data file still, marked as deleted.
+    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
+    context.tables.upsert(IMAGES, later)
     plain = Machine(openvino=False, onnxruntime=False, cpu_bfloat16=False, gpu=False)
     monkeypatch.setattr(Machine, "here", classmethod(lambda cls, conf=None: plain))
-    STAGE.run(context)
+    assert STAGE.run(context).written[0].changed == 2
+    assert context.tables.read(EMBEDDINGS).count() == 2
     began = current_encoder(context.tables, context.config.embed)
     monkeypatch.undo()
-    context.tables.overwrite(IMAGES, spark.createDataFrame(image_rows(contents), IMAGES.schema))
+    context.tables.overwrite(IMAGES, frame)
     assert STAGE.run(context).written[0].changed == 1
     assert current_encoder(context.tables, context.config.embed) == began
     assert context.tables.read(EMBEDDINGS).select("encoder_id").distinct().count() == 1
@@ -289,17 +265,6 @@ def test_only_the_data_files_that_hold_new_pictures_are_read(spark: SparkSession
     some = context.tables.read_files(IMAGES, [file])
     assert {row.item_id for row in some.collect()} == {"i2", "i3"}
     assert _files_read(some) == 1
-
-
-def test_a_picture_that_was_replaced_is_encoded_once(spark: SparkSession, tmp_path: Path) -> None:
-    """The replaced row stands in its data file still, marked as deleted."""
-    context = contexts(spark, tmp_path)
-    frame = spark.createDataFrame(image_rows([picture(n) for n in range(3)]), IMAGES.schema)
-    context.tables.overwrite(IMAGES, frame)
-    later = frame.where("item_id = 'i1'").withColumn("modified", F.lit(datetime(2025, 1, 1, tzinfo=UTC)))
-    context.tables.upsert(IMAGES, later)
-    assert STAGE.run(context).written[0].changed == 3
-    assert context.tables.read(EMBEDDINGS).count() == 3
 
 
 def _files_read(frame: Any) -> int:

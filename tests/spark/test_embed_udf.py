@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.failures import quarantine_rows
 from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.select import contents, missing_keys
 from vizrec_spark.embed.udf import embed_images, ship_model, task_threads
@@ -117,9 +118,10 @@ def ask_workers(spark: SparkSession) -> list[Row]:
     return asked.distinct().collect()
 
 
-def test_vectors_that_are_not_finite_become_rows(
+def test_vectors_that_are_not_finite_put_their_pictures_into_quarantine(
     spark: SparkSession, pictures: dict[str, bytes], tmp_path: Path
 ) -> None:
+    """Colours averaged, times 3e38: black stays 0, whatever else there is overflows."""
     keras = import_keras()
     inputs = keras.Input((8, 8, 3))
     scaled = keras.layers.Rescaling(3e38)(keras.layers.GlobalAveragePooling2D()(inputs))
@@ -130,9 +132,19 @@ def test_vectors_that_are_not_finite_become_rows(
     got = embed_images(
         frame(spark, some, 1), str(tmp_path / "huge.keras"), "huge-1", batch_size=8, input_size=(8, 8)
     )
-    reasons = {row.sha256: (row.vector, row.reason) for row in got.collect()}
+    rows = got.collect()
+    reasons = {row.sha256: (row.vector, row.reason) for row in rows}
     assert reasons.pop("black") == ([0.0, 0.0, 0.0], None)
     assert set(reasons.values()) == {(None, "non_finite_vector")}
+
+    failed = [(row.sha256, row.reason, row.message) for row in rows if row.reason is not None]
+    failures = spark.createDataFrame(failed, "sha256 string, reason string, message string")
+    shown = [(key, f"i{n}", f"{n}.jpg") for n, key in enumerate(some)]
+    images = spark.createDataFrame(shown, "sha256 string, item_id string, path string")
+    refused = quarantine_rows(failures, images).orderBy("key").collect()
+    told = [(row.stage, row.source, row.reason, row.key, row.record) for row in refused]
+    assert told == [("embed", "images", "non_finite_vector", f"i{n}", f"{n}.jpg") for n in range(2)]
+    assert all(row.message for row in refused)
 
 
 def test_a_wrong_input_size_fails_the_job(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.landing import ingest, picture, put
+from tests.landing import Ingested, ingest, picture, put
 from vizrec_spark.errors import InputError
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, QUARANTINE, USERS
 
@@ -16,100 +16,107 @@ ITEM_LINES = [f"i{n},Item {n},i{n}.jpg" for n in range(4)]
 EVENT_LINES = [f"u{n % 3},i{n % 4},view,{1_700_000_000 + n}" for n in range(8)]
 
 
-def landing(folder: Path, items: list[str], events: list[str]) -> None:
+def landing(folder: Path, items: list[str], events: list[str], users: list[str]) -> None:
     put(folder / "landing", "items.csv", "\n".join(["item_id,title,image", *items]) + "\n")
     put(folder / "landing", "events.csv", "\n".join(["user_id,item_id,event,timestamp", *events]) + "\n")
+    put(folder / "landing", "users.csv", "\n".join(["user_id", *users]) + "\n")
+
+
+def ingest_listed(spark: SparkSession, folder: Path) -> Ingested:
+    """A run with the list of users."""
+    return ingest(spark, folder, [f"ingest.users.path={folder}/landing/users.csv"])
 
 
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop that was read once."""
+    """A shop that was read once, with a list of users that names one who has done nothing."""
     folder = tmp_path_factory.mktemp("guard")
-    landing(folder, ITEM_LINES, EVENT_LINES)
+    landing(folder, ITEM_LINES, EVENT_LINES, ["new"])
     for n in range(4):
         put(folder / "landing", f"i{n}.jpg", picture(n))
-    ingest(spark, folder)
+    ingest_listed(spark, folder)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("items", "events", "complaints"),
+    ("items", "events", "users", "complaints"),
     [
         (
-            [f"i{n},Item,elsewhere/{n}.jpg" for n in range(4)],
+            [*(f"i{n},Item,elsewhere/{n}.jpg" for n in range(4)), 'i9,"never closed,i9.jpg', *ITEM_LINES],
             ["u1,i1,view,soon"] * 3 + EVENT_LINES[:2],
-            ["interactions: 5 in .* mostly bad_timestamp", "images: .* mostly missing_file"],
+            ["new"],
+            [
+                "catalogue: .*4 more lines lie behind a quote",
+                "interactions: 5 in .* mostly bad_timestamp",
+                "images: .* mostly missing_file",
+            ],
         ),
+        # That an empty list stops nothing where none had named anybody is looked at in test_ingest_again.
         (
+            [],
             [],
             [],
             [
                 f"{what}: no record came in, but its table holds rows"
-                for what in ("catalogue", "interactions")
+                for what in ("catalogue", "interactions", "users")
             ],
         ),
-        (['i9,"never closed,i9.jpg', *ITEM_LINES], EVENT_LINES, ["4 more lines lie behind a quote"]),
     ],
 )
 def test_tables_are_kept_when_the_input_cannot_be_right(
-    spark: SparkSession, shop: Path, items: list[str], events: list[str], complaints: list[str]
+    spark: SparkSession,
+    shop: Path,
+    items: list[str],
+    events: list[str],
+    users: list[str],
+    complaints: list[str],
 ) -> None:
-    landing(shop, items, events)
+    landing(shop, items, events, users)
     with pytest.raises(InputError) as refused:
-        ingest(spark, shop)
+        ingest_listed(spark, shop)
     for complaint in complaints:
         assert re.search(complaint, str(refused.value))
     assert "nothing of it was published" in str(refused.value) and "max_refused_share" in str(refused.value)
     tables = shop / "tables"
-    for table, rows in ((ITEMS, 4), (INTERACTIONS, 8)):
+    for table, rows in ((ITEMS, 4), (INTERACTIONS, 8), (USERS, 4)):
         assert spark.read.format("delta").load(str(tables / table.name)).count() == rows
     refused_rows = spark.read.format("delta").load(str(tables / QUARANTINE.name)).count()
     assert refused_rows > 0
 
 
-def test_a_share_of_one_publishes_whatever_comes(spark: SparkSession, shop: Path) -> None:
-    landing(shop, ITEM_LINES, ["u1,i1,view,soon", EVENT_LINES[0]])
-    done = ingest(spark, shop, ["ingest.max_refused_share=1"], tables="loose")
-    assert done.accounts["interactions"] == "2 in = 1 accepted + 1 quarantined (bad_timestamp 1)"
-
-
-def test_an_emptied_list_of_users_stops_only_when_it_had_named_somebody(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    landing(tmp_path, ITEM_LINES, EVENT_LINES)
-    listed = [f"ingest.users.path={tmp_path}/landing/users.csv"]
-    put(tmp_path / "landing", "users.csv", "user_id\n")
-    for n in range(4):
-        put(tmp_path / "landing", f"i{n}.jpg", picture(n))
-    for _ in range(2):  # the second time table `users` holds those of the log
-        assert ingest(spark, tmp_path, listed).tables.read(USERS).count() == 3
-    put(tmp_path / "landing", "users.csv", "user_id\nnew\n")
-    assert ingest(spark, tmp_path, listed).tables.read(USERS).count() == 4
-    put(tmp_path / "landing", "users.csv", "user_id\n")
-    with pytest.raises(InputError, match="users: no record came in"):
-        ingest(spark, tmp_path, listed)
-
-
-def test_quoted_line_breaks_windows_line_ends_and_odd_blanks(spark: SparkSession, tmp_path: Path) -> None:
-    text = 'item_id,title,image\r\nA,"first\r\nB,line",plain.jpg\r\n\tC\u00a0,"say ""hi""",\r\n'
-    put(tmp_path / "landing", "items.csv", text)
-    put(tmp_path / "landing", "events.csv", "user_id,item_id,event,timestamp\r\n\tu ,C,view,1700000000\r\n")
-    pictures = tmp_path / "a[1]{x}*"  # Spark would read this as a pattern
+@pytest.fixture(scope="module")
+def odd(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    """A run on files of odd forms, with a log of which most is refused; all of it is allowed."""
+    folder = tmp_path_factory.mktemp("odd")
+    items = 'A,"first\r\nB,line",plain.jpg\r\n\tC\u00a0,"say ""hi""",\r\n007,,\r\n007,Bond,bond.jpg\r\n'
+    put(folder / "landing", "items.csv", f"item_id,title,image\r\n{items}")
+    events = "\tu ,C,view,1700000000\r\nu,C,view,soon\r\nu,A,view,later\r\n"
+    put(folder / "landing", "events.csv", f"user_id,item_id,event,timestamp\r\n{events}")
+    pictures = folder / "a[1]{x}*"  # Spark would read this as a pattern
     put(pictures, "plain.jpg", picture())
+    put(pictures, "bond.jpg", picture(1))
     put(pictures, "empty.jpg", b"")
-    done = ingest(spark, tmp_path, [f"ingest.images.path='{pictures}'"])
-    items = {row.item_id: row.title.replace("\r\n", "\n") for row in done.tables.read(ITEMS).collect()}
-    assert items == {"A": "first\nB,line", "C": 'say "hi"'}
-    assert [row.path for row in done.images] == ["plain.jpg"]
-    assert [(row.reason, row.record) for row in done.refused] == [("unknown_item", "empty.jpg")]
-    assert [(row.user_id, row.item_id) for row in done.tables.read(INTERACTIONS).collect()] == [("u", "C")]
+    return ingest(spark, folder, [f"ingest.images.path='{pictures}'", "ingest.max_refused_share=1"])
 
 
-def test_of_twins_the_record_that_says_most_stays(spark: SparkSession, tmp_path: Path) -> None:
-    landing(tmp_path, ["007,,", "007,Bond,bond.jpg"], EVENT_LINES[:0])
-    put(tmp_path / "landing", "bond.jpg", picture())
-    done = ingest(spark, tmp_path)
-    assert [(row.item_id, row.title) for row in done.tables.read(ITEMS).collect()] == [("007", "Bond")]
+def test_a_share_of_one_publishes_whatever_comes(odd: Ingested) -> None:
+    assert odd.accounts["interactions"] == "3 in = 1 accepted + 2 quarantined (bad_timestamp 2)"
+
+
+def test_quoted_line_breaks_windows_line_ends_and_odd_blanks(odd: Ingested) -> None:
+    items = {row.item_id: row.title.replace("\r\n", "\n") for row in odd.tables.read(ITEMS).collect()}
+    assert items == {"A": "first\nB,line", "C": 'say "hi"', "007": "Bond"}
+    assert [row.path for row in odd.images] == ["bond.jpg", "plain.jpg"]
+    refused = [(row.reason, row.record) for row in odd.refused if row.source == "images"]
+    assert refused == [("unknown_item", "empty.jpg")]
+    assert [(row.user_id, row.item_id) for row in odd.tables.read(INTERACTIONS).collect()] == [("u", "C")]
+
+
+def test_of_twins_the_record_that_says_most_stays(odd: Ingested) -> None:
+    titles = {row.item_id: row.title for row in odd.tables.read(ITEMS).collect()}
+    assert titles["007"] == "Bond"
+    refused = [(row.reason, row.key) for row in odd.refused if row.source == "catalogue"]
+    assert refused == [("duplicate_key", "007")]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_of_twins_the_record_that_says_most_stays(spark: SparkSession, tmp_path:
 def test_what_cannot_be_read_is_said_with_advice(
     spark: SparkSession, shop: Path, override: str, advice: str
 ) -> None:
-    landing(shop, ITEM_LINES, EVENT_LINES)
+    landing(shop, ITEM_LINES, EVENT_LINES, [])
     put(shop / "landing", "semicolons.csv", "item_id;title;image\ni1;Item;\n")
     put(shop / "landing", "utf16.csv", "item_id,title,image\ni1,Item,\n".encode("utf-16"))
     with pytest.raises(InputError, match=advice):

@@ -79,10 +79,9 @@ class Shop:
         self.write(USER_FACTORS, [(user_model, u, f) for u, f in users.items()])
         self.write(ITEM_FACTORS, [(item_model, i, f) for i, f in items.items()])
 
-    def looks(self, near: list[tuple[str, str, float]], mean_cosine: float = 0.0, own: bool = True) -> None:
-        """Look-alikes under the configured encoder, or, where `own` is false, under one of another set-up."""
-        key = encoder_key(self.config.embed) if own else "{}"
-        self.write(ENCODERS, [(key, ENCODER, 2)])
+    def looks(self, near: list[tuple[str, str, float]], mean_cosine: float = 0.0) -> None:
+        """Look-alikes under the configured encoder."""
+        self.write(ENCODERS, [(encoder_key(self.config.embed), ENCODER, 2)])
         ranked: dict[str, int] = {}
         rows = []
         for item, other, cosine in near:
@@ -102,9 +101,6 @@ class Shop:
 
     def lists(self) -> dict[str, list[str]]:
         return lists(self.table())
-
-    def row(self, user: str, item: str) -> Any:
-        return row(self.table(), user, item)
 
 
 class Ran(NamedTuple):
@@ -302,34 +298,19 @@ def test_what_a_user_rated_low_is_left_out_and_causes_nothing(odd: Ran) -> None:
     assert row(odd.table, "ann", "mug-new").because_item_id == "mug-1"
 
 
-@pytest.mark.parametrize("missing", ["all", "encoder", "similar"])
-def test_without_looks_it_recommends_and_says_so(
-    shop: Shop, spark: SparkSession, tmp_path: Path, missing: str
-) -> None:
+@pytest.mark.parametrize("missing", ["encoder", "similar"])
+def test_without_looks_it_recommends_and_says_so(shop: Shop, missing: str) -> None:
     if missing == "encoder":
-        shop.looks([("mug-1", "mug-new", 0.9)], own=False)
-    elif missing == "similar":
+        shop.write(ENCODERS, [("{}", ENCODER, 2)])  # that of another set-up
+    else:
         shop.write(ITEM_NEIGHBORS, [])
         shop.write(SIMILARITY_QUALITY, [])
-    else:
-        bare = Shop(spark, tmp_path / "bare")
-        for table in (ITEMS, USERS, INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
-            bare.store.overwrite(table, shop.store.read(table))
-        shop = bare
     result = shop.run()
     assert shop.lists().keys() == {"ann", "bob", "cid", "dot"}
     assert "visual" not in set(shop.table()["source"])
     assert (shop.table()["score_visual"] == 0).all()
     assert "recommended without looks (run embed and similar)" in result.notes[1]
     assert set(shop.table()["encoder_id"]) == {ENCODER if missing == "similar" else None}
-
-
-def test_another_order_of_the_same_rows_gives_the_same_table(shop: Shop, recommended: Ran) -> None:
-    shop.store.overwrite(INTERACTIONS, shop.store.read(INTERACTIONS).orderBy("timestamp", ascending=False))
-    shop.store.overwrite(USERS, shop.store.read(USERS).orderBy("user_id", ascending=False))
-    shop.run()
-    pd.testing.assert_frame_equal(shop.table(), recommended.table, check_exact=True)
-    assert shop.store.commits(RECOMMENDATIONS, 1)[0]["stage"] == "recommend"
 
 
 def test_factor_tables_of_two_models_are_refused(shop: Shop) -> None:
@@ -339,10 +320,12 @@ def test_factor_tables_of_two_models_are_refused(shop: Shop) -> None:
     assert not shop.store.exists(RECOMMENDATIONS)
 
 
-def test_a_run_of_als_and_ingest_in_between_changes_nothing(
+def test_neither_another_order_nor_a_run_of_als_and_ingest_in_between_changes_anything(
     shop: Shop, recommended: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was checked is what is used: users' factors, histories and people, of one version each."""
+    shop.store.overwrite(INTERACTIONS, shop.store.read(INTERACTIONS).orderBy("timestamp", ascending=False))
+    shop.store.overwrite(USERS, shop.store.read(USERS).orderBy("user_id", ascending=False))
 
     def meanwhile(*tables: Any) -> ItemSide:
         shop.model({"ann": [0.0, 1.0], "cid": [1.0, 0.0]}, {"mug-1": [1.0, 0.0]}, "als-2", "als-2")
@@ -352,42 +335,36 @@ def test_a_run_of_als_and_ingest_in_between_changes_nothing(
 
     monkeypatch.setattr("vizrec_spark.recommend.stage.build_item_side", meanwhile)
     shop.run()
-    pd.testing.assert_frame_equal(shop.table(), recommended.table)
+    pd.testing.assert_frame_equal(shop.table(), recommended.table, check_exact=True)
+    assert shop.store.commits(RECOMMENDATIONS, 1)[0]["stage"] == "recommend"
 
 
-def test_without_a_model_it_names_the_stage_to_run(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:
-    bare = Shop(spark, tmp_path / "bare")
-    for table in (ITEMS, USERS, INTERACTIONS):
-        bare.store.overwrite(table, shop.store.read(table))
+def test_without_a_model_it_names_the_stage_to_run(shop: Shop) -> None:
+    for table in (USER_FACTORS, ITEM_FACTORS):
+        shutil.rmtree(shop.store.location(table))
     with pytest.raises(TableError, match="run stage `als` first"):
-        bare.run()
+        shop.run()
 
 
-def test_a_shop_where_nobody_did_anything_serves_every_user(shop: Shop) -> None:
+def test_a_shop_where_nobody_did_anything_and_no_stage_has_looked_serves_every_user(shop: Shop) -> None:
+    for table in (ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY):
+        shutil.rmtree(shop.store.location(table))
     for table in (INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
         shop.write(table, [])
     result = shop.run()
     assert "recommended without collaborative filtering" in result.notes[1]
+    assert "recommended without looks (run embed and similar)" in result.notes[2]
     table = shop.table()
     assert table.groupby("user_id").size().to_dict() == dict.fromkeys(("ann", "bob", "cid", "dot"), 6)
     assert set(table["source"]) == {"popularity"}
-    assert set(table["model_id"]) == {None}
-
-
-def test_ids_of_every_kind_pass_through(shop: Shop) -> None:
-    shop.items({"é|1": "É", "商品": None, "🧦": "Socks"})
-    shop.users("Ω", " ", "null")
-    shop.events(Event("Ω", "商品"), Event(" ", "é|1"), Event("null", "🧦"))
-    shop.model({"Ω": [1.0], " ": [1.0], "null": [1.0]}, {"é|1": [1.0], "商品": [2.0], "🧦": [3.0]})
-    shop.run()
-    assert shop.lists() == {"Ω": ["🧦", "é|1"], " ": ["🧦", "商品"], "null": ["商品", "é|1"]}
-    assert shop.row("Ω", "🧦").because_item_id == "商品"
+    assert set(table["model_id"]) == set(table["encoder_id"]) == {None} and (table["score_visual"] == 0).all()
 
 
 def test_the_table_equals_a_plain_pandas_computation(spark: SparkSession, tmp_path: Path) -> None:
-    """Blocks of two users, so that lists are cut from several blocks; nothing is cut from the candidates."""
+    """Odd ids; blocks of two users, so that lists are cut from several blocks; nothing is cut from the candidates."""
     random = np.random.default_rng(11)
-    users, items = [f"u{n:02d}" for n in range(13)], [f"i{n:02d}" for n in range(21)]
+    users = [" ", "null", "Ω", *(f"u{n:02d}" for n in range(10))]
+    items = [f"é|商品🧦{n:02d}" for n in range(21)]
     shop = Shop(spark, tmp_path)
     shop.items({i: f"Item {i}" if random.random() < 0.8 else None for i in items})
     shop.users(*users)
@@ -421,6 +398,7 @@ def test_the_table_equals_a_plain_pandas_computation(spark: SparkSession, tmp_pa
         wanted[["user_id", "rank", "item_id", "source"]]
     )
     assert set(got["source"]) == {"als", "visual", "popularity"}
+    assert set(got["because_item_id"].dropna()) <= set(items)
     for column in ("score", "score_cf", "score_visual", "score_popularity"):
         np.testing.assert_allclose(got[column], wanted[column], atol=1e-5)
     visual = got["source"] == "visual"

@@ -423,10 +423,10 @@ def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, 
     assert shop.lists() == found and shop.rows(SIMILARITY_QUALITY)[0].plan == "partitioned"
     with pytest.raises(ConfigError, match=r"similar\.filters"):
         shop.run(method="exact", filters={"where": "colour = 1"})
-    for plan in ("shared", "partitioned"):
-        for fails in ({"same": ("categories[0]",)}, {"where": "categories[0] = 'rare'"}):
-            with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
-                shop.run(method="exact", filters=fails, plan=plan)
+    fail = [("shared", {"same": ("categories[0]",)}), ("partitioned", {"where": "categories[0] = 'rare'"})]
+    for plan, fails in fail:
+        with pytest.raises(ConfigError, match=r"similar\.filters.*INVALID_ARRAY_INDEX"):
+            shop.run(method="exact", filters=fails, plan=plan)
     nobody = {"plan": "partitioned", "method": "lsh", "k": 5, "filters": {"where": "price > 1000"}}
     shop.run(**nobody)
     assert shop.lists() == set()

@@ -91,9 +91,18 @@ def test_a_life(store: TableStore, rows: Rows) -> None:
     assert (again.rows, again.changed, again.version) == (3, 0, before)
     assert content(store) == [("a", "3", 40), ("b", "1", 30), ("c", "1", 50)]
 
-    written = store.upsert(PARCELS, rows(("a", "3", 41), ("d", "1", 60)))
+    # A frame at a version stands whatever is written.
+    frame = store.read_at(PARCELS, before).withColumn("file", F.col("_metadata.file_path")).persist()
+    try:
+        assert frame.count() == 3
+        written = store.upsert(PARCELS, rows(("a", "3", 41), ("d", "1", 60)))
+        assert sorted(row.grams for row in frame.collect()) == [30, 40, 50]
+    finally:
+        frame.unpersist()
     assert (written.rows, written.changed) == (4, 2)
     assert content(store) == [("a", "3", 41), ("b", "1", 30), ("c", "1", 50), ("d", "1", 60)]
+    with pytest.raises(TableError, match="cannot be read at version 99"):
+        store.read_at(PARCELS, 99)
 
     # Kept as it is, updated, inserted; b and d deleted. All in one commit.
     before = version(store)
@@ -102,6 +111,13 @@ def test_a_life(store: TableStore, rows: Rows) -> None:
     assert written.version == before + 1 == version(store)
     assert (written.rows, written.changed) == (3, 4)
     assert content(store) == [("a", "3", 41), ("c", "1", 51), ("e", "1", 70)]
+
+    # An emptied slice tells how many rows it removed.
+    written = store.overwrite(PARCELS, rows(), where="depot <> 'a'")
+    assert (written.rows, written.changed) == (1, 2)
+    again = store.overwrite(PARCELS, rows(), where="depot <> 'a'")
+    assert (again.rows, again.changed) == (1, 0)
+    assert content(store) == [("a", "3", 41)]
 
     commits = store.commits(PARCELS)
     assert [c["operation"] for c in commits if c["operation"] == "MERGE"] == ["MERGE"] * 3
@@ -171,14 +187,6 @@ def test_a_table_that_is_not_ours_is_left_alone(
     assert kept.count() == 2
     with pytest.raises(TableError, match="was not made by vizrec-spark"):
         store.read(PARCELS)
-
-
-def test_an_emptied_slice_tells_how_many_rows_it_removed(store: TableStore, rows: Rows) -> None:
-    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2), ("b", "1", 3)))
-    written = store.overwrite(PARCELS, rows(), where="depot = 'a'")
-    assert (written.rows, written.changed) == (1, 2)
-    again = store.overwrite(PARCELS, rows(), where="depot = 'a'")
-    assert (again.rows, again.changed) == (1, 0)
 
 
 def test_a_slice_of_a_table_that_nobody_wrote_to_for_long_is_emptied(
@@ -357,17 +365,3 @@ def test_pairs_that_somebody_else_made(spark: SparkSession, tmp_path: Path) -> N
     for wrong in ("text", "half", "nowhere"):
         with pytest.raises(TableError, match=f"Delta table of item_id and neighbor_id at .*{wrong}: "):
             read_pairs(spark, str(tmp_path / wrong))
-
-
-def test_a_frame_at_a_version_stands_whatever_is_written(store: TableStore, rows: Rows) -> None:
-    store.overwrite(PARCELS, rows(("a", "1", 1)))
-    frame = store.read_at(PARCELS, store.version(PARCELS)).withColumn("file", F.col("_metadata.file_path"))
-    frame = frame.persist()
-    try:
-        assert frame.count() == 1
-        store.upsert(PARCELS, rows(("a", "1", 2), ("a", "2", 2)))
-        assert [(row.id, row.grams) for row in frame.collect()] == [("1", 1)]
-    finally:
-        frame.unpersist()
-    with pytest.raises(TableError, match="cannot be read at version 99"):
-        store.read_at(PARCELS, 99)
