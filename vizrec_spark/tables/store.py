@@ -216,6 +216,9 @@ class TableStore:
         """Deletes the rows that satisfy `where`, in one commit."""
         with self._alone():
             self.ensure(table)
+            now = self._snapshot(table)
+            if now.numOfFiles() == 0:  # known without a job
+                return Written(table.name, self.location(table), int(now.version()), rows=0, changed=0)
             before = self._written(table, changed=0)
             if before.rows == 0:
                 return before
