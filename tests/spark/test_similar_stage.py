@@ -144,6 +144,8 @@ def test_search_by_vectors(
         ("x", "i0000"), ("y", "i0001"), ("z", "i0002"),
     }  # fmt: skip
     assert all(r.cosine == 1 for r in rows if r.rank == 1) and len(rows) == 12
+    with pytest.raises(InputError, match="at most 5, for which the index was tuned, got 6"):
+        nearest_items(queries, path, k=6)
     short = queries.select("query_id", F.slice("vector", 1, 5).alias("vector"))
     with pytest.raises(Exception, match="query vectors of length 96, got 5"):
         nearest_items(short, path, k=4).collect()
@@ -377,6 +379,8 @@ def test_few_items_and_equal_ones(spark: SparkSession, tmp_path: Path, plan: str
     matrix[2:20] = matrix[2]
     matrix[25] = 0
     shop.pictures(matrix)
+    with pytest.raises(TableError, match=r"items does not exist .*run stage `ingest` first"):
+        shop.run(plan=plan, filters={"where": "price < 1"})
     shop.run(plan=plan, method="cells", k=40, target_recall=0.9)
     by = by_item(shop.lists())
     assert len(by) == 30 and all(len({other for _, _, other in rows}) == len(rows) >= 27 for rows in by)

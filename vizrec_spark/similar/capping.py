@@ -91,13 +91,9 @@ def occupancy_of(generator: Cells | Hashes, sizes: Longs, cap: int) -> Occupancy
     crowded = sizes[sizes > cap]
     cut = sum((int(size) ** 2 - int(np.square(part_sizes(int(size), cap)).sum())) // 2 for size in crowded)
     largest = max((int(part_sizes(int(size), cap).max()) for size in crowded), default=0)
-    return Occupancy(
-        max(largest, int(sizes[sizes <= cap].max(initial=0))),
-        len(crowded),
-        cut
-        if isinstance(generator, Hashes)
-        else 0,  # the parts of a cell of centroids are probed like other cells
-    )
+    if isinstance(generator, Cells):  # the parts of a cell of centroids are probed like other cells
+        cut = 0
+    return Occupancy(max(largest, int(sizes[sizes <= cap].max(initial=0))), len(crowded), cut)
 
 
 def sizes_after(sizes: NDArray[np.int64], cap: int) -> Longs:

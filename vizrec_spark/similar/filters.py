@@ -24,7 +24,7 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
     unusable excluded pairs.
     """
     banned, banned_from = _banned(ids, items.sparkSession, filters.exclude)
-    if not asks_anything(filters.model_copy(update={"exclude": None})):
+    if not asks_catalogue(filters):
         return Admission(banned=banned, banned_from=banned_from) if filters.exclude else EVERYTHING
     try:
         facts = facts_of(items, filters).toArrow()
@@ -45,9 +45,12 @@ def admission_of(ids: pa.Array, items: DataFrame, filters: FiltersConfig) -> Adm
 
 def asks_anything(filters: FiltersConfig) -> bool:
     """Whether any of what acts inside the search is set."""
-    return bool(
-        filters.where is not None or filters.same or filters.price_band is not None or filters.exclude
-    )
+    return asks_catalogue(filters) or filters.exclude is not None
+
+
+def asks_catalogue(filters: FiltersConfig) -> bool:
+    """Whether any of it is about the columns of table items."""
+    return filters.where is not None or bool(filters.same) or filters.price_band is not None
 
 
 def check_filters(items: DataFrame, filters: FiltersConfig) -> None:

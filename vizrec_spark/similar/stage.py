@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.similar.duplicates import near_duplicates
-from vizrec_spark.similar.filters import asks_anything, check_filters
+from vizrec_spark.similar.filters import asks_anything, asks_catalogue, check_filters
 from vizrec_spark.similar.folder import shared_folder
 from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
 from vizrec_spark.similar.memory import Published, shared_search
@@ -56,8 +56,8 @@ def run(context: StageContext) -> StageResult:
         )
     refuse_impossible(context.spark.sparkContext.master, config)
     # Without a catalogue nothing is known of any item, and a filter would leave nobody a look-alike.
-    asks = config.per_category or asks_anything(config.filters.model_copy(update={"exclude": None}))
-    catalogue = tables.pinned(ITEMS) if asks else tables.pinned_or_empty(ITEMS)
+    asked = config.per_category or asks_catalogue(config.filters)
+    catalogue = tables.pinned(ITEMS) if asked else tables.pinned_or_empty(ITEMS)
     check_filters(catalogue, config.filters)
     for table in WRITTEN:  # what is wrong with one of them is said before anything is written
         tables.ensure(table)
@@ -127,10 +127,8 @@ def _search(
 def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
     """What earlier runs with these settings have left, where it can be brought up to date."""
     tables, config = context.tables, context.config.similar
-    filters = config.filters
     # What filters ask of the catalogue may change with no picture changing; categories need everyone's candidates.
-    filtered = filters.where or filters.same or filters.price_band or filters.exclude
-    if not config.incremental_below or filtered or config.per_category:
+    if not config.incremental_below or asks_anything(config.filters) or config.per_category:
         return None
     quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
     if quality is None or quality.fingerprint != fingerprint(config):
@@ -147,10 +145,8 @@ def _stands(published: Published, config: SimilarConfig) -> bool:
     """Whether every list is there, whole, and no item differs from what was compared. Runs two jobs."""
     if config.filters.min_cosine is not None:  # how long a list must be is not known
         return False
-    others = published.n_items - 1
-    if published.neighbors.count() != published.n_items * min(
-        config.k, others
-    ):  # `incremental.changes` asks as well
+    whole = published.n_items * min(config.k, published.n_items - 1)  # `incremental.changes` asks as well
+    if published.neighbors.count() != whole:
         return False
     old = published.before.select("item_id", F.col("content").alias("was"))
     return published.now.join(old, "item_id", "full").where("NOT (content <=> was)").isEmpty()
