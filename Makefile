@@ -3,10 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AIRFLOW := .venv-airflow
+AIRFLOW_STAMP := $(AIRFLOW)/.installed
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-faults lint format docs clean
+.PHONY: help env env-airflow demo test test-dags test-faults lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,11 +26,25 @@ $(STAMP): constraints.txt setup.py
 		ln -sfn $(CURDIR)/conf/spark/local.conf $$spark/conf/spark-defaults.conf
 	@touch $@
 
+env-airflow: $(AIRFLOW_STAMP) ## make Airflow's own environment in .venv-airflow
+
+# Apart from the other, for the Spark provider brings pyspark-client, which writes over pyspark.
+$(AIRFLOW_STAMP): airflow_dags/constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or name yours with make PYTHON=..."; exit 1; }
+	@echo "Making Airflow's environment in $(AIRFLOW) (once, a minute) ..."
+	@test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< \
+		apache-airflow apache-airflow-providers-apache-spark
+	@touch $@
+
 demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder>; ARGS="..." goes to `vizrec demo`
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
-test: lint ## lint, types, import direction, then the tests
+test: lint $(AIRFLOW_STAMP) ## lint, types, import direction, then every test but the two sets below
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-dags: $(STAMP) $(AIRFLOW_STAMP) ## the Airflow part alone, with the DAGs' whole runs under a real scheduler
+	@$(BIN)/python -m pytest -m '' tests/dags $(ARGS)
 
 test-faults: $(STAMP) ## kill each stage in its middle, and look what is left
 	@$(BIN)/python -m pytest -m '' tests/jobs/test_interrupted.py $(ARGS)

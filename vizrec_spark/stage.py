@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyspark.sql import SparkSession
 
@@ -26,10 +26,11 @@ class StageContext:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did: the tables (or file) that it wrote, and sentences worth telling a person."""
+    """What a stage did: the tables (or file) that it wrote, sentences worth telling a person, and figures by name."""
 
     written: Sequence[Written] = ()
     notes: Sequence[str] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,24 @@ VALID: dict[str, Values] = {
         "difference_hi": 0.0,
         "p_value": 1.0,
     },
+    "promotions": {
+        "number": 1,
+        "run_id": "day-1",
+        "model_id": "m1",
+        "settings": {"rank": 8.0},
+        "decision": "{}",
+    },
+    "runs": {
+        "run_id": "day-1",
+        "stage": "als",
+        "config_hash": "0123456789abcdef",
+        "outcome": "done",
+        "finished_at": WHEN,
+        "seconds": 1.5,
+        "tables": [("als_models", 1, 1, 1, 1000)],
+        "metrics": {"loss": 0.5},
+        "notes": ["learned"],
+    },
 }
 
 # For each constraint, changes to the valid row that break this constraint and no other.
@@ -223,6 +241,8 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "n_both_of_users": [{"n_both": 0}, {"n_both": 31}],
         "p_value_share": [{"p_value": 0.0}, {"p_value": NAN}],
     },
+    "promotions": {"number_from_one": [{"number": 0}]},
+    "runs": {"outcome_known": [{"outcome": "lost"}], "seconds_from_zero": [{"seconds": -1.0}]},
 }
 
 every_table = pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)

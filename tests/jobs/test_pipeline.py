@@ -34,6 +34,21 @@ def test_every_commit_says_who_made_it(demo: DemoRun, spark: SparkSession) -> No
             assert set(stamp) == {"run_id", "stage", "config_hash"} and all(stamp.values())
 
 
+def test_every_stage_has_a_record_with_what_it_measured(demo: DemoRun, spark: SparkSession) -> None:
+    runs = {row.stage: row for row in demo.table(spark, "runs").collect()}
+    assert sorted(runs) == sorted(stage.name for stage in PIPELINE)
+    assert len({row.run_id for row in runs.values()}) == 1
+    assert all(row.outcome == "done" and row.seconds > 0 for row in runs.values())
+    for row in runs.values():
+        for left in row.tables:
+            found = spark.sql(f"DESCRIBE HISTORY delta.`{demo.folder / 'tables' / left.table}`").collect()
+            assert left.version in {commit.version for commit in found} and left.bytes >= 0
+    quarantined = demo.table(spark, "quarantine").where("source = 'images'").count()
+    measured = runs["ingest"].metrics
+    assert 0 < measured["images_refused_share"] <= quarantined / measured["images_records"]
+    assert runs["embed"].metrics["pictures_per_second"] > 0 and runs["similar"].metrics["recall"] == 1.0
+
+
 def test_quarantine_holds_exactly_what_was_planted(demo: DemoRun, spark: SparkSession) -> None:
     stamp = json.loads((demo.folder / "landing" / "shop.json").read_text(encoding="utf-8"))
     planted = {(fault["source"], fault["reason"]): fault["count"] for fault in stamp["summary"]["faults"]}

@@ -19,6 +19,7 @@ from vizrec_spark.report.model import (
     Item,
     LookAlike,
     Offer,
+    Ran,
     Recall,
     Refused,
     Seen,
@@ -196,6 +197,19 @@ def test_pages_of_two_runs_differ_in_the_run_alone(gallery: Gallery) -> None:
     one = render(gallery)
     assert same_but_for_run(one, render(replace(gallery, facts=replace(gallery.facts, run_id="other"))))
     assert not same_but_for_run(one, render(replace(gallery, facts=replace(gallery.facts, n_items=5))))
+
+
+def test_the_last_run_of_each_stage_is_told_and_is_no_difference(gallery: Gallery) -> None:
+    ended = datetime(2025, 6, 3, 4, 5, tzinfo=UTC)
+    runs = (
+        Ran("similar", ended, "done", 12.34, 5000, {"recall": 0.987}),
+        Ran("evaluate", ended, "held", 3.0, 0),
+    )
+    told = render(replace(gallery, facts=replace(gallery.facts, runs=runs)))
+    text = " ".join("".join(Reader(told).text).split())
+    assert "similar2025-06-03 04:0512.35,000recall 0.987" in text.replace(" similar", "similar")
+    assert "evaluate (held)" in text
+    assert same_but_for_run(render(gallery), told)
 
 
 def test_every_kind_of_shopper_has_a_name() -> None:

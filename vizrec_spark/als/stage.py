@@ -13,6 +13,7 @@ from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.id_map import LARGEST_INDEX, indexed, new_ids, require_room
 from vizrec_spark.als.loss import Sample, affordable, convergence, model_loss, sampled
 from vizrec_spark.als.prepare import Prepared, prepared
+from vizrec_spark.als.settings import chosen_settings
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
@@ -22,6 +23,7 @@ from vizrec_spark.tables.schemas import ALS_MODELS, ID_MAP, INTERACTIONS, ITEM_F
 
 # How a model is trained, kept and watched, but not what it is.
 _NO_PART_OF_THE_MODEL = {
+    "settings",
     "checkpoint_dir",
     "checkpoint_interval",
     "intermediate_storage",
@@ -33,22 +35,22 @@ _NO_PART_OF_THE_MODEL = {
 
 def run(context: StageContext) -> StageResult:
     """Trains on all interactions, unless the tables already hold the model of this data and set-up."""
-    tables = context.tables
+    tables, chosen = context.tables, chosen_settings(context.tables, context.config)
     interactions = tables.pinned(INTERACTIONS)
     with (
-        checkpoints(context.spark, context.config.als.checkpoint_dir),
-        prepared(interactions, context.config.als) as ready,
+        checkpoints(context.spark, chosen.checkpoint_dir),
+        prepared(interactions, chosen) as ready,
     ):
         if ready.size == 0 and not interactions.isEmpty():
             raise TableError(
-                f"Table interactions has nothing to learn from ({context.config.als.preference} preferences): check "
+                f"Table interactions has nothing to learn from ({chosen.preference} preferences): check "
                 "`ingest.interactions`, or set als.preference; als.events, als.outlier_fence, als.min_user_items and "
                 "als.min_item_users leave some out."
             )
         if ready.size == 0:
             return _no_model(context)
-        blocks = context.config.als.blocks or chosen_blocks(ready.size)
-        config = context.config.als.model_copy(update={"blocks": blocks})
+        blocks = chosen.blocks or chosen_blocks(ready.size)
+        config = chosen.model_copy(update={"blocks": blocks})
         model_id = _model_id(ready, config)
         path = None if config.model_dir is None else f"{config.model_dir.rstrip('/')}/{model_id}"
         if _up_to_date(tables, model_id, path):
@@ -98,7 +100,8 @@ def _trained(
     written.append(tables.upsert(ALS_MODELS, _one_row(context, about)))
     learned = f"model {model_id} learned from {ready.size:,} {config.preference} preferences"
     how = f"{config.blocks} blocks of users and of items; linear algebra: {algebra}"
-    return StageResult(written, [learned, *ready.left_out, how, *told])
+    metrics = {"preferences": float(ready.size), **({} if own is None else {"loss": own})}
+    return StageResult(written, [learned, *ready.left_out, how, *told], metrics)
 
 
 def _watched(

@@ -23,8 +23,9 @@ from rich.table import Table as RichTable
 
 from vizrec_spark import errors
 from vizrec_spark.app.progress import progress
+from vizrec_spark.app.record import record_run
 from vizrec_spark.config import Config, load_config
-from vizrec_spark.errors import ConfigError, VizrecError
+from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
@@ -198,8 +199,14 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
         context = context_for(config, stage, run_id)
         log.info("%s: %s", stage.name, stage.summary)
         with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():
-            result = stage.run(context)
+            try:
+                result = stage.run(context)
+            except CandidateHeld as held:
+                told = StageResult(notes=[str(held)])
+                record_run(context, told, time.monotonic() - began, outcome="held")
+                raise
         finished.append(Finished(stage, result, time.monotonic() - began))
+        record_run(context, result, finished[-1].seconds)
         for note in result.notes:
             log.info("%s: %s", stage.name, note)
         log.info("%s: done in %.1f s", stage.name, finished[-1].seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vizrec_spark.als.stage import STAGE as ALS
 from vizrec_spark.als.tuning.stage import STAGE as TUNE
+from vizrec_spark.app.promotion import STAGE as PROMOTE
 from vizrec_spark.embed.stage import STAGE as EMBED
 from vizrec_spark.evaluate.holdout import STAGE as HOLDOUT
 from vizrec_spark.evaluate.stage import STAGE as EVALUATE
@@ -16,5 +17,5 @@ from vizrec_spark.stage import Stage
 PIPELINE: tuple[Stage, ...] = (INGEST, EMBED, SIMILAR, ALS, RECOMMEND, REPORT)
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
-BESIDE: tuple[Stage, ...] = (TUNE, HOLDOUT, EVALUATE)
+BESIDE: tuple[Stage, ...] = (TUNE, HOLDOUT, EVALUATE, PROMOTE)
 """Jobs that run like a stage but are no step of the pipeline."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -39,7 +40,8 @@ def run(context: StageContext) -> StageResult:
         tables.delete(ENCODING_FAILURES, mine)
     tables.ensure(ENCODING_FAILURES)
     # Pinned: the chunks commit to `embeddings`, and another run may write `images`, while these frames are in use.
-    images = tables.pinned(IMAGES).withColumn("file", F.col("_metadata.file_path"))
+    images_version = tables.version(IMAGES)
+    images = tables.read_at(IMAGES, images_version).withColumn("file", F.col("_metadata.file_path"))
     done = tables.pinned(EMBEDDINGS).select("sha256", "encoder_id")
     known = tables.pinned(ENCODING_FAILURES).where(mine)
     settled = (
@@ -58,19 +60,24 @@ def run(context: StageContext) -> StageResult:
                 "embed: %s pictures failed in earlier runs and are left out; --reembed tries them again",
                 f"{before:,}",
             )
+        began = time.monotonic()
         size = chunk_size(config.chunk, spark.sparkContext.defaultParallelism)
         try:
             vectors = writer.encode(plan_chunks(files, size))
         except TooManyFailures:
             _quarantine(context, [known, *writer.failures], images)
             raise
+        metrics = {"images_version": float(images_version), "pictures": float(vectors.changed)}
+        if vectors.changed:
+            metrics["pictures_per_second"] = vectors.changed / max(time.monotonic() - began, 1e-9)
         written = [
             vectors,
             _quarantine(context, [known, *writer.failures], images),
             _remembered(context, writer.failures),
             _published(context, encoder),
         ]
-        return StageResult(written, [f"{vectors.changed:,} pictures encoded by {encoder.encoder_id}"])
+        told = [f"{vectors.changed:,} pictures encoded by {encoder.encoder_id}"]
+        return StageResult(written, told, metrics)
     finally:
         for frame in (keys, *writer.failures):
             frame.unpersist()

@@ -18,11 +18,13 @@ from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
+    PROMOTIONS,
     SIMILARITY_QUALITY,
     USERS,
 )
 
-_SHARED = (ITEMS, USERS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+# Promotions only for their settings, which `als.settings` may ask for.
+_SHARED = (ITEMS, USERS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, PROMOTIONS)
 
 
 def run(context: StageContext) -> StageResult:

@@ -87,7 +87,12 @@ def run(context: StageContext) -> StageResult:
         ]
         found = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
         check_written(accounts, found, tables.read(QUARANTINE).where("stage = 'ingest'").count())
-        return StageResult([*written, quarantine], [str(one) for one in accounts.values()])
+        metrics = {
+            f"{one.source}_{name}": value
+            for one in accounts.values()
+            for name, value in (("records", float(one.total)), ("refused_share", one.refused_share))
+        }
+        return StageResult([*written, quarantine], [str(one) for one in accounts.values()], metrics)
     finally:
         for df in kept:
             df.unpersist()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import functions as F
 
-from vizrec_spark.report.model import Facts, Recall, Refused
+from vizrec_spark.report.model import Facts, Ran, Recall, Refused
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
@@ -15,6 +15,7 @@ from vizrec_spark.tables.schemas import (
     ITEMS,
     QUARANTINE,
     RECOMMENDATIONS,
+    RUNS,
     SIMILARITY_QUALITY,
     USERS,
 )
@@ -43,6 +44,7 @@ def gather_facts(context: StageContext) -> Facts:
         model_id=used.model_id if used is not None else None,
         recall=_recall(context, encoder_id),
         refused=tuple(Refused(source, reason, -negative) for negative, source, reason in counts),
+        runs=_last_runs(context),
     )
 
 
@@ -62,3 +64,25 @@ def _recall(context: StageContext, encoder_id: str | None) -> Recall | None:
     if row is None:
         return None
     return Recall(row.method, row.k, row.recall, row.recall_lo, row.recall_hi, row.n_queries)
+
+
+def _last_runs(context: StageContext) -> tuple[Ran, ...]:
+    """The last run of each stage, in the order in which they ended."""
+    runs = context.tables.read_or_empty(RUNS)
+    last = (
+        runs.groupBy("stage")
+        .agg(F.max_by(F.struct(*runs.columns), "finished_at").alias("run"))
+        .select("run.*")
+    )
+    found = last.select("*", F.col("finished_at").cast("double").alias("at")).collect()
+    return tuple(
+        Ran(
+            row.stage,
+            datetime.fromtimestamp(row.at, UTC),
+            row.outcome,
+            row.seconds,
+            sum(left.changed for left in row.tables),
+            dict(row.metrics),
+        )
+        for row in sorted(found, key=lambda row: row.at)
+    )

@@ -109,6 +109,18 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """The last run of a stage: when it ended (UTC), its outcome, seconds, rows changed, and figures by name."""
+
+    stage: str
+    ended: datetime
+    outcome: str
+    seconds: float
+    changed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the page says about the run and its data."""
 
@@ -123,6 +135,7 @@ class Facts:
     model_id: str | None = None
     recall: Recall | None = None
     refused: tuple[Refused, ...] = ()
+    runs: tuple[Ran, ...] = ()
 
     @property
     def n_refused(self) -> int:

@@ -32,7 +32,7 @@ KIND_NAMES = {
 
 _HUES = 6
 _FITS = 1.3
-_RUN = re.compile(r'(<dd class="run">).*?(</dd>)', re.DOTALL)
+_RUN = re.compile(r'(<dd class="run">).*?(</dd>)|\s*<details class="refused runs">.*?</details>', re.DOTALL)
 
 
 def render(gallery: Gallery) -> str:
@@ -58,7 +58,7 @@ def render(gallery: Gallery) -> str:
 
 def same_but_for_run(one: str, other: str) -> bool:
     """Whether two pages show the same, whatever run wrote them."""
-    return _RUN.sub(r"\1\2", one) == _RUN.sub(r"\1\2", other)
+    return _RUN.sub("", one) == _RUN.sub("", other)
 
 
 def tile_aspect(thumbnails: Mapping[str, Thumbnail]) -> float:

@@ -93,7 +93,8 @@ def run(context: StageContext) -> StageResult:
                 groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
             written.append(publish(NEAR_DUPLICATES, groups))
             written.append(publish(COMPARED_ITEMS, item_contents(pictured)))
-            return StageResult(written, notes(found, config))
+            metrics = {"recall": found.recall.mean, "searched": float(found.searched)}
+            return StageResult(written, notes(found, config), metrics)
     finally:
         pictured.unpersist()
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import yaml
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from vizrec_spark import __version__
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.recommender import AlsRecommender
+from vizrec_spark.als.settings import first_settings
 from vizrec_spark.als.tuning.search import Settings, Tried, best, require_optuna, search, with_settings
+from vizrec_spark.als.tuning.study import study_id, trials_of
 from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
-from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
@@ -22,13 +19,13 @@ from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import INTERACTIONS, TUNING_TRIALS
 
 _SEARCHED = {"rank", "regularization", "alpha", "half_life_days"}
-_WHEN_TO_STOP = {"trials", "patience", "output"}
 
 
 def run(context: StageContext) -> StageResult:
     """Goes on with the study of this data and set-up, or begins it, and writes its best settings."""
     require_optuna()  # said before anything is split
-    tables, als, tune = context.tables, context.config.als, context.config.tune
+    tables, tune = context.tables, context.config.tune
+    als = first_settings(tables, context.config)
     interactions = tables.pinned(INTERACTIONS)
     split = last_share(interactions, tune.held_out).persist()
     wanted = relevant(split).persist()
@@ -39,8 +36,8 @@ def run(context: StageContext) -> StageResult:
                 f"Table interactions has nothing to foretell: no user of before has a new, liked item among the latest "
                 f"{tune.held_out:.0%} of all interactions. Set tune.held_out otherwise, or gather more data."
             )
-        study_id, metric = _study_id(interactions, context.config), f"ndcg@{tune.k}"
-        earlier = _earlier(tables.read_or_empty(TUNING_TRIALS), study_id)
+        study, metric = study_id(interactions, als, tune), f"ndcg@{tune.k}"
+        earlier = trials_of(tables, study)
         known = split.where("NOT held_out").select(interactions.columns)
         users = wanted.select("user_id").distinct()
 
@@ -55,7 +52,7 @@ def run(context: StageContext) -> StageResult:
                 recommender.unpersist()
 
         def finished(number: int, trial: Tried) -> None:
-            row = (study_id, number, dict(trial.settings), metric, trial.value)
+            row = (study, number, dict(trial.settings), metric, trial.value)
             written[:] = [
                 tables.upsert(TUNING_TRIALS, context.spark.createDataFrame([row], TUNING_TRIALS.schema))
             ]
@@ -68,35 +65,22 @@ def run(context: StageContext) -> StageResult:
         wanted.unpersist()
         split.unpersist()
     chosen = best(tried)
-    _write(
-        Path(tune.output), with_settings(als, tried[chosen].settings), study_id, metric, tried[chosen].value
-    )
+    _write(Path(tune.output), with_settings(als, tried[chosen].settings), study, metric, tried[chosen].value)
     told = [
-        f"study {study_id}: {len(tried)} trials, {len(earlier)} from earlier runs; {n_wanted:,} items to foretell",
+        f"study {study}: {len(tried)} trials, {len(earlier)} from earlier runs; {n_wanted:,} items to foretell",
         f"{metric} {tried[0].value:.4f} as configured; best, in trial {chosen}: {tried[chosen].value:.4f} with "
         f"{_words(tried[chosen].settings)}",
         f"written to {tune.output}: give it with --config, or copy its keys",
     ]
-    return StageResult(written, told)
+    metrics = {
+        f"first_{metric}": tried[0].value,
+        f"best_{metric}": tried[chosen].value,
+        "trials": float(len(tried)),
+    }
+    return StageResult(written, told, metrics)
 
 
 STAGE = Stage("tune", "search for the settings of ALS", run)
-
-
-def _study_id(interactions: DataFrame, config: Config) -> str:
-    """A fingerprint of the data, the space, and what is not searched."""
-    digest = interactions.agg(F.bit_xor(F.xxhash64(*interactions.columns)), F.count(F.lit(1))).collect()[0]
-    fixed = config.als.model_dump_json(
-        exclude={"checkpoint_dir", "checkpoint_interval", "model_dir", "loss_sample"}
-    )
-    space = config.tune.model_dump_json(exclude=_WHEN_TO_STOP)
-    text = f"{__version__}|{fixed}|{space}|{tuple(digest)}"
-    return "tune-" + hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _earlier(trials: DataFrame, study_id: str) -> list[Tried]:
-    rows = trials.where(F.col("study_id") == study_id).orderBy("trial").collect()
-    return [Tried(dict(row.parameters), row.value) for row in rows]
 
 
 def _words(settings: Settings) -> str:

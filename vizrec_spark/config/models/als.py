@@ -14,6 +14,7 @@ Storage = Literal["MEMORY_AND_DISK", "MEMORY_ONLY", "DISK_ONLY"]
 class AlsConfig(Section):
     """Stage `als`: interactions to preferences, and MLlib's alternating least squares on them."""
 
+    settings: Literal["configured", "promoted", "tuned"] = "configured"
     preference: Literal["implicit", "explicit"] = "implicit"
     events: dict[Name, Annotated[float, Field(ge=0)]] = {}
     half_life_days: Annotated[float, Field(gt=0)] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,7 @@ class RecommendConfig(Section):
     """Stage `recommend`."""
 
     k: Annotated[int, Field(ge=1)] = 20
+    model: Literal["latest", "promoted"] = "latest"
     weights: BlendWeights = BlendWeights()
     candidates: CandidatesConfig = CandidatesConfig()
     history: Annotated[int, Field(ge=1)] = 50

@@ -13,7 +13,9 @@ from vizrec_spark.tables.schemas.als import (
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
 from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
+from vizrec_spark.tables.schemas.promote import PROMOTIONS
 from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
+from vizrec_spark.tables.schemas.runs import RUNS
 from vizrec_spark.tables.schemas.similar import (
     CATEGORY_NEIGHBORS,
     COMPARED_ITEMS,
@@ -38,8 +40,10 @@ __all__ = [
     "ITEM_NEIGHBORS",
     "METRICS",
     "NEAR_DUPLICATES",
+    "PROMOTIONS",
     "QUARANTINE",
     "RECOMMENDATIONS",
+    "RUNS",
     "SIMILARITY_QUALITY",
     "TUNING_TRIALS",
     "USERS",
@@ -67,4 +71,6 @@ ALL_TABLES: tuple[Table, ...] = (
     TUNING_TRIALS,
     RECOMMENDATIONS,
     METRICS,
+    PROMOTIONS,
+    RUNS,
 )

@@ -1,0 +1,93 @@
+"""Where everything is, and how tasks behave: Airflow's Variables, the Spark connection, the pool, the assets.
+
+The DAGs know job paths and table names, and nothing else of the project.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
+
+CONNECTION = "vizrec_spark"
+POOL = "vizrec_spark"
+
+# Jinja, so that a Variable is read when a task runs and not each time a file is parsed.
+HOME = "{{ var.value.get('vizrec_home', '/opt/vizrec_spark') }}"
+CONFIG = "{{ var.value.get('vizrec_config', '/opt/vizrec_spark/conf/cluster.yml') }}"
+TABLES = "{{ var.value.vizrec_tables.rstrip('/') }}"
+TRAINING = TABLES + "_training"
+CURRENT = TABLES + "_current"
+RUN = "{{ vizrec_run_id(dag.dag_id, run_id) }}"
+
+IMAGES = Asset("vizrec_images", uri="x-vizrec://tables/images")
+EMBEDDINGS = Asset("vizrec_embeddings", uri="x-vizrec://tables/embeddings")
+RECOMMENDATIONS = Asset("vizrec_recommendations", uri="x-vizrec://tables/recommendations")
+MODEL = Asset("vizrec_model", uri="x-vizrec://tables/promotions")
+
+# A stage can be run again at any time: what a cluster loses is tried anew, ever later.
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "vizrec",
+    "retries": 3,
+    "retry_delay": timedelta(minutes=2),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=2),
+}
+
+COMMON_PARAMS: dict[str, Param] = {
+    "day": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The day that is loaded; it replaces {day} in settings. Empty: that of the data interval.",
+    ),
+    "encoder": Param(
+        None,
+        type=["null", "string"],
+        description="embed.encoder of this run. Empty: Variable vizrec_encoder, or else the configuration file's.",
+    ),
+    "settings": Param(
+        [],
+        type="array",
+        items={"type": "string", "pattern": r"^[a-z_]+(\.[a-z_]+)+=.*$"},
+        description="Keys of conf/base.yml for this run: section.key=value. They win over Variable vizrec_settings.",
+    ),
+}
+
+
+def vizrec_run_id(dag_id: str, run_id: str) -> str:
+    """The run's name in the tables' history: the DAG's and Airflow's own, in the letters that jobs accept."""
+    return re.sub(r"[^A-Za-z0-9_.:+-]", "_", f"{dag_id}.{run_id}")[:112]
+
+
+MACROS = {"vizrec_run_id": vizrec_run_id}
+
+
+def day_of(context: Mapping[str, Any]) -> str:
+    """The day that a run is about, as 2026-01-31.
+
+    A run that an asset or a person started has no data interval; then it is the day that Airflow gave the run, which
+    is the same for every try.
+    """
+    asked = context["params"].get("day")
+    interval = context.get("data_interval_start")
+    return str(asked or f"{interval or context['dag_run'].run_after:%Y-%m-%d}")
+
+
+def overrides(context: Mapping[str, Any]) -> list[str]:
+    """Settings for all jobs of a run: those of the Variables, then those of the run's parameters."""
+    params = context["params"]
+    pairs = [*Variable.get("vizrec_settings", default=[], deserialize_json=True), *params.get("settings", [])]
+    encoder = params.get("encoder") or Variable.get("vizrec_encoder", default=None)
+    named = [] if encoder is None else [f"embed.encoder={encoder}"]
+    return [*named, *(pair.replace("{day}", day_of(context)) for pair in pairs)]
+
+
+def folder(root: str) -> ObjectStoragePath:
+    """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store."""
+    location = root if "://" in root else f"file://{root}"
+    return ObjectStoragePath(location, conn_id=Variable.get("vizrec_storage_conn", default=None))

@@ -1,0 +1,95 @@
+"""Runs in Airflow's environment: parses the DAGs as Airflow does, renders them, and prints what it found as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk import Variable
+
+HEAVY = ("pyspark", "tensorflow", "keras", "pandas", "numpy", "vizrec_spark", "delta")
+
+
+class Variables:
+    """`var.value` of a template, from the environment."""
+
+    def __getattr__(self, name: str) -> str:
+        return str(Variable.get(name))
+
+    def get(self, name: str, default: str) -> str:
+        return str(Variable.get(name, default=default))
+
+
+def commands(bag: BundleDagBag, params: dict[str, Any]) -> dict[str, list[str]]:
+    """By DAG and task, the command of spark-submit as its hook builds it, for a run with `params`."""
+    from vizrec_dags.operators import VizrecJobOperator
+
+    built = {}
+    for dag in bag.dags.values():
+        run = SimpleNamespace(run_after=datetime(2026, 2, 1, tzinfo=UTC), conf=params)
+        known = {name: value for name, value in params.items() if name in dag.params}
+        context: dict[str, Any] = {
+            "dag": dag,
+            "dag_run": run,
+            "run_id": "scheduled__2026-02-01T02:00:00+00:00",
+            "data_interval_start": datetime(2026, 1, 31, 2, tzinfo=UTC),
+            "params": {**dag.params.dump(), **known},
+            "var": {"value": Variables()},
+            **(dag.user_defined_macros or {}),
+        }
+        for task in dag.tasks:
+            if isinstance(task, VizrecJobOperator):
+                task.render_template_fields(context)
+                task.application_args = task.arguments(context)
+                built[f"{dag.dag_id}.{task.task_id}"] = task._get_hook()._build_spark_submit_command(
+                    task.application
+                )
+    return built
+
+
+def facts(bag: BundleDagBag) -> dict[str, Any]:
+    """Errors, seconds, graphs and settings."""
+    return {
+        "errors": bag.import_errors,
+        "seconds": {stat.file: stat.duration.total_seconds() for stat in bag.dagbag_stats},
+        "graphs": {
+            dag.dag_id: {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+            for dag in bag.dags.values()
+        },
+        "dags": {
+            dag.dag_id: {
+                "max_active_runs": dag.max_active_runs,
+                "catchup": dag.catchup,
+                "schedule": repr(dag.schedule),
+            }
+            for dag in bag.dags.values()
+        },
+        "tasks": {
+            f"{dag.dag_id}.{task.task_id}": {
+                "type": type(task).__name__,
+                "pool": task.pool,
+                "retries": task.retries,
+                "backoff": bool(task.retry_exponential_backoff),
+                "timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
+                "outlets": [asset.name for asset in task.outlets],
+            }
+            for dag in bag.dags.values()
+            for task in dag.tasks
+        },
+    }
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    bag = BundleDagBag(str(folder), bundle_path=folder, bundle_name="dags")
+    found = {**facts(bag), "heavy": [name for name in HEAVY if name in sys.modules]}
+    print(json.dumps({**found, "commands": commands(bag, json.loads(sys.argv[2]))}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Job `promote`: the candidate that this run has measured goes into service, if the gate lets it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pyspark.sql import functions as F
+
+from vizrec_spark.als.settings import chosen_settings
+from vizrec_spark.als.stage import STAGE as ALS
+from vizrec_spark.config import Config
+from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
+from vizrec_spark.evaluate.holdout import training_tables
+from vizrec_spark.evaluate.stage import ask_gate
+from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables.schemas import METRICS, PROMOTIONS, USER_FACTORS
+
+
+def run(context: StageContext) -> StageResult:
+    """Learns from the whole log with the settings of the candidate, and writes down that this model is in service.
+
+    The candidate's settings are those that `als.settings` means on the tables below `evaluate.training`, where it has
+    learned. The gate is asked again, on the rows that job `evaluate` of the same run id wrote to table `metrics`:
+    nothing is measured twice, and nothing is published that these rows do not let pass. The row of `promotions`
+    comes last: a run that dies before it leaves `recommend` (with `recommend.model: promoted`) waiting for the next.
+    Raises: TableError where this run has measured nothing; CandidateHeld when the gate holds the candidate; then no
+    table is touched.
+    """
+    tables, config = context.tables, context.config.evaluate
+    mine = (F.col("run_id") == context.run_id) & (F.col("protocol") == config.protocol)
+    found = tables.read(METRICS).where(mine)
+    if found.isEmpty():
+        raise TableError(
+            f"Run {context.run_id} has measured nothing under protocol {config.protocol}: run job `evaluate` with this "
+            "--run-id and configuration first."
+        )
+    decision = ask_gate(found, config.gate, config.min_users)
+    if not decision.promoted:
+        raise CandidateHeld(f"{decision.sentence} Nothing was published.")
+    settings = chosen_settings(training_tables(context), context.config)
+    learned = ALS.run(replace(context, config=_configured(context.config, settings)))
+    model = tables.read(USER_FACTORS).select("model_id").first()
+    if model is None:
+        raise TableError("Table interactions has nothing to learn from, so there is no model to promote.")
+    known = tables.read_or_empty(PROMOTIONS)
+    before = (
+        known.where(F.col("run_id") != context.run_id).agg(F.max("number").alias("n")).collect()[0].n or 0
+    )
+    row = (before + 1, context.run_id, model.model_id, _as_numbers(settings), decision.to_json())
+    written = tables.upsert(PROMOTIONS, context.spark.createDataFrame([row], PROMOTIONS.schema))
+    notes = [
+        decision.sentence,
+        *learned.notes,
+        f"model {model.model_id} is in service, promotion {before + 1}",
+    ]
+    return StageResult([*learned.written, written], notes, learned.metrics)
+
+
+def check(config: Config) -> None:
+    """Raises: ConfigError where no gate is configured."""
+    if config.evaluate.gate.candidate is None:
+        raise ConfigError("Job `promote` needs evaluate.gate.candidate, and what it is held against.")
+
+
+STAGE = Stage("promote", "put the model that passed the gate into service", run, check)
+
+
+def _configured(config: Config, als: AlsConfig) -> Config:
+    return config.model_copy(update={"als": als.model_copy(update={"settings": "configured"})})
+
+
+def _as_numbers(als: AlsConfig) -> dict[str, float]:
+    """The searched settings, as table `tuning_trials` has them."""
+    settings = {"rank": float(als.rank), "regularization": als.regularization}
+    if als.preference == "implicit":
+        settings["alpha"] = als.alpha
+        if als.half_life_days is not None:
+            settings["half_life_days"] = als.half_life_days
+    return settings

@@ -1,0 +1,48 @@
+"""Contract of what every stage writes last of all: the record of its run."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import ArrayType, MapType, StructField, StructType, TimestampType
+
+from vizrec_spark.tables.contract import Table, column
+from vizrec_spark.tables.schemas.types import DOUBLE, LONG, STRING
+
+_WROTE = StructType(
+    [
+        StructField("table", STRING, False),
+        StructField("version", LONG, False),
+        StructField("rows", LONG, False),
+        StructField("changed", LONG, False),
+        StructField("bytes", LONG, False),
+    ]
+)
+
+RUNS = Table(
+    "runs",
+    "pipeline",
+    "Every stage that came to its end, by run. The row is the stage's last commit, so a run without it is not done.",
+    StructType(
+        [
+            column("run_id", STRING, "The run; its id stands in every commit that it made."),
+            column("stage", STRING, "The stage or job."),
+            column("config_hash", STRING, "Fingerprint of the configuration."),
+            column("outcome", STRING, "`done`; `held` where the gate held the candidate back."),
+            column("finished_at", TimestampType(), "When it ended."),
+            column("seconds", DOUBLE, "How long it took, without the start of Spark."),
+            column(
+                "tables",
+                ArrayType(_WROTE),
+                "What it wrote or found unchanged: table, version, rows in it, rows changed, bytes of its data files.",
+            ),
+            column(
+                "metrics",
+                MapType(STRING, DOUBLE),
+                "What it measured, by name, for example recall, pictures_per_second or catalogue_refused_share.",
+            ),
+            column("notes", ArrayType(STRING), "What it told people."),
+        ]
+    ),
+    ("run_id", "stage"),
+    {"outcome_known": "outcome IN ('done', 'held')", "seconds_from_zero": "seconds >= 0"},
+    partition_by=("stage",),
+)
