@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +25,8 @@ def written(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
         context = _context(spark, root, run)
         users = spark.createDataFrame([(name,) for name in names], USERS.schema)
         done = context.tables.overwrite(USERS, users)
-        result = StageResult([done], [f"{done.rows} users"], {"seen": len(names)})
+        elsewhere = replace(done, location="/elsewhere/users", version=99)
+        result = StageResult([done, elsewhere], [f"{done.rows} users"], {"seen": len(names)})
         record_run(context, result, seconds=2.5)
     return root
 
@@ -34,15 +36,16 @@ def _context(spark: SparkSession, root: Path, run: str) -> StageContext:
     return StageContext(spark, Config(), store, run)
 
 
-def test_a_stage_is_recorded_once_a_run_in_row_and_commit(
+def test_a_stage_is_recorded_each_time_in_row_and_commit(
     spark: SparkSession, delta_log: ModuleType, written: Path
 ) -> None:
-    rows = _context(spark, written, "look").tables.read(RUNS).orderBy("run_id").collect()
+    rows = _context(spark, written, "look").tables.read(RUNS).orderBy("finished_at").collect()
     assert [(r.run_id, r.stage, r.outcome, r.seconds, r.notes) for r in rows] == [
+        ("day-1", "ingest", "done", 2.5, ["1 users"]),
         ("day-1", "ingest", "done", 2.5, ["1 users"]),
         ("day-2", "ingest", "done", 2.5, ["2 users"]),
     ]
-    [users] = rows[1].tables
+    [users] = rows[2].tables  # and not the copy in another place
     assert (users.table, users.version, users.rows, users.changed) == ("users", 3, 2, 2) and users.bytes > 0
     found = delta_log.record_of(written, "day-2", "ingest")
     assert found.tables == {"users": {"version": 3, "rows": 2, "changed": 2}}
@@ -75,7 +78,7 @@ def test_a_record_stands_until_its_tables_are_taken_back(
     assert (
         delta_log.undone(root, first) is None and delta_log.undone(root, second) is None
     )  # later writes undo nothing
-    _context(spark, root, "undo").tables.restore(USERS, 2)
+    spark.sql(f"RESTORE TABLE delta.`{root}/users` TO VERSION AS OF 2")
     assert delta_log.undone(root, second) == "table users was restored after version 3"
     shutil.rmtree(root / "users")
     assert delta_log.undone(root, second) == "table users is not at version 3 any more"

@@ -27,6 +27,8 @@ from vizrec_spark.tables.schemas import ALL_TABLES
 SIZE = ["--items", "240", "--users", "150", "--events", "6000"]
 # Said outright, so that a run is the same with and without a network.
 ENCODER = "embed.encoder=efficientnet_lite0"
+# A JVM that lives for seconds spends more on its second compiler than that gives back.
+SHORT_LIVED = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"}
 PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME]
 
 

@@ -16,7 +16,7 @@ import pytest
 from delta import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun
 from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.schemas import (
     ALS_MODELS,
@@ -40,8 +40,6 @@ AGAIN = {
 }
 # When a stage is killed: as soon as this table has a new version, while others of the stage have none.
 AFTER = {"ingest": "items", "embed": "embeddings", "similar": "item_neighbors", "als": "user_factors"}
-# A JVM that lives for seconds spends more on its second compiler than that gives back.
-SHORT_LIVED = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"}
 # Tables that grow by chunks, each of which is whole.
 GROWING = (EMBEDDINGS,)
 # Tables whose rows are of one model, in every version.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from vizrec_spark.app.promotion import STAGE as PROMOTE
 from vizrec_spark.app.stages import BESIDE, BY_NAME
@@ -91,8 +92,7 @@ class Shop:
 
     def prepared(self) -> Shop:
         """Up to the lists that are judged."""
-        self.run("holdout", self.live)
-        self.run("holdout", self.live, f"evaluate.training={self.current}")
+        self.run("holdout", self.live, setting("evaluate.training_copies", [self.current]))
         self.run("tune", self.training, "als.settings=promoted")
         for root, settings in ((self.training, "tuned"), (self.current, "promoted")):
             self.run("als", root, f"als.settings={settings}")
@@ -117,6 +117,21 @@ def test_the_candidate_has_the_settings_of_the_best_trial(shop: Shop) -> None:
     assert _rows(shop.store(shop.current), ALS_MODELS)[0]["rank"] == 4
     with pytest.raises(TableError, match=r"No trial of study .*run job `tune`"):
         shop.run("als", shop.current, "als.settings=tuned")
+
+
+def test_both_folders_hold_the_window_of_one_version_of_the_log(shop: Shop) -> None:
+    training, current = shop.store(shop.training), shop.store(shop.current)
+    known = _rows(training, INTERACTIONS)
+    assert sorted(known) == sorted(_rows(current, INTERACTIONS)) and 0 < len(known) < 40 * 12
+    # An event that comes in between changes neither the window nor what it is measured on.
+    live = shop.store(shop.live)
+    version = live.version(INTERACTIONS)
+    later = [("u00", "i29", "view", None, 1.0, START + timedelta(days=9))]
+    live.upsert(INTERACTIONS, shop.spark.createDataFrame(later, INTERACTIONS.schema))
+    done = shop.run("holdout", shop.live, f"evaluate.log_version={version}")
+    assert done.metrics == {"interactions_version": version}
+    assert sorted(_rows(training, INTERACTIONS)) == sorted(known)
+    live.delete(INTERACTIONS, F.col("timestamp") == later[0][5])
 
 
 def test_a_held_candidate_publishes_nothing(shop: Shop) -> None:
@@ -158,10 +173,22 @@ def test_a_promoted_model_learns_from_the_whole_log_and_is_the_one_that_is_serve
     shop.run("promote", shop.live, *loose)
     assert _rows(live, PROMOTIONS) == [promotion]
     assert [live.version(table) for table in (USER_FACTORS, ITEM_FACTORS)] == versions
-    # Another model in the tables is not served.
+    # What is learned meanwhile is not served, and takes nothing away.
+    served = {row.user_id: row.score for row in _rows(live, RECOMMENDATIONS) if row.rank == 1}
     shop.run("als", shop.live, "als.rank=3")
-    with pytest.raises(TableError, match=rf"promoted model is {promotion.model_id}, but"):
-        shop.run("recommend", shop.live, "recommend.model=promoted")
-    # And with the promoted settings and the same log it is that model again.
+    shop.run("recommend", shop.live, "recommend.model=promoted")
+    assert {row.model_id for row in _rows(live, RECOMMENDATIONS)} == {promotion.model_id}
+    assert {row.user_id: row.score for row in _rows(live, RECOMMENDATIONS) if row.rank == 1} == served
+    shop.run("recommend", shop.live)
+    assert {row.model_id for row in _rows(live, RECOMMENDATIONS)} == {_rows(live, USER_FACTORS)[0].model_id}
+    # With the promoted settings and the same log it is that model again.
     shop.run("als", shop.live, "als.settings=promoted")
     assert {row.model_id for row in _rows(live, USER_FACTORS)} == {promotion.model_id}
+    # A row whose versions hold another model, or are gone, is not believed.
+    other = live.version(USER_FACTORS) - 1
+    for versions, told in (((other, other), "of the factors hold"), ((99, 99), "cannot be had")):
+        names = "user_factors_version", "item_factors_version"
+        row = promotion.asDict() | dict(zip(names, versions, strict=True))
+        live.upsert(PROMOTIONS, shop.spark.createDataFrame([row], PROMOTIONS.schema))
+        with pytest.raises(TableError, match=rf"promoted model .*{promotion.model_id}.* {told}"):
+            shop.run("recommend", shop.live, "recommend.model=promoted")

@@ -189,16 +189,27 @@ def test_a_table_that_is_not_ours_is_left_alone(
         store.read(PARCELS)
 
 
-def test_a_slice_of_a_table_that_nobody_wrote_to_for_long_is_emptied(
+def aged(spark: SparkSession, tmp_path: Path, days: int) -> None:
+    """Makes all commits of the table as old as that."""
+    then = time.time() - days * 24 * 3600
+    for commit in (tmp_path / "parcels" / "_delta_log").glob("*.json"):
+        os.utime(commit, (then, then))
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+
+def test_old_versions_are_there_for_a_month_and_the_latest_for_ever(
     spark: SparkSession, tmp_path: Path, rows: Rows
 ) -> None:
-    """Delta reads no version that its own time of keeping removed files is behind, but the latest."""
     store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
     store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2), ("b", "1", 3)))
-    long_ago = time.time() - 30 * 24 * 3600
-    for commit in (tmp_path / "parcels" / "_delta_log").glob("*.json"):
-        os.utime(commit, (long_ago, long_ago))
-    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    aged(spark, tmp_path, 20)
+    store.overwrite(PARCELS, rows(("a", "1", 5), ("a", "2", 2), ("b", "1", 3)))
+    assert store.read_at(PARCELS, 1).where("grams = 1").count() == 1
+    aged(spark, tmp_path, 60)
+    with pytest.raises(TableError, match="cannot be read at version 1"):
+        store.read_at(PARCELS, 1)
+    assert store.pinned(PARCELS).where("grams = 5").count() == 1
+    # A slice is emptied though the count of before is that of an old version.
     written = store.overwrite(PARCELS, rows(), where="depot = 'a'")
     assert (written.rows, written.changed) == (1, 2)
 

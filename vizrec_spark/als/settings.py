@@ -7,7 +7,7 @@ from vizrec_spark.als.tuning.study import best_of_study
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.promotions import in_service
+from vizrec_spark.tables.models import in_service
 
 
 def chosen_settings(tables: TableStore, config: Config) -> AlsConfig:

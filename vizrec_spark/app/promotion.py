@@ -14,7 +14,8 @@ from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
 from vizrec_spark.evaluate.holdout import training_tables
 from vizrec_spark.evaluate.stage import ask_gate
 from vizrec_spark.stage import Stage, StageContext, StageResult
-from vizrec_spark.tables.schemas import METRICS, PROMOTIONS, USER_FACTORS
+from vizrec_spark.tables.models import factors_at
+from vizrec_spark.tables.schemas import ITEM_FACTORS, METRICS, PROMOTIONS, USER_FACTORS
 
 
 def run(context: StageContext) -> StageResult:
@@ -23,7 +24,8 @@ def run(context: StageContext) -> StageResult:
     The candidate's settings are those that `als.settings` means on the tables below `evaluate.training`, where it has
     learned. The gate is asked again, on the rows that job `evaluate` of the same run id wrote to table `metrics`:
     nothing is measured twice, and nothing is published that these rows do not let pass. The row of `promotions`
-    comes last: a run that dies before it leaves `recommend` (with `recommend.model: promoted`) waiting for the next.
+    comes last and names the versions of the factors, so until it is there `recommend` (with `recommend.model:
+    promoted`) goes on with the model of before.
     Raises: TableError where this run has measured nothing; CandidateHeld when the gate holds the candidate; then no
     table is touched.
     """
@@ -40,19 +42,21 @@ def run(context: StageContext) -> StageResult:
         raise CandidateHeld(f"{decision.sentence} Nothing was published.")
     settings = chosen_settings(training_tables(context), context.config)
     learned = ALS.run(replace(context, config=_configured(context.config, settings)))
-    model = tables.read(USER_FACTORS).select("model_id").first()
-    if model is None:
+    left = {written.table: written.version for written in learned.written}
+    versions = left[USER_FACTORS.name], left[ITEM_FACTORS.name]
+    model_id = factors_at(tables, *versions).model_id
+    if model_id is None:
         raise TableError("Table interactions has nothing to learn from, so there is no model to promote.")
     known = tables.read_or_empty(PROMOTIONS)
     before = (
         known.where(F.col("run_id") != context.run_id).agg(F.max("number").alias("n")).collect()[0].n or 0
     )
-    row = (before + 1, context.run_id, model.model_id, _as_numbers(settings), decision.to_json())
+    row = (before + 1, context.run_id, model_id, *versions, _as_numbers(settings), decision.to_json())
     written = tables.upsert(PROMOTIONS, context.spark.createDataFrame([row], PROMOTIONS.schema))
     notes = [
         decision.sentence,
         *learned.notes,
-        f"model {model.model_id} is in service, promotion {before + 1}",
+        f"model {model_id} is in service, promotion {before + 1}",
     ]
     return StageResult([*learned.written, written], notes, learned.metrics)
 

@@ -17,7 +17,7 @@ from vizrec_spark.config.models import GateConfig
 from vizrec_spark.errors import CandidateHeld, EvaluationError
 from vizrec_spark.evaluate.facts import ItemFacts, build_facts
 from vizrec_spark.evaluate.gate import Decision, Measured, Rules, decide
-from vizrec_spark.evaluate.holdout import training_tables
+from vizrec_spark.evaluate.holdout import training_tables, version_of_log
 from vizrec_spark.evaluate.judged import among
 from vizrec_spark.evaluate.looks import mean_looks, shown_items, vectors_of
 from vizrec_spark.evaluate.measure import Judged, measure
@@ -41,7 +41,8 @@ def run(context: StageContext) -> StageResult:
     models = config.models or {"recommendations": f"{config.training.rstrip('/')}/recommendations"}
     reference = config.reference or config.gate.current or next(iter(models))
     lists = {name: read_lists(spark, place) for name, place in models.items()}
-    split = split_by(tables.pinned(INTERACTIONS), config).persist()
+    interactions = tables.read_at(INTERACTIONS, version_of_log(tables, config))
+    split = split_by(interactions, config).persist()
     try:
         refuse_contaminated(context, models, training_tables(context), split)
         relevant = relevant_items(split, liked=config.relevant == "liked")

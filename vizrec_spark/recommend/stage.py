@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import build_item_side
 from vizrec_spark.recommend.score import score_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.liking import liking
+from vizrec_spark.tables.models import Factors, latest_factors, promoted_factors
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     ITEM_FACTORS,
@@ -29,8 +28,11 @@ def run(context: StageContext) -> StageResult:
     spark, tables, config = context.spark, context.tables, context.config.recommend
     # Pinned, so that what was looked at is what is used, whatever other runs write to these tables meanwhile.
     interactions, users, items = (tables.pinned(table) for table in (INTERACTIONS, USERS, ITEMS))
-    user_factors, item_factors = tables.pinned(USER_FACTORS), tables.pinned(ITEM_FACTORS)
-    model_id = _one_model(user_factors, item_factors)
+    learned = latest_factors(tables) if config.model == "latest" else promoted_factors(tables)
+    if learned is None:
+        nothing = (spark.createDataFrame([], table.schema) for table in (USER_FACTORS, ITEM_FACTORS))
+        learned = Factors(None, *nothing)
+    model_id = learned.model_id
     encoder_id = current_encoder(tables, context.config.embed)
     neighbors, measured = (
         tables.pinned_or_empty(table).where(F.col("encoder_id") == F.lit(encoder_id))
@@ -45,13 +47,13 @@ def run(context: StageContext) -> StageResult:
     side = build_item_side(
         items.select("item_id", "title").toArrow(),
         people.toArrow(),
-        item_factors.select("item_id", "factors").toArrow(),
+        learned.item_factors.select("item_id", "factors").toArrow(),
         neighbors.select("item_id", "neighbor_id", "cosine").toArrow(),
         quality.mean_cosine if quality is not None else 0.0,
     )
     shared = spark.sparkContext.broadcast(side)
     try:
-        rows = user_rows(users, interactions, user_factors)
+        rows = user_rows(users, interactions, learned.user_factors)
         # Scoring is what costs: spread it over all cores, however small the users' rows are.
         spread = rows.repartition(2 * spark.sparkContext.defaultParallelism, "user_id")
         # In a fixed order, so that every run writes the same rows in the same places.
@@ -70,24 +72,14 @@ def run(context: StageContext) -> StageResult:
     told = ", ".join(f"{row.source} {row['count']:,}" for row in sources)
     notes = [f"{len(side):,} items ranked; recommendations by source: {told}"]
     if model_id is None:
-        notes.append("no interactions to learn from: recommended without collaborative filtering")
+        why = "no interactions to learn from" if config.model == "latest" else "no model was promoted yet"
+        notes.append(f"{why}: recommended without collaborative filtering")
     if encoder_id is None or quality is None:
         notes.append(
             "no look-alikes for the configured encoder: recommended without looks (run embed and similar)"
         )
-    return StageResult([done], notes)
+    metrics = {f"from_{row.source}": float(row["count"]) for row in sources}
+    return StageResult([done], notes, metrics)
 
 
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
-
-
-def _one_model(user_factors: DataFrame, item_factors: DataFrame) -> str | None:
-    """The model that both tables of factors hold; None where there is nothing to learn from, and both are empty."""
-    found = [factors.select("model_id").first() for factors in (user_factors, item_factors)]
-    users, items = (row.model_id if row is not None else None for row in found)
-    if users != items:
-        raise TableError(
-            f"user_factors holds model {users} and item_factors model {items}: a run of stage `als` is under "
-            "way, or died between them: let it end, or run it again."
-        )
-    return None if users is None else str(users)

@@ -13,11 +13,11 @@ _HEAD = """\
 <!-- Written by `make docs` from vizrec_spark/tables; edit the contracts there, not this page. -->
 
 All tables are Delta tables below `tables.root`, or in the schema `tables.catalog`. Each is written by one stage, but
-for `quarantine`, in which stages `ingest` and `embed` each replace their own rows, and `runs`, to which every stage adds. Two exceptions: in a shop of drawn
-vectors (`vizrec demo --vectors`) the stage that draws them writes `images` too, and `vizrec holdout` copies tables into
-its training window, a place of its own. Columns are never null unless the table says so, and Delta refuses a row that
-breaks a constraint. The user metadata of each commit is JSON with `run_id`, `stage` and `config_hash`:
-`DESCRIBE HISTORY` shows who wrote what.
+for `quarantine`, in which stages `ingest` and `embed` each replace their own rows, and `runs`, to which every stage
+adds. Two exceptions: in a shop of drawn vectors (`vizrec demo --vectors`) the stage that draws them writes `images`
+too, and `vizrec holdout` copies tables into its training window, a place of its own. Columns are never null unless
+the table says so, and Delta refuses a row that breaks a constraint. The user metadata of each commit is JSON with
+`run_id`, `stage` and `config_hash`: `DESCRIBE HISTORY` shows who wrote what.
 """
 
 

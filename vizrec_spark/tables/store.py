@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from threading import RLock
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +20,7 @@ from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
@@ -31,7 +32,10 @@ _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta refuses versions older than `delta.deletedFileRetentionDuration`, whose files a vacuum may have removed.
 _REFUSE_OLD_CONF = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _VERSION_PROPERTY = "vizrec.contractVersion"
+# A month, in which what was published can be restored, and a promoted model is there though another was learned since.
+_KEPT = "interval 30 days"
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 # In Python these have no base class of their own.
 _CONFLICTS = (
     delta_exceptions.ConcurrentAppendException,
@@ -168,6 +172,16 @@ class TableStore:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
         return self._overwrite(table, df, where)
 
+    def append(self, table: Table, df: DataFrame, told: Mapping[str, object]) -> None:
+        """Adds the rows of `df`, which meets no conflict, whoever else writes.
+
+        `told` is JSON that stands beside the stamp in the commit's metadata, for readers of the log alone.
+        """
+        with self._alone():
+            self.ensure(table)
+            with self._stamped(table, told):
+                self._save(table, table.conform(df).write.format("delta").mode("append"))
+
     def _overwrite(
         self, table: Table, df: DataFrame, where: str | None = None, copy_of: str | None = None
     ) -> Written:
@@ -177,11 +191,8 @@ class TableStore:
             writer = table.conform(df).write.format("delta").mode("overwrite")
             if where is not None:
                 writer = writer.option("replaceWhere", where)
-            with self._stamped(table, copy_of):
-                if self._config.catalog is not None:
-                    writer.saveAsTable(self.location(table))
-                else:
-                    writer.save(self.location(table))
+            with self._stamped(table, {} if copy_of is None else {"copy_of": copy_of}):
+                self._save(table, writer)
             own = self._own_commit(table, before)
             if own is None:  # an empty slice in place of an empty slice makes no commit
                 return self._written(table, changed=0)
@@ -246,8 +257,8 @@ class TableStore:
         )
         return self._execute(table, merge)
 
-    def clone_from(self, table: Table, other: TableStore) -> Written:
-        """Makes the table the latest version of `other`'s.
+    def clone_from(self, table: Table, other: TableStore, version: int | None = None) -> Written:
+        """Makes the table a version of `other`'s, the latest where none is named.
 
         The first time this is a shallow clone, which copies no data and stands as long as the files of `other`'s are
         not vacuumed. Delta does not clone over rows: later a table that has changed is overwritten with a copy, in one
@@ -255,7 +266,7 @@ class TableStore:
         Raises: TableError when `other` does not have it.
         """
         with self._alone():
-            version = other.version(table)
+            version = other.version(table) if version is None else version
             copy_of = f"{other._snapshot(table).metadata().id()}@{version}"
             if self.exists(table):
                 mine = self._snapshot(table)
@@ -264,7 +275,7 @@ class TableStore:
                 return self._overwrite(table, other.read_at(table, version), copy_of=copy_of)
             if self._config.catalog is not None:
                 self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
-            with self._stamped(table, copy_of):
+            with self._stamped(table, {"copy_of": copy_of}):
                 self._spark.sql(
                     f"CREATE TABLE {self._sql_name(table)} SHALLOW CLONE {other._sql_name(table)} "
                     f"VERSION AS OF {version}"
@@ -278,8 +289,13 @@ class TableStore:
             return
         if self._config.catalog is not None:
             self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
-        with self._stamped(table):
-            self._spark.sql(_create_statement(table, self._sql_name(table)))
+        try:
+            with self._stamped(table):
+                self._spark.sql(_create_statement(table, self._sql_name(table)))
+        except TableError:
+            if not self.exists(table):
+                raise
+            self._require_contract(table)  # another run was quicker
         self._known.add((table.name, table.version))
 
     def changed_at(self, table: Table) -> datetime | None:
@@ -300,6 +316,16 @@ class TableStore:
             }
             for r in history.collect()
         ]
+
+    def size(self, table: Table) -> int:
+        """Bytes of the latest version's data files."""
+        return int(self._snapshot(table).sizeInBytes())
+
+    def _save(self, table: Table, writer: DataFrameWriter) -> None:
+        if self._config.catalog is not None:
+            writer.saveAsTable(self.location(table))
+        else:
+            writer.save(self.location(table))
 
     def _delta(self, table: Table) -> DeltaTable:
         if self._config.catalog is not None:
@@ -426,9 +452,9 @@ class TableStore:
             yield
 
     @contextmanager
-    def _stamped(self, table: Table, copy_of: str | None = None) -> Iterator[None]:
-        """Commits made inside carry the stamp, and of what they are a copy; what Delta refuses becomes a TableError."""
-        said = asdict(self._stamp) if copy_of is None else {**asdict(self._stamp), "copy_of": copy_of}
+    def _stamped(self, table: Table, told: Mapping[str, object] = _NOTHING) -> Iterator[None]:
+        """Commits made inside carry the stamp and what is `told`; what Delta refuses becomes a TableError."""
+        said = {**asdict(self._stamp), **told}
         with self._alone(), self._set(_METADATA_CONF, json.dumps(said)):
             try:
                 yield
@@ -481,6 +507,8 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
+        "delta.deletedFileRetentionDuration": _KEPT,
+        "delta.logRetentionDuration": _KEPT,
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }
     partitions = (

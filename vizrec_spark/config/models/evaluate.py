@@ -60,6 +60,8 @@ class EvaluateConfig(Section):
     """Stage `evaluate`, and job `holdout` before it."""
 
     training: Name = "work/training"
+    training_copies: tuple[Name, ...] = ()
+    log_version: Annotated[int, Field(ge=0)] | None = None
     models: dict[Name, Name] = {}
     reference: Name | None = None
     protocol: Protocol = "user_time"

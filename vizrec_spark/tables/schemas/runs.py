@@ -9,18 +9,18 @@ from vizrec_spark.tables.schemas.types import DOUBLE, LONG, STRING
 
 _WROTE = StructType(
     [
-        StructField("table", STRING, False),
-        StructField("version", LONG, False),
-        StructField("rows", LONG, False),
-        StructField("changed", LONG, False),
-        StructField("bytes", LONG, False),
+        StructField("table", STRING),
+        StructField("version", LONG),
+        StructField("rows", LONG),
+        StructField("changed", LONG),
+        StructField("bytes", LONG),
     ]
 )
 
 RUNS = Table(
     "runs",
     "pipeline",
-    "Every stage that came to its end, by run. The row is the stage's last commit, so a run without it is not done.",
+    "Every stage that came to its end, each time that it did. The row is its last commit: a run without is not done.",
     StructType(
         [
             column("run_id", STRING, "The run; its id stands in every commit that it made."),
@@ -29,10 +29,12 @@ RUNS = Table(
             column("outcome", STRING, "`done`; `held` where the gate held the candidate back."),
             column("finished_at", TimestampType(), "When it ended."),
             column("seconds", DOUBLE, "How long it took, without the start of Spark."),
+            column("encoder", STRING, "`embed.encoder` of its configuration."),
             column(
                 "tables",
                 ArrayType(_WROTE),
-                "What it wrote or found unchanged: table, version, rows in it, rows changed, bytes of its data files.",
+                "What it wrote or found unchanged in this place: table, version, rows in it, rows changed, bytes of "
+                "its data files.",
             ),
             column(
                 "metrics",
@@ -42,7 +44,6 @@ RUNS = Table(
             column("notes", ArrayType(STRING), "What it told people."),
         ]
     ),
-    ("run_id", "stage"),
+    ("run_id", "stage", "finished_at"),
     {"outcome_known": "outcome IN ('done', 'held')", "seconds_from_zero": "seconds >= 0"},
-    partition_by=("stage",),
 )
