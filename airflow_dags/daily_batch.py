@@ -8,9 +8,24 @@ from typing import Any
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.operators import EmbeddingsSensor, VizrecJobOperator
+from vizrec_dags.delta_log import records, standing
+from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
-from vizrec_dags.settings import COMMON_PARAMS, DEFAULT_ARGS, IMAGES, MACROS, RECOMMENDATIONS
+from vizrec_dags.run_ids import newest_day
+from vizrec_dags.sensors import EmbeddingsSensor
+from vizrec_dags.settings import (
+    COMMON_PARAMS,
+    DEFAULT_ARGS,
+    IMAGES,
+    MACROS,
+    RECOMMENDATIONS,
+    RUN,
+    SHORT,
+    TABLES,
+    day_of,
+    folder,
+    since,
+)
 
 PARAMS = {
     **COMMON_PARAMS,
@@ -20,6 +35,11 @@ PARAMS = {
         minimum=0,
         maximum=1,
         description="Largest share of any source's records that may be in quarantine.",
+    ),
+    "older_day": Param(
+        False,
+        type="boolean",
+        description="Whether the tables of a newer day may be replaced by those of this one.",
     ),
 }
 
@@ -31,14 +51,33 @@ with DAG(
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
+    # The wait for the embeddings, one try of each job, and some time to spare.
+    dagrun_timeout=timedelta(hours=36),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],
 ) as dag:
 
-    @task
+    @task(execution_timeout=SHORT)
+    def check_day(tables: str, run: str, **context: Any) -> None:
+        """Fails, without another try, where a newer day has been loaded: older tables would take its place.
+
+        A run that has loaded its own day already is let through, for it will not load it again.
+        """
+        root, day = folder(tables), day_of(context)
+        if context["params"]["older_day"] or standing(root, run, "ingest", since(context)) is not None:
+            return
+        loaded = (one.run_id for one in records(root) if one.stage == "ingest")
+        newest = newest_day(context["dag"].dag_id, loaded)
+        if newest is not None and newest > day:
+            raise AirflowFailException(
+                f"Day {newest} has been loaded, and this run is about {day}: its tables would take the place of newer "
+                'ones. If that is what you want, start a run with "older_day": true, and load the newest day again '
+                "after it."
+            )
+
+    @task(execution_timeout=SHORT)
     def check_quarantine(record: dict[str, Any], **context: Any) -> dict[str, float]:
         """The share of each source that was refused. Fails, without another try, where one is too large."""
         shares = {
@@ -58,11 +97,12 @@ with DAG(
 
     ingest = VizrecJobOperator(job="ingest")
     checked = check_quarantine(ingest.output)
-    published_images = publish(IMAGES, "images", ingest.output)
+    published_images = publish(IMAGES, "images", ingest.output, settings=True)
     embedded = EmbeddingsSensor(task_id="await_embeddings")
     similar = VizrecJobOperator(job="similar")
     recommend = VizrecJobOperator(job="recommend", settings=["recommend.model=promoted"])
     published_lists = publish(RECOMMENDATIONS, "recommendations", recommend.output)
     report = VizrecJobOperator(job="report")
 
+    check_day(TABLES, RUN) >> ingest
     checked >> published_images >> embedded >> similar >> recommend >> published_lists >> report

@@ -9,7 +9,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
-from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, TRAINING
+from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, SHORT, TRAINING
 
 PARAMS = {
     **COMMON_PARAMS,
@@ -28,6 +28,8 @@ PARAMS = {
 # The same for the job that measures and for the one that promotes: both ask the gate.
 JUDGED = [
     f"evaluate.training={TRAINING}",
+    # What was split is what is judged, whatever was loaded since.
+    "evaluate.log_version={{ vizrec_log_version(ti.xcom_pull(task_ids='split')) }}",
     f'evaluate.models={{"candidate": "{TRAINING}/recommendations", "current": "{CURRENT}/recommendations"}}',
     "evaluate.reference=current",
     "evaluate.gate.candidate=candidate",
@@ -45,24 +47,28 @@ with DAG(
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=48),
-    default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=12)},
+    # One try of each job, or every try of the longest.
+    dagrun_timeout=timedelta(hours=72),
+    default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],
 ) as dag:
 
-    @task.short_circuit
+    @task.short_circuit(execution_timeout=SHORT)
     def gate(record: dict[str, Any]) -> bool:
         """Whether the candidate may be published. If not, the rest is skipped and the old model stays."""
         return bool(record["outcome"] == "done")
 
-    # One window twice, and equal: tables of the candidate, and of the settings in service.
-    split = VizrecJobOperator(job="holdout", task_id="split", settings=[f"evaluate.training={TRAINING}"])
-    split_current = VizrecJobOperator(
-        job="holdout", task_id="split_current", part="current", settings=[f"evaluate.training={CURRENT}"]
+    # One window in two places: for the candidate, and for the settings in service.
+    split = VizrecJobOperator(
+        job="holdout",
+        task_id="split",
+        settings=[f"evaluate.training={TRAINING}", f'evaluate.training_copies=["{CURRENT}"]'],
     )
-    tune = VizrecJobOperator(job="tune", tables=TRAINING, settings=["als.settings=promoted"])
+    tune = VizrecJobOperator(
+        job="tune", tables=TRAINING, settings=["als.settings=promoted"], execution_timeout=timedelta(hours=12)
+    )
     train = VizrecJobOperator(job="als", task_id="train", tables=TRAINING, settings=["als.settings=tuned"])
     train_current = VizrecJobOperator(
         job="als", task_id="train_current", tables=CURRENT, settings=["als.settings=promoted"]
@@ -80,5 +86,5 @@ with DAG(
     published = publish(MODEL, "promotions", promote.output, task_id="publish_model")
 
     split >> tune >> train >> lists >> evaluate
-    split_current >> train_current >> lists_current >> evaluate
+    split >> train_current >> lists_current >> evaluate
     passed >> promote >> published

@@ -7,11 +7,15 @@ like it, such as Airflow's ObjectStoragePath.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 # Delta keeps the log of 30 days: some 60 records a day.
@@ -22,14 +26,15 @@ _LOOK_BACK = 2_000
 class Record:
     """A stage that came to its end.
 
-    outcome: `done`, or `held` where the gate held a candidate back. tables: by name the version that it left, the rows
-    there and the rows that it changed.
+    outcome: `done`, or `held` where the gate held a candidate back. encoder: `embed.encoder` of its configuration.
+    tables: by name the version that it left, the rows there and the rows that it changed.
     """
 
     run_id: str
     stage: str
     outcome: str
     seconds: float
+    encoder: str
     tables: Mapping[str, Mapping[str, int]]
     metrics: Mapping[str, float]
     notes: tuple[str, ...]
@@ -58,20 +63,57 @@ def commit_info(table: Path, version: int) -> dict[str, Any]:
     return {}
 
 
-def records(root: Path) -> Iterator[Record]:
-    """The records in table `runs` below `root`, newest first."""
+def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
+    """The records in table `runs` below `root`, newest first, without those that are older than `since`.
+
+    Each is one file to be read, so say `since` wherever it is known.
+    """
     runs = root / "runs"
+    oldest = 0.0 if since is None else since.timestamp() * 1000
     for version in versions(runs)[:_LOOK_BACK]:
-        told = json.loads(commit_info(runs, version).get("userMetadata") or "{}")
+        info = commit_info(runs, version)
+        if info.get("timestamp", oldest) < oldest:
+            return
+        told = json.loads(info.get("userMetadata") or "{}")
         if "outcome" in told:  # the commit that made the table has none
-            names = ("run_id", "stage", "outcome", "seconds", "tables", "metrics")
+            names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics")
             yield Record(*(told[name] for name in names), notes=tuple(told["notes"]))
 
 
-def record_of(root: Path, run_id: str, stage: str) -> Record | None:
-    """What the run's stage committed last, if it came to its end."""
-    mine = (one for one in records(root) if (one.run_id, one.stage) == (run_id, stage))
+def record_of(root: Path, run_id: str, stage: str, since: datetime | None = None) -> Record | None:
+    """What the run's stage committed last, if it came to its end; not looked for before `since`."""
+    mine = (one for one in records(root, since) if (one.run_id, one.stage) == (run_id, stage))
     return next(mine, None)
+
+
+def records_around(
+    root: Path, run_id: str, stage: str, behind: int, since: datetime | None = None
+) -> Iterator[Record]:
+    """Newest first: the records that came after that of a run's stage, that one, and up to `behind` older ones.
+
+    All of them (as far back as `since`) where the run's stage has none.
+    """
+    left: int | None = None
+    for one in records(root, since):
+        yield one
+        if left is not None:
+            left -= 1
+        elif (one.run_id, one.stage) == (run_id, stage):
+            left = behind
+        if left == 0:
+            return
+
+
+def standing(root: Path, run_id: str, stage: str, since: datetime | None = None) -> Record | None:
+    """The record of a run's stage, if there is one and it holds."""
+    record = record_of(root, run_id, stage, since)
+    if record is None:
+        return None
+    reason = undone(root, record)
+    if reason is None:
+        return record
+    log.warning("The record of run %s of %s does not stand: %s", run_id, stage, reason)
+    return None
 
 
 def undone(root: Path, record: Record) -> str | None:

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Asset, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.settings import day_of
+from vizrec_dags.settings import SHORT, day_of, overrides
 
 
-def publish(asset: Asset, table: str, record: Any, days: Any = None, task_id: str | None = None) -> Any:
-    """A task that emits an event of `asset` for the version of `table` in `record` (what a job's task returned).
+def publish(
+    asset: Asset,
+    table: str,
+    record: Any,
+    days: Any = None,
+    settings: bool = False,
+    task_id: str | None = None,
+) -> Any:
+    """A task that emits an event of `asset` for the version of `table` in `record`.
 
-    The event's extra holds `table`, `version`, `rows`, `run_id` and `days` (those of `days`, or the run's own): a
-    reader that loads just this version sees what was judged, whatever is written later.
+    record: what a job's task returned; of several, the one with the highest version is told. The event's extra holds
+    `table`, `version`, `rows`, `run_id` and `days` (those of `days`, or the run's own): a reader that loads just this
+    version sees what was judged, whatever is written later. settings: whether it also holds `settings`, those of the
+    run, for a DAG that goes on with what this one has made.
     """
 
-    @task(task_id=task_id or f"publish_{table}", outlets=[asset])
-    def emit(record: dict[str, Any], days: list[str] | None, **context: Any) -> dict[str, Any]:
-        left = record["tables"].get(table)
-        if left is None:
-            raise AirflowFailException(f"Run {record['run_id']} has not committed table {table}.")
+    @task(task_id=task_id or f"publish_{table}", outlets=[asset], execution_timeout=SHORT)
+    def emit(
+        record: Mapping[str, Any] | Sequence[Mapping[str, Any]], days: list[str] | None, **context: Any
+    ) -> dict[str, Any]:
+        records = [record] if isinstance(record, Mapping) else list(record)
+        for one in records:
+            if table not in one["tables"]:
+                raise AirflowFailException(f"Run {one['run_id']} has not committed table {table}.")
+        last = max(records, key=lambda one: int(one["tables"][table]["version"]))
         extra = {
             "table": table,
-            "version": left["version"],
-            "rows": left["rows"],
-            "run_id": record["run_id"],
+            "version": last["tables"][table]["version"],
+            "rows": last["tables"][table]["rows"],
+            "run_id": last["run_id"],
             "days": days or [day_of(context)],
+            **({"settings": overrides(context)} if settings else {}),
         }
         context["outlet_events"][asset].extra = extra
         return extra

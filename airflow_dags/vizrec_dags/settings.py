@@ -5,12 +5,14 @@ The DAGs know job paths and table names, and nothing else of the project.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
+from jinja2 import pass_context
+
+from vizrec_dags.run_ids import name_run
 
 CONNECTION = "vizrec_spark"
 POOL = "vizrec_spark"
@@ -21,14 +23,15 @@ CONFIG = "{{ var.value.get('vizrec_config', '/opt/vizrec_spark/conf/cluster.yml'
 TABLES = "{{ var.value.vizrec_tables.rstrip('/') }}"
 TRAINING = TABLES + "_training"
 CURRENT = TABLES + "_current"
-RUN = "{{ vizrec_run_id(dag.dag_id, run_id) }}"
+RUN = "{{ vizrec_run_id() }}"
 
 IMAGES = Asset("vizrec_images", uri="x-vizrec://tables/images")
 EMBEDDINGS = Asset("vizrec_embeddings", uri="x-vizrec://tables/embeddings")
 RECOMMENDATIONS = Asset("vizrec_recommendations", uri="x-vizrec://tables/recommendations")
 MODEL = Asset("vizrec_model", uri="x-vizrec://tables/promotions")
 
-# A stage can be run again at any time: what a cluster loses is tried anew, ever later.
+# A stage can be run again at any time: what a cluster loses is tried anew, ever later. The limit is that of one try of
+# a job. A run of a DAG has time for every try of any one task, and for one try of each on its longest way.
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "vizrec",
     "retries": 3,
@@ -37,6 +40,10 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=30),
     "execution_timeout": timedelta(hours=2),
 }
+# For tasks that only read a few small files, or publish.
+SHORT = timedelta(minutes=10)
+# How long pictures may take until they are embedded: a run of incremental_embed, and who waits for it.
+EMBEDDING = timedelta(hours=26)
 
 COMMON_PARAMS: dict[str, Param] = {
     "day": Param(
@@ -59,14 +66,6 @@ COMMON_PARAMS: dict[str, Param] = {
 }
 
 
-def vizrec_run_id(dag_id: str, run_id: str) -> str:
-    """The run's name in the tables' history: the DAG's and Airflow's own, in the letters that jobs accept."""
-    return re.sub(r"[^A-Za-z0-9_.:+-]", "_", f"{dag_id}.{run_id}")[:112]
-
-
-MACROS = {"vizrec_run_id": vizrec_run_id}
-
-
 def day_of(context: Mapping[str, Any]) -> str:
     """The day that a run is about, as 2026-01-31.
 
@@ -76,6 +75,12 @@ def day_of(context: Mapping[str, Any]) -> str:
     asked = context["params"].get("day")
     interval = context.get("data_interval_start")
     return str(asked or f"{interval or context['dag_run'].run_after:%Y-%m-%d}")
+
+
+def since(context: Mapping[str, Any]) -> datetime:
+    """Nothing that a run has committed is older than this, though clocks may differ by an hour."""
+    run_after: datetime = context["dag_run"].run_after
+    return run_after - timedelta(hours=1)
 
 
 def overrides(context: Mapping[str, Any]) -> list[str]:
@@ -91,3 +96,16 @@ def folder(root: str) -> ObjectStoragePath:
     """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store."""
     location = root if "://" in root else f"file://{root}"
     return ObjectStoragePath(location, conn_id=Variable.get("vizrec_storage_conn", default=None))
+
+
+@pass_context
+def _run_id(context: Any) -> str:
+    return name_run(context["dag"].dag_id, day_of(context), context["run_id"])
+
+
+def _log_version(record: Mapping[str, Any] | None) -> str:
+    """The version of the log that job `holdout` has split; the latest where its task was only marked as done."""
+    return "null" if record is None else str(int(record["metrics"]["interactions_version"]))
+
+
+MACROS = {"vizrec_run_id": _run_id, "vizrec_log_version": _log_version}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,12 +66,15 @@ class Airflow:
 
 
 @pytest.fixture(scope="session")
-def delta_log(repository: Path) -> ModuleType:
-    """The module that judges runs, as the DAGs have it; it imports nothing of Airflow or of this package."""
-    file = repository / "airflow_dags" / "vizrec_dags" / "delta_log.py"
-    spec = importlib.util.spec_from_file_location("delta_log", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["delta_log"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def shared(repository: Path) -> Iterator[Callable[[str], ModuleType]]:
+    """Gives a module of `vizrec_dags` by name, of those that import nothing of Airflow or of this package."""
+    folder = str(repository / "airflow_dags")
+    sys.path.insert(0, folder)
+    yield lambda name: importlib.import_module(f"vizrec_dags.{name}")
+    sys.path.remove(folder)
+
+
+@pytest.fixture(scope="session")
+def delta_log(shared: Callable[[str], ModuleType]) -> ModuleType:
+    """The module that judges runs, as the DAGs have it."""
+    return shared("delta_log")

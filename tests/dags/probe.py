@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.dag_processing.dagbag import BundleDagBag
-from airflow.sdk import Variable
+from airflow.sdk import BaseSensorOperator, Variable
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 HEAVY = ("pyspark", "tensorflow", "keras", "pandas", "numpy", "vizrec_spark", "delta")
 
@@ -25,6 +26,15 @@ class Variables:
         return str(Variable.get(name, default=default))
 
 
+class OneTask:
+    """`ti` of a template: the second of a mapped task's, in a run where `split` has split version 7 of the log."""
+
+    map_index = 1
+
+    def xcom_pull(self, task_ids: str) -> dict[str, Any]:
+        return {"split": {"metrics": {"interactions_version": 7.0}}}[task_ids]
+
+
 def commands(bag: BundleDagBag, params: dict[str, Any]) -> dict[str, list[str]]:
     """By DAG and task, the command of spark-submit as its hook builds it, for a run with `params`."""
     from vizrec_dags.operators import VizrecJobOperator
@@ -36,6 +46,7 @@ def commands(bag: BundleDagBag, params: dict[str, Any]) -> dict[str, list[str]]:
         context: dict[str, Any] = {
             "dag": dag,
             "dag_run": run,
+            "ti": OneTask(),
             "run_id": "scheduled__2026-02-01T02:00:00+00:00",
             "data_interval_start": datetime(2026, 1, 31, 2, tzinfo=UTC),
             "params": {**dag.params.dump(), **known},
@@ -43,6 +54,8 @@ def commands(bag: BundleDagBag, params: dict[str, Any]) -> dict[str, list[str]]:
             **(dag.user_defined_macros or {}),
         }
         for task in dag.tasks:
+            if isinstance(task, MappedOperator):
+                task = task.unmap({"run_settings": params["mapped"]})
             if isinstance(task, VizrecJobOperator):
                 task.render_template_fields(context)
                 task.application_args = task.arguments(context)
@@ -63,6 +76,7 @@ def facts(bag: BundleDagBag) -> dict[str, Any]:
         },
         "dags": {
             dag.dag_id: {
+                "timeout": dag.dagrun_timeout.total_seconds(),
                 "max_active_runs": dag.max_active_runs,
                 "catchup": dag.catchup,
                 "schedule": repr(dag.schedule),
@@ -71,11 +85,14 @@ def facts(bag: BundleDagBag) -> dict[str, Any]:
         },
         "tasks": {
             f"{dag.dag_id}.{task.task_id}": {
-                "type": type(task).__name__,
+                "type": task.task_type,
+                "mapped": isinstance(task, MappedOperator),
                 "pool": task.pool,
                 "retries": task.retries,
                 "backoff": bool(task.retry_exponential_backoff),
                 "timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
+                "longest_pause": task.max_retry_delay.total_seconds() if task.max_retry_delay else None,
+                "waits": task.timeout if isinstance(task, BaseSensorOperator) else None,
                 "outlets": [asset.name for asset in task.outlets],
             }
             for dag in bag.dags.values()

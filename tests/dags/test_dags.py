@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +22,10 @@ PARAMS = {
     "settings": ["ingest.images.path=/landing/{day}/pictures", "recommend.model=latest"],
     "minimum": 0.25,
     "tolerance": 0,
+    # What an event brought to incremental_embed.
+    "mapped": ["embed.encoder=efficientnet_lite0", "ingest.images.path=/landing/2026-01-30/pictures"],
 }
+RUN = "2026-01-30.scheduled__2026-02-01T02:00:00+00:00"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,7 @@ def test_neither_spark_nor_tensorflow_nor_this_package_is_imported(found: dict[s
 def test_the_graphs(found: dict[str, Any]) -> None:
     assert found["graphs"] == {
         "daily_batch": {
+            "check_day": ["ingest"],
             "ingest": ["check_quarantine", "publish_images"],
             "check_quarantine": ["publish_images"],
             "publish_images": ["await_embeddings"],
@@ -51,17 +59,17 @@ def test_the_graphs(found: dict[str, Any]) -> None:
             "report": [],
         },
         "incremental_embed": {
+            "read_settings": ["embed"],
             "read_events": ["check_pictures", "embed", "publish_embeddings"],
             "embed": ["check_pictures", "publish_embeddings"],
             "check_pictures": ["publish_embeddings"],
             "publish_embeddings": [],
         },
         "weekly_retrain": {
-            "split": ["tune"],
+            "split": ["train_current", "tune"],
             "tune": ["train"],
             "train": ["recommend"],
             "recommend": ["evaluate"],
-            "split_current": ["train_current"],
             "train_current": ["recommend_current"],
             "recommend_current": ["evaluate"],
             "evaluate": ["gate"],
@@ -76,11 +84,13 @@ def test_runs_do_not_overlap_and_tasks_are_retried_later_and_later(found: dict[s
     for dag in found["dags"].values():
         assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
     assert "vizrec_images" in found["dags"]["incremental_embed"]["schedule"]
-    jobs = [task for task in found["tasks"].values() if task["type"] == "VizrecJobOperator"]
-    assert len(jobs) == 5 + 9
-    assert {task["pool"] for task in jobs} == {"vizrec_spark"}
-    for task in found["tasks"].values():
-        assert task["retries"] == 3 and task["backoff"] and task["timeout"] > 0
+    jobs = {name: task for name, task in found["tasks"].items() if task["type"] == "VizrecJobOperator"}
+    assert len(jobs) == 5 + 8
+    assert {task["pool"] for task in jobs.values()} == {"vizrec_spark"}
+    assert [name for name, task in jobs.items() if task["mapped"]] == ["incremental_embed.embed"]
+    for name, task in found["tasks"].items():
+        assert task["retries"] == (1 if name == "incremental_embed.embed" else 3)
+        assert task["backoff"] and task["timeout"] > 0
     outlets = {name: task["outlets"] for name, task in found["tasks"].items() if task["outlets"]}
     assert outlets == {
         "daily_batch.publish_images": ["vizrec_images"],
@@ -90,8 +100,20 @@ def test_runs_do_not_overlap_and_tasks_are_retried_later_and_later(found: dict[s
     }
 
 
+def test_the_time_limits_fit_into_each_other(found: dict[str, Any]) -> None:
+    for name, dag in found["dags"].items():
+        tasks = {task: found["tasks"][f"{name}.{task}"] for task in found["graphs"][name]}
+        for told in tasks.values():
+            tries = told["retries"] + 1
+            assert tries * told["timeout"] + told["retries"] * told["longest_pause"] <= dag["timeout"]
+        once = {task: told["waits"] or told["timeout"] for task, told in tasks.items()}
+        assert max(_longest_way(found["graphs"][name], once, task) for task in tasks) <= dag["timeout"]
+    waits = found["tasks"]["daily_batch.await_embeddings"]["waits"]
+    assert waits >= found["dags"]["incremental_embed"]["timeout"]
+
+
 def test_each_command_is_one_that_its_job_takes(found: dict[str, Any], repository: Path) -> None:
-    assert len(found["commands"]) == 5 + 9
+    assert len(found["commands"]) == 5 + 8
     for name, (program, *words) in found["commands"].items():
         [script] = [word for word in words if word.endswith(".py")]
         before, arguments = words[: words.index(script)], words[words.index(script) + 1 :]
@@ -99,7 +121,7 @@ def test_each_command_is_one_that_its_job_takes(found: dict[str, Any], repositor
         job = _job(Path(script))
         parsed = job.build_parser().parse_args(arguments)
         dag = name.split(".")[0]
-        assert parsed.run_id.removesuffix(".current") == f"{dag}.scheduled__2026-02-01T02:00:00+00:00"
+        assert parsed.run_id == f"{dag}.{RUN}" + (".1" if name == "incremental_embed.embed" else "")
         config = load_config(parsed.config, parsed.overrides)
         assert config.embed.encoder == "efficientnet_lite0"
         assert config.ingest.images.path == "/landing/2026-01-30/pictures"
@@ -117,17 +139,96 @@ def test_a_job_writes_where_its_task_looks(found: dict[str, Any]) -> None:
         "recommend_current",
     }
     assert configs["weekly_retrain.split"].evaluate.training == training
-    assert configs["weekly_retrain.split_current"].evaluate.training == current
+    assert configs["weekly_retrain.split"].evaluate.training_copies == (current,)
+    assert configs["weekly_retrain.split"].evaluate.log_version is None
     # What the DAG says wins over what a run asks for: only a promoted model is served.
     assert configs["daily_batch.recommend"].recommend.model == "promoted"
     evaluate, promote = (configs[f"weekly_retrain.{task}"].evaluate for task in ("evaluate", "promote"))
     assert evaluate == promote
+    assert (evaluate.training, evaluate.log_version) == (training, 7)
     assert (evaluate.gate.candidate, evaluate.gate.current) == ("candidate", "current")
     assert (evaluate.gate.minimum, evaluate.gate.tolerance) == (0.25, 0.0)
     assert evaluate.models == {
         "candidate": f"{training}/recommendations",
         "current": f"{current}/recommendations",
     }
+
+
+def test_a_run_is_named_after_its_day_and_no_two_share_a_name(shared: Callable[[str], ModuleType]) -> None:
+    name_run = shared("run_ids").name_run
+    assert name_run("daily_batch", "2026-01-31", "manual__1") == "daily_batch.2026-01-31.manual__1"
+    long = [name_run("daily_batch", "2026-01-31", f"{'x' * 200}{end}") for end in "ab"]
+    other = [name_run("daily_batch", "2026-01-31", run) for run in ("a b", "a~b", "a_b")]
+    assert len({*long, *other}) == 5
+    for name in (*long, *other):
+        assert len(name) <= 112 and name.startswith("daily_batch.2026-01-31.")
+        assert re.fullmatch(r"[A-Za-z0-9_.:+-]+", name)
+
+
+def test_the_newest_day_is_that_of_the_dags_own_runs(shared: Callable[[str], ModuleType]) -> None:
+    run_ids = shared("run_ids")
+    by_hand = ["20260301T020000Z-abc123", "weekly_retrain.2026-03-01.manual__1", "daily_batch2.2026-03-01.x"]
+    assert run_ids.newest_day("daily_batch", by_hand) is None
+    ours = [run_ids.name_run("daily_batch", day, "y" * 200) for day in ("2025-12-31", "2026-01-02")]
+    assert run_ids.newest_day("daily_batch", [*ours, *by_hand]) == "2026-01-02"
+
+
+def test_an_event_that_tells_nothing_has_the_runs_own(shared: Callable[[str], ModuleType]) -> None:
+    events, own = shared("events"), ["als.rank=8"]
+    assert events.extras_of({}) == events.extras_of(None) == []
+    for extras in ([], [{}], [{"days": None, "version": None, "settings": None}]):
+        assert events.days_in(extras, "2026-01-31") == ["2026-01-31"]
+        assert events.version_in(extras) == -1
+        assert events.settings_in(extras, own) == [own]
+
+
+def test_events_are_taken_together_and_each_list_of_settings_once(
+    shared: Callable[[str], ModuleType],
+) -> None:
+    events = shared("events")
+    told = [
+        {"days": ["2026-02-01"], "version": 9, "settings": ["embed.encoder=b"]},
+        {"days": ["2026-01-31"], "version": 12, "settings": []},
+        {"days": ["2026-01-30"], "version": 10, "settings": ["embed.encoder=b"]},
+    ]
+    extras = events.extras_of({"images": [SimpleNamespace(extra=extra) for extra in [*told, None]]})
+    assert events.days_in(extras, "2026-01-29") == ["2026-01-29", "2026-01-30", "2026-01-31", "2026-02-01"]
+    assert events.version_in(extras) == 12
+    lists = [["als.rank=8"], ["embed.encoder=b"]]
+    assert events.settings_in(extras, ["als.rank=8"]) == [[], *lists]
+    assert events.settings_in(extras[::-1], ["als.rank=8"]) == [[], *lists]
+
+
+def test_the_log_is_read_no_further_back_than_asked(delta_log: ModuleType, tmp_path: Path) -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    for hour in range(10):
+        _record(tmp_path, hour, "ingest" if hour == 6 else "embed", noon + timedelta(hours=hour))
+
+    def runs(found: Iterable[Any]) -> list[str]:
+        return [one.run_id for one in found]
+
+    assert runs(delta_log.records(tmp_path, noon + timedelta(hours=7))) == ["run-9", "run-8", "run-7"]
+    assert len(runs(delta_log.records(tmp_path))) == 10
+    assert delta_log.record_of(tmp_path, "run-6", "ingest", noon + timedelta(hours=6)).encoder == "lite"
+    assert delta_log.record_of(tmp_path, "run-6", "ingest", noon + timedelta(hours=7)) is None
+    assert delta_log.standing(tmp_path, "run-6", "embed") is None
+    around = delta_log.records_around(tmp_path, "run-6", "ingest", 2)
+    assert runs(around) == ["run-9", "run-8", "run-7", "run-6", "run-5", "run-4"]
+    assert runs(delta_log.records_around(tmp_path, "run-6", "ingest", 0))[-1] == "run-6"
+    assert len(runs(delta_log.records_around(tmp_path, "nobody", "ingest", 2))) == 10
+
+
+def _record(root: Path, version: int, stage: str, at: datetime) -> None:
+    names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics", "notes")
+    told = dict(zip(names, (f"run-{version}", stage, "done", 1.0, "lite", {}, {}, []), strict=True))
+    info = {"timestamp": int(at.timestamp() * 1000), "userMetadata": json.dumps(told)}
+    file = root / "runs" / "_delta_log" / f"{version:020d}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"commitInfo": info}), encoding="utf-8")
+
+
+def _longest_way(graph: dict[str, list[str]], seconds: dict[str, float], task: str) -> float:
+    return seconds[task] + max((_longest_way(graph, seconds, after) for after in graph[task]), default=0.0)
 
 
 def _job(script: Path) -> Any:

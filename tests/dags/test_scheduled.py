@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.scheduled, pytest.mark.timeout(7200)]
 
 PATIENCE = 5400
 ENDED = {"success", "failed"}
-TRAINING = ["split", "split_current", "tune", "train", "train_current", "recommend", "recommend_current"]
+TRAINING = ["split", "tune", "train", "train_current", "recommend", "recommend_current"]
 
 # The real spark-submit, unless a file beside it says what is to go wrong with a job.
 SUBMIT = """#!/usr/bin/env bash
@@ -61,6 +61,12 @@ class Scheduled:
     def runs(self, dag: str) -> list[tuple[str, str, str]]:
         """Run id, type and state, the oldest first."""
         return self.rows("SELECT run_id, run_type, state FROM dag_run WHERE dag_id = ? ORDER BY id", dag)
+
+    def named(self, dag: str, run_id: str) -> str:
+        """The run's name in the tables."""
+        query = "SELECT coalesce(data_interval_start, run_after) FROM dag_run WHERE dag_id = ? AND run_id = ?"
+        [(start,)] = self.rows(query, dag, run_id)
+        return f"{dag}.{start[:10]}.{run_id}"
 
     def tasks(self, dag: str, run_id: str) -> dict[str, tuple[str, int]]:
         """State and number of tries by task."""
@@ -238,23 +244,27 @@ def test_the_day_goes_through_and_its_pictures_start_the_embedding(scheduled: Sc
     run_id, kind, _ = scheduled.runs("daily_batch")[0]
     assert kind == "scheduled"
     states = scheduled.tasks("daily_batch", run_id)
-    assert {state for state, _ in states.values()} == {"success"} and len(states) == 8
+    assert {state for state, _ in states.values()} == {"success"} and len(states) == 9
     [images] = scheduled.events("vizrec_images")
-    record = scheduled.record("ingest", f"daily_batch.{run_id}")
+    run = scheduled.named("daily_batch", run_id)
+    record = scheduled.record("ingest", run)
     assert (images["version"], images["rows"]) == (
         record.tables["images"]["version"],
         record.tables["images"]["rows"],
     )
+    assert images["settings"] == [] and images["days"] == [run.split(".")[1]]
     # Nobody started the second but the event, and it took the event's day.
     [(embed_run, embed_kind, state)] = scheduled.runs("incremental_embed")
     assert (embed_kind, state) == ("asset_triggered", "success")
-    embedded = scheduled.record("embed", f"incremental_embed.{embed_run}")
+    embed_run = f"{scheduled.named('incremental_embed', embed_run)}.0"
+    embedded = scheduled.record("embed", embed_run)
+    assert embedded.encoder == record.encoder == "efficientnet_lite0"
     assert embedded.tables["embeddings"]["rows"] > 100
     assert embedded.metrics["images_version"] == images["version"]
     [embeddings] = scheduled.events("vizrec_embeddings")
-    assert embeddings["days"] == images["days"] and embeddings["run_id"] == f"incremental_embed.{embed_run}"
+    assert embeddings["days"] == images["days"] and embeddings["run_id"] == embed_run
     # The look-alikes are those of the new pictures.
-    similar = scheduled.record("similar", f"daily_batch.{run_id}")
+    similar = scheduled.record("similar", run)
     assert similar.tables["compared_items"]["rows"] > 100
     [lists] = scheduled.events("vizrec_recommendations")
     assert lists["rows"] == 90 * 20
@@ -282,12 +292,27 @@ def test_a_task_that_is_repeated_starts_and_changes_nothing(scheduled: Scheduled
     assert (scheduled.versions(), scheduled.started()) == (versions, started)
 
 
+def test_an_older_day_does_not_take_the_place_of_a_newer_one(scheduled: Scheduled) -> None:
+    versions, started = scheduled.versions(), scheduled.started()
+    done = scheduled.airflow.run(
+        "airflow", "dags", "test", "daily_batch", "--conf", json.dumps({"day": "2020-01-01"})
+    )
+    assert done.returncode != 0
+    assert "and this run is about 2020-01-01" in done.stdout + done.stderr
+    run_id, _, state = scheduled.runs("daily_batch")[-1]
+    states = scheduled.tasks("daily_batch", run_id)
+    assert state == "failed" and states.pop("check_day")[0] == "failed"
+    assert {state for state, _ in states.values()} == {"upstream_failed"}
+    assert (scheduled.versions(), scheduled.started()) == (versions, started)
+
+
 def test_the_week_tunes_measures_and_promotes(scheduled: Scheduled) -> None:
     run_id, kind, _ = scheduled.runs("weekly_retrain")[0]
     assert kind == "scheduled"
     states = scheduled.tasks("weekly_retrain", run_id)
-    assert {state for state, _ in states.values()} == {"success"} and len(states) == 11
-    run = f"weekly_retrain.{run_id}"
+    assert {state for state, _ in states.values()} == {"success"} and len(states) == 10
+    run = scheduled.named("weekly_retrain", run_id)
+    assert scheduled.record("holdout", run).metrics["interactions_version"] >= 0
     assert scheduled.record("tune", run, "_training").metrics["trials"] == 1
     assert scheduled.record("evaluate", run).outcome == "done"
     promoted = scheduled.record("promote", run)
@@ -296,13 +321,8 @@ def test_the_week_tunes_measures_and_promotes(scheduled: Scheduled) -> None:
     assert (model["run_id"], model["version"]) == (run, promoted.tables["promotions"]["version"])
     # Each split, training and measurement once.
     started = scheduled.started()
-    assert [started.count(job) for job in ("holdout", "tune", "als", "evaluate", "promote")] == [
-        2,
-        1,
-        2,
-        1,
-        1,
-    ]
+    times = {job: started.count(job) for job in ("holdout", "tune", "als", "evaluate", "promote")}
+    assert times == {"holdout": 1, "tune": 1, "als": 2, "evaluate": 1, "promote": 1}
 
 
 def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(scheduled: Scheduled) -> None:
@@ -319,7 +339,7 @@ def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(schedule
     states = {task: state for task, (state, _) in scheduled.tasks("weekly_retrain", run_id).items()}
     assert (states["evaluate"], states["gate"]) == ("success", "success")
     assert (states["promote"], states["publish_model"]) == ("skipped", "skipped")
-    record = scheduled.record("evaluate", f"weekly_retrain.{run_id}")
+    record = scheduled.record("evaluate", scheduled.named("weekly_retrain", run_id))
     assert record.outcome == "held" and "the limit is 0.9900" in record.notes[0]
     after = scheduled.versions()
     assert {name for name, version in after.items() if version != before.get(name)} == {"metrics", "runs"}
