@@ -189,6 +189,15 @@ def test_a_table_that_is_not_ours_is_left_alone(
         store.read(PARCELS)
 
 
+def test_rows_that_share_a_file_with_a_slice_are_not_counted_as_changed(
+    spark: SparkSession, tmp_path: Path, rows: Rows
+) -> None:
+    store = TableStore(spark, TablesConfig(root=str(tmp_path)), STAMP)
+    store.overwrite(PARCELS, rows(("a", "1", 1), ("a", "2", 2), ("b", "1", 3)).coalesce(1))
+    written = store.overwrite(PARCELS, rows(("a", "2", 2), ("a", "3", 2)), where="grams = 2")
+    assert (written.rows, written.changed) == (4, 2)
+
+
 def aged(spark: SparkSession, tmp_path: Path, days: int) -> None:
     """Makes all commits of the table as old as that."""
     then = time.time() - days * 24 * 3600

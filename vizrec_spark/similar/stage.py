@@ -22,12 +22,11 @@ from vizrec_spark.similar.quality import require_recall
 from vizrec_spark.similar.vectors import item_contents, item_pictures, item_vectors
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Table, Written
-from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.encoders import known_encoder
 from vizrec_spark.tables.schemas import (
     CATEGORY_NEIGHBORS,
     COMPARED_ITEMS,
     EMBEDDINGS,
-    ENCODERS,
     IMAGES,
     ITEM_NEIGHBORS,
     ITEMS,
@@ -49,11 +48,12 @@ def run(context: StageContext) -> StageResult:
     recall is below the target. Then all tables keep what they hold.
     """
     tables, config = context.tables, context.config.similar
-    encoder_id = current_encoder(tables, context.config.embed)
-    if encoder_id is None:
+    encoder = known_encoder(tables, context.config.embed)
+    if encoder is None:
         raise TableError(
             "No embeddings of the configured encoder: run stage `embed` with this configuration first."
         )
+    encoder_id = str(encoder.encoder_id)
     refuse_impossible(context.spark.sparkContext.master, config)
     # Without a catalogue nothing is known of any item, and a filter would leave nobody a look-alike.
     asked = config.per_category or asks_catalogue(config.filters)
@@ -71,7 +71,7 @@ def run(context: StageContext) -> StageResult:
         if published is not None and _stands(published, config):
             told = "the pictures and settings are those of the last run, so its look-alikes stand"
             return StageResult([tables.unchanged(table) for table in WRITTEN], [told])
-        with _search(context, encoder_id, pictured, embeddings, catalogue, published) as found:
+        with _search(context, encoder.dimension, pictured, embeddings, catalogue, published) as found:
             if found is None:
                 gone = [publish(table, None) for table in reversed(WRITTEN)]
                 return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
@@ -105,15 +105,14 @@ STAGE = Stage("similar", "find the look-alikes of every item", run)
 @contextmanager
 def _search(
     context: StageContext,
-    encoder_id: str,
+    dimension: int,
     pictured: DataFrame,
     embeddings: DataFrame,
     catalogue: DataFrame,
     published: Published | None,
 ) -> Iterator[Found | None]:
-    tables, config = context.tables, context.config.similar
-    known = tables.read(ENCODERS).where(F.col("encoder_id") == encoder_id).collect()[0]
-    sizes = sizes_of(context.spark, pictured.count(), known.dimension, config)
+    config = context.config.similar
+    sizes = sizes_of(context.spark, pictured.count(), dimension, config)
     if choose_plan(sizes, config) == "partitioned":
         vectors = item_vectors(pictured, embeddings)
         with partitioned_search(vectors, sizes.n_items, catalogue, config) as found:
@@ -121,7 +120,7 @@ def _search(
         return
     with shared_folder(config.shared_dir) as folder:
         vectors = item_vectors(pictured, embeddings, broadcast=sizes.n_items <= _BROADCAST_ITEMS)
-        with shared_search(vectors, known.dimension, catalogue, folder, config, published) as found:
+        with shared_search(vectors, dimension, catalogue, folder, config, published) as found:
             yield found
 
 
@@ -130,6 +129,8 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
     tables, config = context.tables, context.config.similar
     # What filters ask of the catalogue may change with no picture changing; categories need everyone's candidates.
     if not config.incremental_below or asks_anything(config.filters) or config.per_category:
+        return None
+    if tables.is_empty(SIMILARITY_QUALITY):  # nobody has searched yet
         return None
     quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
     if quality is None or quality.fingerprint != fingerprint(config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import EmbedConfig
@@ -24,7 +25,12 @@ def encoder_key(config: EmbedConfig) -> str:
     return json.dumps(named, sort_keys=True, separators=(",", ":"))
 
 
+def known_encoder(tables: TableStore, config: EmbedConfig) -> Row | None:
+    """The row of table `encoders` that `config` means; null when stage `embed` has not met the encoder yet."""
+    return tables.read_or_empty(ENCODERS).where(F.col("config_key") == encoder_key(config)).first()
+
+
 def current_encoder(tables: TableStore, config: EmbedConfig) -> str | None:
-    """The id of the encoder that `config` names; null when stage `embed` has not met it yet."""
-    known = tables.read_or_empty(ENCODERS).where(F.col("config_key") == encoder_key(config)).first()
+    """The id of `known_encoder`."""
+    known = known_encoder(tables, config)
     return None if known is None else str(known.encoder_id)

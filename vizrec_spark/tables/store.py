@@ -197,8 +197,10 @@ class TableStore:
             if own is None:  # an empty slice in place of an empty slice makes no commit
                 return self._written(table, changed=0)
             version, metrics = own
-            wrote = int(metrics.get("numOutputRows", 0))
-            rows = wrote if where is None else self._rows(table, version)
+            copied = int(metrics.get("numCopiedRows", 0))  # of other slices, that shared a file with this one
+            wrote = int(metrics.get("numOutputRows", 0)) - copied
+            all_new = copied == 0 and self._n_files(table, version) == int(metrics.get("numFiles", -1))
+            rows = wrote if all_new else self._rows(table, version)
             changed = wrote
             if where is not None and wrote == 0:
                 changed = self._rows_before(table, version) - rows
@@ -317,6 +319,10 @@ class TableStore:
             for r in history.collect()
         ]
 
+    def is_empty(self, table: Table) -> bool:
+        """Whether the latest version has no data files, which is known without a job."""
+        return bool(self._snapshot(table).numOfFiles() == 0)
+
     def size(self, table: Table) -> int:
         """Bytes of the latest version's data files."""
         return int(self._snapshot(table).sizeInBytes())
@@ -399,6 +405,11 @@ class TableStore:
     def _rows(self, table: Table, version: int) -> int:
         # Delta answers a bare count from the statistics in its log, without a pass over the data.
         return self._at(table, version).count()
+
+    def _n_files(self, table: Table, version: int) -> int | None:
+        """Data files of `version`, known without a job; None where another commit has come behind it."""
+        now = self._snapshot(table)
+        return int(now.numOfFiles()) if now.version() == version else None
 
     def _rows_before(self, table: Table, version: int) -> int:
         """Rows of the version that a commit made just now has replaced: its files are there, however old it is."""
