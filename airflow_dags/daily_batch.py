@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.delta_log import records, standing
+from vizrec_dags.delta_log import records
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.run_ids import newest_day
@@ -16,15 +16,14 @@ from vizrec_dags.sensors import EmbeddingsSensor
 from vizrec_dags.settings import (
     COMMON_PARAMS,
     DEFAULT_ARGS,
+    EMBEDDED,
+    HOUR,
     IMAGES,
     MACROS,
     RECOMMENDATIONS,
-    RUN,
     SHORT,
-    TABLES,
     day_of,
     folder,
-    since,
 )
 
 PARAMS = {
@@ -43,39 +42,37 @@ PARAMS = {
     ),
 }
 
+
+def refuse_older_day(context: Any, tables: str) -> None:
+    """Fails, without another try, where a newer day has been loaded: older tables would take its place."""
+    if context["params"]["older_day"]:
+        return
+    day = day_of(context)
+    loaded = (one.run_id for one in records(folder(tables)) if one.stage == "ingest")
+    newest = newest_day(context["dag"].dag_id, loaded)
+    if newest is not None and newest > day:
+        raise AirflowFailException(
+            f"Day {newest} has been loaded, and this run is about {day}: its tables would take the place of newer "
+            'ones. If that is what you want, start a run with "older_day": true, and load the newest day again '
+            "after it."
+        )
+
+
 with DAG(
     "daily_batch",
     description="Files to tables, look-alikes, a list for every user, the gallery.",
     doc_md=__doc__,
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable(f"0 {HOUR} * * *", timezone="UTC"),
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     # The wait for the embeddings, one try of each job, and some time to spare.
-    dagrun_timeout=timedelta(hours=36),
+    dagrun_timeout=EMBEDDED + timedelta(hours=12),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],
 ) as dag:
-
-    @task(execution_timeout=SHORT)
-    def check_day(tables: str, run: str, **context: Any) -> None:
-        """Fails, without another try, where a newer day has been loaded: older tables would take its place.
-
-        A run that has loaded its own day already is let through, for it will not load it again.
-        """
-        root, day = folder(tables), day_of(context)
-        if context["params"]["older_day"] or standing(root, run, "ingest", since(context)) is not None:
-            return
-        loaded = (one.run_id for one in records(root) if one.stage == "ingest")
-        newest = newest_day(context["dag"].dag_id, loaded)
-        if newest is not None and newest > day:
-            raise AirflowFailException(
-                f"Day {newest} has been loaded, and this run is about {day}: its tables would take the place of newer "
-                'ones. If that is what you want, start a run with "older_day": true, and load the newest day again '
-                "after it."
-            )
 
     @task(execution_timeout=SHORT)
     def check_quarantine(record: dict[str, Any], **context: Any) -> dict[str, float]:
@@ -95,7 +92,7 @@ with DAG(
             )
         return shares
 
-    ingest = VizrecJobOperator(job="ingest")
+    ingest = VizrecJobOperator(job="ingest", before=refuse_older_day)
     checked = check_quarantine(ingest.output)
     published_images = publish(IMAGES, "images", ingest.output, settings=True)
     embedded = EmbeddingsSensor(task_id="await_embeddings")
@@ -104,5 +101,4 @@ with DAG(
     published_lists = publish(RECOMMENDATIONS, "recommendations", recommend.output)
     report = VizrecJobOperator(job="report")
 
-    check_day(TABLES, RUN) >> ingest
     checked >> published_images >> embedded >> similar >> recommend >> published_lists >> report

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowFailException
 
 from vizrec_dags.events import days_in, extras_of, settings_in, version_in
 from vizrec_dags.operators import VizrecJobOperator
@@ -42,7 +42,7 @@ with DAG(
 
     @task(execution_timeout=SHORT)
     def read_settings(**context: Any) -> list[list[str]]:
-        """Each distinct list of settings among the events that started the run; its own where a person did."""
+        """The run's own settings, with each distinct list of those of section `embed` that its events bring."""
         return settings_in(extras_of(context["triggering_asset_events"]), overrides(context))
 
     @task(multiple_outputs=True, execution_timeout=SHORT)
@@ -56,7 +56,7 @@ with DAG(
         """Fails where a job has seen older pictures than those that started the run."""
         seen = min(int(record["metrics"]["images_version"]) for record in records)
         if seen < images_version:
-            raise AirflowException(
+            raise AirflowFailException(
                 f"Pictures of version {images_version} were published, and stage embed has read version {seen}: is "
                 "Variable vizrec_tables the same place for both?"
             )

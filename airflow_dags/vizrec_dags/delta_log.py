@@ -42,6 +42,11 @@ class Record:
 
 def versions(table: Path) -> list[int]:
     """The versions whose commits are in the log, newest first; none where there is no such table."""
+    store = getattr(table, "fs", None)
+    if (
+        store is not None
+    ):  # an object store's listing is kept by fsspec, and a commit of a moment ago is not in it
+        store.invalidate_cache()
     try:
         names = [file.name for file in (table / "_delta_log").iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -74,10 +79,19 @@ def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
         info = commit_info(runs, version)
         if info.get("timestamp", oldest) < oldest:
             return
-        told = json.loads(info.get("userMetadata") or "{}")
-        if "outcome" in told:  # the commit that made the table has none
+        told = _told(info)
+        if "outcome" in told:  # others are the commit that made the table, and upkeep
             names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics")
             yield Record(*(told[name] for name in names), notes=tuple(told["notes"]))
+
+
+def _told(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stage has told beside its commit; nothing where somebody else made it."""
+    try:
+        told = json.loads(info.get("userMetadata") or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def record_of(root: Path, run_id: str, stage: str, since: datetime | None = None) -> Record | None:
@@ -124,6 +138,14 @@ def undone(root: Path, record: Record) -> str | None:
         if not there or there[0] < left["version"]:
             return f"table {name} is not at version {left['version']} any more"
         later = [version for version in there if version > left["version"]]
-        if any(commit_info(table, version).get("operation") == "RESTORE" for version in later):
-            return f"table {name} was restored after version {left['version']}"
+        if any(_taken_back(commit_info(table, version), left["version"]) for version in later):
+            return f"table {name} was restored to before version {left['version']}"
     return None
+
+
+def _taken_back(info: Mapping[str, Any], version: int) -> bool:
+    """Whether the commit restored the table to what it was before `version`, or to a moment, which may be any."""
+    if info.get("operation") != "RESTORE":
+        return False
+    target = str(info.get("operationParameters", {}).get("version"))
+    return not target.isdigit() or int(target) < version

@@ -28,7 +28,6 @@ def version_in(extras: Sequence[Extra]) -> int:
 
 
 def settings_in(extras: Sequence[Extra], own: Sequence[str]) -> list[list[str]]:
-    """Each distinct list of settings among the events, in an order that does not depend on theirs."""
-    told = (extra.get("settings") for extra in extras)
-    lists = {tuple(own if settings is None else settings) for settings in told}
-    return [list(settings) for settings in sorted(lists or {tuple(own)})]
+    """`own`, and behind it each distinct list of the events' settings, in an order that does not depend on theirs."""
+    lists = {tuple(extra.get("settings") or ()) for extra in extras}
+    return [[*own, *settings] for settings in sorted(lists or {()})]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
@@ -30,7 +30,8 @@ class VizrecJobOperator(SparkSubmitOperator):
     job: the script's name, which is the stage's. settings: ``section.key=value`` pairs (templated) that come after
     those of the run, and win. run_settings: what stands for those of the run, where an event brought others. tables:
     the folder of the tables that the job writes (templated). part: told apart in the run id where one DAG runs a job
-    more than once on the same tables (templated).
+    more than once on the same tables (templated). before: is called with the context and `tables` before each start
+    of the job, in its slot of the pool, and raises where it must not start.
 
     A job whose record stands is not started: a task that is repeated changes nothing. A record counts whatever
     spark-submit's exit code, so that a driver whose end was not seen is not taken for a failure; and without a record
@@ -53,6 +54,7 @@ class VizrecJobOperator(SparkSubmitOperator):
         tables: str = TABLES,
         part: str = "",
         pool: str = POOL,
+        before: Callable[[Any, str], None] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("task_id", job)
@@ -68,6 +70,7 @@ class VizrecJobOperator(SparkSubmitOperator):
         self.settings = list(settings)
         self.run_settings = run_settings
         self.tables = tables
+        self.before = before
         self.vizrec_run = f"{RUN}.{part}" if part else RUN
 
     def arguments(self, context: Context) -> list[str]:
@@ -82,10 +85,12 @@ class VizrecJobOperator(SparkSubmitOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Starts the job unless it is done, and judges it."""
-        before = self._standing(context)
-        if before is not None:
-            self.log.info("Run %s of %s is committed: nothing is started", before.run_id, self.job)
-            return _told(before)
+        earlier = self._standing(context)
+        if earlier is not None:
+            self.log.info("Run %s of %s is committed: nothing is started", earlier.run_id, self.job)
+            return _told(earlier)
+        if self.before is not None:
+            self.before(context, self.tables)
         self.application_args = self.arguments(context)
         failure: Exception | None = None
         try:

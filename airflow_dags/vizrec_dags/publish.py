@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.settings import SHORT, day_of, overrides
+from vizrec_dags.settings import SHORT, day_of, embed_settings
 
 
 def publish(
@@ -23,8 +23,8 @@ def publish(
 
     record: what a job's task returned; of several, the one with the highest version is told. The event's extra holds
     `table`, `version`, `rows`, `run_id` and `days` (those of `days`, or the run's own): a reader that loads just this
-    version sees what was judged, whatever is written later. settings: whether it also holds `settings`, those of the
-    run, for a DAG that goes on with what this one has made.
+    version sees what was judged, whatever is written later. settings: whether it also holds `settings`, those of
+    section `embed` in this run, for the DAG that embeds what this one has loaded.
     """
 
     @task(task_id=task_id or f"publish_{table}", outlets=[asset], execution_timeout=SHORT)
@@ -42,7 +42,7 @@ def publish(
             "rows": last["tables"][table]["rows"],
             "run_id": last["run_id"],
             "days": days or [day_of(context)],
-            **({"settings": overrides(context)} if settings else {}),
+            **({"settings": embed_settings(context)} if settings else {}),
         }
         context["outlet_events"][asset].extra = extra
         return extra

@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from vizrec_dags.delta_log import records_around
-from vizrec_dags.settings import EMBEDDING, RUN, SHORT, TABLES, folder, since
+from vizrec_dags.settings import EMBEDDED, RUN, SHORT, TABLES, folder, since
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +28,7 @@ class EmbeddingsSensor(BaseSensorOperator):
 
     def __init__(self, *, tables: str = TABLES, **kwargs: Any) -> None:
         # The time-out is that of the whole wait, the other limit that of one look.
-        kept = {"poke_interval": 60, "timeout": EMBEDDING.total_seconds(), "execution_timeout": SHORT}
+        kept = {"poke_interval": 60, "timeout": EMBEDDED.total_seconds(), "execution_timeout": SHORT}
         super().__init__(mode="reschedule", **{**kept, **kwargs})
         self.tables = tables
         self.vizrec_run = RUN

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
+from airflow.sdk.exceptions import AirflowFailException
 from jinja2 import pass_context
 
 from vizrec_dags.run_ids import name_run
@@ -40,10 +41,13 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=30),
     "execution_timeout": timedelta(hours=2),
 }
+# daily_batch starts at this hour, UTC.
+HOUR = 2
 # For tasks that only read a few small files, or publish.
 SHORT = timedelta(minutes=10)
-# How long pictures may take until they are embedded: a run of incremental_embed, and who waits for it.
+# A run of incremental_embed; who waits for it may have to wait for the one before it too.
 EMBEDDING = timedelta(hours=26)
+EMBEDDED = 2 * EMBEDDING
 
 COMMON_PARAMS: dict[str, Param] = {
     "day": Param(
@@ -69,12 +73,14 @@ COMMON_PARAMS: dict[str, Param] = {
 def day_of(context: Mapping[str, Any]) -> str:
     """The day that a run is about, as 2026-01-31.
 
-    A run that an asset or a person started has no data interval; then it is the day that Airflow gave the run, which
-    is the same for every try.
+    A run that an asset or a person started has no data interval; then it is that of the last interval of `daily_batch`
+    that was over when Airflow let the run start, which is the same for every try.
     """
     asked = context["params"].get("day")
-    interval = context.get("data_interval_start")
-    return str(asked or f"{interval or context['dag_run'].run_after:%Y-%m-%d}")
+    interval = context.get("data_interval_start") or context["dag_run"].run_after - timedelta(
+        days=1, hours=HOUR
+    )
+    return str(asked or f"{interval:%Y-%m-%d}")
 
 
 def since(context: Mapping[str, Any]) -> datetime:
@@ -92,6 +98,11 @@ def overrides(context: Mapping[str, Any]) -> list[str]:
     return [*named, *(pair.replace("{day}", day_of(context)) for pair in pairs)]
 
 
+def embed_settings(context: Mapping[str, Any]) -> list[str]:
+    """Those of section `embed`: no others stand in an event, which everybody may read."""
+    return [pair for pair in overrides(context) if pair.startswith("embed.")]
+
+
 def folder(root: str) -> ObjectStoragePath:
     """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store."""
     location = root if "://" in root else f"file://{root}"
@@ -104,8 +115,13 @@ def _run_id(context: Any) -> str:
 
 
 def _log_version(record: Mapping[str, Any] | None) -> str:
-    """The version of the log that job `holdout` has split; the latest where its task was only marked as done."""
-    return "null" if record is None else str(int(record["metrics"]["interactions_version"]))
+    """The version of the log that job `holdout` has split. Raises: AirflowFailException where its task has not run."""
+    if record is None:
+        raise AirflowFailException(
+            "Task split has left no record, so nobody knows which version of the log was split: clear it and all tasks "
+            "behind it."
+        )
+    return str(int(record["metrics"]["interactions_version"]))
 
 
 MACROS = {"vizrec_run_id": _run_id, "vizrec_log_version": _log_version}

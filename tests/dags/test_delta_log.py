@@ -79,6 +79,7 @@ def test_a_record_stands_until_its_tables_are_taken_back(
         delta_log.undone(root, first) is None and delta_log.undone(root, second) is None
     )  # later writes undo nothing
     spark.sql(f"RESTORE TABLE delta.`{root}/users` TO VERSION AS OF 2")
-    assert delta_log.undone(root, second) == "table users was restored after version 3"
+    assert delta_log.undone(root, second) == "table users was restored to before version 3"
+    assert delta_log.undone(root, first) is None  # it was restored to what that one has left
     shutil.rmtree(root / "users")
     assert delta_log.undone(root, second) == "table users is not at version 3 any more"

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.scheduled, pytest.mark.timeout(7200)]
 
 PATIENCE = 5400
 ENDED = {"success", "failed"}
-TRAINING = ["split", "tune", "train", "train_current", "recommend", "recommend_current"]
+TRAINING = ["tune", "train", "train_current", "recommend", "recommend_current"]
 
 # The real spark-submit, unless a file beside it says what is to go wrong with a job.
 SUBMIT = """#!/usr/bin/env bash
@@ -178,7 +178,6 @@ def _shop(folder: Path) -> Path:
     write_shop(folder / "landing", n_items=120, n_users=90, n_events=3600)
     pairs = [
         *folder_overrides(folder / "landing"),
-        "embed.encoder=efficientnet_lite0",
         setting("embed.cache", str(folder / "encoders")),
         *("als.rank=8", "als.iterations=4", setting("als.checkpoint_dir", str(folder / "checkpoints"))),
         *("tune.trials=1", setting("tune.output", str(folder / "tuned.yml"))),
@@ -201,6 +200,8 @@ def scheduled(repository: Path, delta_log: ModuleType, tmp_path_factory: pytest.
     (submit / "spark-submit").chmod(0o755)
     (submit / "fault_similar").write_text("unseen", encoding="utf-8")
     airflow.environment |= {
+        # Not the configuration's: it gets to where pictures are embedded only if the DAGs hand it on.
+        "AIRFLOW_VAR_VIZREC_ENCODER": "efficientnet_lite0",
         "PATH": f"{submit}:{airflow.environment['PATH']}",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "2",
@@ -244,7 +245,7 @@ def test_the_day_goes_through_and_its_pictures_start_the_embedding(scheduled: Sc
     run_id, kind, _ = scheduled.runs("daily_batch")[0]
     assert kind == "scheduled"
     states = scheduled.tasks("daily_batch", run_id)
-    assert {state for state, _ in states.values()} == {"success"} and len(states) == 9
+    assert {state for state, _ in states.values()} == {"success"} and len(states) == 8
     [images] = scheduled.events("vizrec_images")
     run = scheduled.named("daily_batch", run_id)
     record = scheduled.record("ingest", run)
@@ -252,13 +253,17 @@ def test_the_day_goes_through_and_its_pictures_start_the_embedding(scheduled: Sc
         record.tables["images"]["version"],
         record.tables["images"]["rows"],
     )
-    assert images["settings"] == [] and images["days"] == [run.split(".")[1]]
+    assert images["settings"] == ["embed.encoder=efficientnet_lite0"] and images["days"] == [
+        run.split(".")[1]
+    ]
     # Nobody started the second but the event, and it took the event's day.
     [(embed_run, embed_kind, state)] = scheduled.runs("incremental_embed")
     assert (embed_kind, state) == ("asset_triggered", "success")
     embed_run = f"{scheduled.named('incremental_embed', embed_run)}.0"
     embedded = scheduled.record("embed", embed_run)
-    assert embedded.encoder == record.encoder == "efficientnet_lite0"
+    assert (
+        embedded.encoder == record.encoder and json.loads(record.encoder)["encoder"] == "efficientnet_lite0"
+    )
     assert embedded.tables["embeddings"]["rows"] > 100
     assert embedded.metrics["images_version"] == images["version"]
     [embeddings] = scheduled.events("vizrec_embeddings")
@@ -284,11 +289,14 @@ def test_a_driver_that_was_lost_is_seen_though_its_exit_code_is_good(scheduled: 
     assert "the driver was lost" in done.stdout + done.stderr
 
 
-def test_a_task_that_is_repeated_starts_and_changes_nothing(scheduled: Scheduled) -> None:
+def test_a_task_that_is_repeated_starts_and_changes_nothing(
+    scheduled: Scheduled, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id, *_ = scheduled.runs("daily_batch")[0]
     versions, started = scheduled.versions(), scheduled.started()
+    monkeypatch.setitem(scheduled.airflow.environment, "AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
     done = scheduled.airflow.run("airflow", "tasks", "test", "daily_batch", "recommend", run_id)
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert "is committed: nothing is started" in done.stdout + done.stderr
     assert (scheduled.versions(), scheduled.started()) == (versions, started)
 
 
@@ -301,7 +309,7 @@ def test_an_older_day_does_not_take_the_place_of_a_newer_one(scheduled: Schedule
     assert "and this run is about 2020-01-01" in done.stdout + done.stderr
     run_id, _, state = scheduled.runs("daily_batch")[-1]
     states = scheduled.tasks("daily_batch", run_id)
-    assert state == "failed" and states.pop("check_day")[0] == "failed"
+    assert state == "failed" and states.pop("ingest")[0] == "failed"
     assert {state for state, _ in states.values()} == {"upstream_failed"}
     assert (scheduled.versions(), scheduled.started()) == (versions, started)
 
@@ -339,7 +347,10 @@ def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(schedule
     states = {task: state for task, (state, _) in scheduled.tasks("weekly_retrain", run_id).items()}
     assert (states["evaluate"], states["gate"]) == ("success", "success")
     assert (states["promote"], states["publish_model"]) == ("skipped", "skipped")
-    record = scheduled.record("evaluate", scheduled.named("weekly_retrain", run_id))
+    run = scheduled.named("weekly_retrain", run_id)
+    window = scheduled.record("holdout", run).metrics["interactions_version"]
+    assert window == scheduled.versions()["interactions"]
+    record = scheduled.record("evaluate", run)
     assert record.outcome == "held" and "the limit is 0.9900" in record.notes[0]
     after = scheduled.versions()
     assert {name for name, version in after.items() if version != before.get(name)} == {"metrics", "runs"}

@@ -184,6 +184,11 @@ def test_a_promoted_model_learns_from_the_whole_log_and_is_the_one_that_is_serve
     # With the promoted settings and the same log it is that model again.
     shop.run("als", shop.live, "als.settings=promoted")
     assert {row.model_id for row in _rows(live, USER_FACTORS)} == {promotion.model_id}
+    # What was written to the candidate's tables since it was measured has passed no gate.
+    training = shop.store(shop.training)
+    training.overwrite(RECOMMENDATIONS, training.pinned(RECOMMENDATIONS))
+    with pytest.raises(TableError, match=r"recommendations .* was written to since run week-1 measured"):
+        shop.run("promote", shop.live, *loose)
     # A row whose versions hold another model, or are gone, is not believed.
     other = live.version(USER_FACTORS) - 1
     for versions, told in (((other, other), "of the factors hold"), ((99, 99), "cannot be had")):

@@ -214,6 +214,10 @@ def test_old_versions_are_there_for_a_month_and_the_latest_for_ever(
     aged(spark, tmp_path, 20)
     store.overwrite(PARCELS, rows(("a", "1", 5), ("a", "2", 2), ("b", "1", 3)))
     assert store.read_at(PARCELS, 1).where("grams = 1").count() == 1
+    aged(spark, tmp_path, 40)
+    store.overwrite(PARCELS, rows(("a", "1", 5), ("a", "2", 2), ("b", "1", 3)))
+    # What is named somewhere is read, though its commit is older than files are kept that nobody needs.
+    assert store.read_kept(PARCELS, 2).where("grams = 5").count() == 1
     aged(spark, tmp_path, 60)
     with pytest.raises(TableError, match="cannot be read at version 1"):
         store.read_at(PARCELS, 1)

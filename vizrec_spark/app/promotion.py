@@ -14,8 +14,16 @@ from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
 from vizrec_spark.evaluate.holdout import training_tables
 from vizrec_spark.evaluate.stage import ask_gate
 from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.models import factors_at
-from vizrec_spark.tables.schemas import ITEM_FACTORS, METRICS, PROMOTIONS, USER_FACTORS
+from vizrec_spark.tables.schemas import (
+    ITEM_FACTORS,
+    METRICS,
+    PROMOTIONS,
+    RECOMMENDATIONS,
+    TUNING_TRIALS,
+    USER_FACTORS,
+)
 
 
 def run(context: StageContext) -> StageResult:
@@ -26,8 +34,8 @@ def run(context: StageContext) -> StageResult:
     nothing is measured twice, and nothing is published that these rows do not let pass. The row of `promotions`
     comes last and names the versions of the factors, so until it is there `recommend` (with `recommend.model:
     promoted`) goes on with the model of before.
-    Raises: TableError where this run has measured nothing; CandidateHeld when the gate holds the candidate; then no
-    table is touched.
+    Raises: TableError where this run has measured nothing, or the candidate's tables were written to since;
+    CandidateHeld when the gate holds the candidate; then no table is touched.
     """
     tables, config = context.tables, context.config.evaluate
     mine = (F.col("run_id") == context.run_id) & (F.col("protocol") == config.protocol)
@@ -40,7 +48,9 @@ def run(context: StageContext) -> StageResult:
     decision = ask_gate(found, config.gate, config.min_users)
     if not decision.promoted:
         raise CandidateHeld(f"{decision.sentence} Nothing was published.")
-    settings = chosen_settings(training_tables(context), context.config)
+    training = training_tables(context)
+    _require_unchanged(context, training)
+    settings = chosen_settings(training, context.config)
     learned = ALS.run(replace(context, config=_configured(context.config, settings)))
     left = {written.table: written.version for written in learned.written}
     versions = left[USER_FACTORS.name], left[ITEM_FACTORS.name]
@@ -59,6 +69,24 @@ def run(context: StageContext) -> StageResult:
         f"model {model_id} is in service, promotion {before + 1}",
     ]
     return StageResult([*learned.written, written], notes, learned.metrics)
+
+
+def _require_unchanged(context: StageContext, training: TableStore) -> None:
+    """Raises: TableError where the tables of the candidate are not those that this run has measured."""
+    commits = context.tables.commits(METRICS, limit=1000)
+    measured = max((c["timestamp"] for c in commits if c.get("run_id") == context.run_id), default=None)
+    if measured is None:
+        raise TableError(
+            f"Run {context.run_id} has measured the candidate so long ago that the history of table metrics does not "
+            "tell when: evaluate it in a run of its own."
+        )
+    for table in (TUNING_TRIALS, ITEM_FACTORS, RECOMMENDATIONS):
+        changed = training.changed_at(table) if training.exists(table) else None
+        if changed is not None and changed > measured:
+            raise TableError(
+                f"Table {table.name} at {training.location(table)} was written to since run {context.run_id} measured "
+                "the candidate there, so what it holds now has passed no gate: evaluate it in a run of its own."
+            )
 
 
 def check(config: Config) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import ALL_TABLES, RUNS
 
 Outcome = Literal["done", "held"]
@@ -26,7 +27,7 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
     last = {written.table: written for written in mine}  # as the last of several steps left it
     changed = {name: sum(w.changed for w in mine if w.table == name) for name in last}
     metrics = {name: float(value) for name, value in result.metrics.items()}
-    encoder, notes = context.config.embed.encoder, list(result.notes)
+    encoder, notes = encoder_key(context.config.embed), list(result.notes)
     wrote = [(name, w.version, w.rows, changed[name], tables.size(own[name])) for name, w in last.items()]
     row = (
         *(stamp.run_id, stamp.stage, stamp.config_hash, outcome, datetime.now(UTC), seconds),

@@ -16,7 +16,8 @@ class Table:
     """A table's contract.
 
     `writer` is the stage that alone writes it; `key` the columns that identify a row; `checks` Delta CHECK
-    constraints by name; `version` grows when the columns change.
+    constraints by name; `version` grows when the columns change; `log_days` is how long Delta's log tells of a version,
+    counted from its commit, which must be there for it to be read.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Table:
     checks: Mapping[str, str] = field(default_factory=dict)
     partition_by: tuple[str, ...] = ()
     version: int = 1
+    log_days: int = 30
 
     @property
     def columns(self) -> list[str]:

@@ -30,13 +30,13 @@ def latest_factors(tables: TableStore) -> Factors:
 def factors_at(tables: TableStore, user_version: int, item_version: int) -> Factors:
     """What two versions of the tables hold. Raises: TableError when they are gone, or of two models."""
     return _of_one_model(
-        tables.read_at(USER_FACTORS, user_version), tables.read_at(ITEM_FACTORS, item_version)
+        tables.read_kept(USER_FACTORS, user_version), tables.read_kept(ITEM_FACTORS, item_version)
     )
 
 
 def in_service(tables: TableStore) -> Row | None:
     """The last row of table `promotions`; None before the first promotion."""
-    return tables.read_or_empty(PROMOTIONS).orderBy(F.desc("number")).first()
+    return tables.read_or_empty(PROMOTIONS).orderBy(F.desc("number"), "run_id").first()
 
 
 def promoted_factors(tables: TableStore) -> Factors | None:
@@ -47,7 +47,7 @@ def promoted_factors(tables: TableStore) -> Factors | None:
     promotion = in_service(tables)
     if promotion is None:
         return None
-    mend = "Run job `promote` again with its run id, or set recommend.model to latest."
+    mend = "Promote a model anew (weekly_retrain, or evaluate and promote), or set recommend.model to latest."
     try:
         found = factors_at(tables, promotion.user_factors_version, promotion.item_factors_version)
     except TableError as error:

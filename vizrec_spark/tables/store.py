@@ -32,8 +32,7 @@ _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta refuses versions older than `delta.deletedFileRetentionDuration`, whose files a vacuum may have removed.
 _REFUSE_OLD_CONF = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _VERSION_PROPERTY = "vizrec.contractVersion"
-# A month, in which what was published can be restored, and a promoted model is there though another was learned since.
-_KEPT = "interval 30 days"
+_KEPT_DAYS = 30  # how long files stay that no later version needs, and with them what can be restored
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # In Python these have no base class of their own.
@@ -135,6 +134,11 @@ class TableStore:
         """
         self.version(table)
         return self._conformed(table, version)
+
+    def read_kept(self, table: Table, version: int) -> DataFrame:
+        """Like `read_at`, for a version whose commit may be old, as long as a vacuum has not taken its files."""
+        with self._alone(), self._set(_REFUSE_OLD_CONF, "false"):
+            return self.read_at(table, version)
 
     def pinned(self, table: Table) -> DataFrame:
         """The table's latest version, now and for as long as the frame is in use. Raises: TableError as `read`."""
@@ -304,7 +308,7 @@ class TableStore:
         """When rows were last written or taken away; None where the history does not reach so far back."""
         return rows_changed_at(self._delta(table))
 
-    def commits(self, table: Table, limit: int = 10) -> list[dict[str, object]]:
+    def commits(self, table: Table, limit: int = 10) -> list[dict[str, Any]]:
         """The last commits, newest first: `version`, `timestamp`, `operation` and the fields of `Stamp`."""
         history = (
             self._delta(table).history(limit).select("version", "timestamp", "operation", "userMetadata")
@@ -518,8 +522,8 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": _KEPT,
-        "delta.logRetentionDuration": _KEPT,
+        "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
+        "delta.logRetentionDuration": f"interval {table.log_days} days",
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }
     partitions = (

@@ -27,6 +27,9 @@ _MODEL_ID = column(
     "model_id", STRING, "Fingerprint of the training set-up and data; equal in both factor tables."
 )
 
+# The model in service may be old, and is to be read when another has just been learned.
+_LOG_DAYS = 365
+
 USER_FACTORS = Table(
     "user_factors",
     "als",
@@ -36,6 +39,7 @@ USER_FACTORS = Table(
     ),
     ("user_id",),
     {"factors_not_empty": "size(factors) > 0"},
+    log_days=_LOG_DAYS,
 )
 
 ITEM_FACTORS = Table(
@@ -47,6 +51,7 @@ ITEM_FACTORS = Table(
     ),
     ("item_id",),
     {"factors_not_empty": "size(factors) > 0"},
+    log_days=_LOG_DAYS,
 )
 
 ALS_MODELS = Table(

@@ -28,13 +28,15 @@ RUNS = Table(
             column("config_hash", STRING, "Fingerprint of the configuration."),
             column("outcome", STRING, "`done`; `held` where the gate held the candidate back."),
             column("finished_at", TimestampType(), "When it ended."),
-            column("seconds", DOUBLE, "How long it took, without the start of Spark."),
-            column("encoder", STRING, "`embed.encoder` of its configuration."),
+            column(
+                "seconds", DOUBLE, "How long it took; for the first of a process, with the start of Spark."
+            ),
+            column("encoder", STRING, "The encoder that its configuration names, as `encoders.config_key`."),
             column(
                 "tables",
                 ArrayType(_WROTE),
                 "What it wrote or found unchanged in this place: table, version, rows in it, rows changed, bytes of "
-                "its data files.",
+                "its data files at that moment.",
             ),
             column(
                 "metrics",
