@@ -12,9 +12,7 @@ from vizrec_spark.evaluate.splits import known_before_test
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written
 from vizrec_spark.tables.schemas import (
-    EMBEDDINGS,
     ENCODERS,
-    IMAGES,
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
@@ -23,12 +21,14 @@ from vizrec_spark.tables.schemas import (
     USERS,
 )
 
-# Promotions only for their settings, which `als.settings` may ask for.
-_SHARED = (ITEMS, USERS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, PROMOTIONS)
+# What `als` and `recommend` read: not the pictures and their vectors, which are large and would be copied whenever they
+# change. Promotions only for their settings, which `als.settings` may ask for.
+_SHARED = (ITEMS, USERS, ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, PROMOTIONS)
 
 
 def run(context: StageContext) -> StageResult:
-    """Writes tables below `evaluate.training`: interactions of training and validation, and the rest as it is.
+    """Writes tables below `evaluate.training`: interactions of training and validation, and what `als` and
+    `recommend` read besides, as it is.
 
     What comes from pictures and catalogue alone knows nothing of users and is cloned without copying data. A table
     that would not change is left alone, so that what was learned from it does not look older than it. Each folder of
