@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,10 +64,11 @@ class Scheduled:
         return self.rows("SELECT run_id, run_type, state FROM dag_run WHERE dag_id = ? ORDER BY id", dag)
 
     def named(self, dag: str, run_id: str) -> str:
-        """The run's name in the tables."""
-        query = "SELECT coalesce(data_interval_start, run_after) FROM dag_run WHERE dag_id = ? AND run_id = ?"
-        [(start,)] = self.rows(query, dag, run_id)
-        return f"{dag}.{start[:10]}.{run_id}"
+        """The run's name in the tables: its day is that of its interval, or of the last `daily_batch` had before it."""
+        query = "SELECT data_interval_start, run_after FROM dag_run WHERE dag_id = ? AND run_id = ?"
+        [(start, run_after)] = self.rows(query, dag, run_id)
+        day = datetime.fromisoformat(start or run_after) - timedelta(hours=0 if start else 26)
+        return f"{dag}.{day:%Y-%m-%d}.{run_id}"
 
     def tasks(self, dag: str, run_id: str) -> dict[str, tuple[str, int]]:
         """State and number of tries by task."""
