@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vizrec_spark.als.tuning.search import Settings, Tried, best, search, stale, with_settings
+from vizrec_spark.als.tuning.search import Settings, Tried, best, search, settings_of, stale, with_settings
 from vizrec_spark.config.models import AlsConfig, TuneConfig
 from vizrec_spark.errors import ConfigError
 
@@ -83,3 +83,17 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"vizrec-spark\[tune\]"):
         run()
+
+
+@pytest.mark.parametrize(
+    "als",
+    [
+        AlsConfig(rank=3, regularization=0.2, alpha=9.0, half_life_days=12.0),
+        AlsConfig(rank=3, regularization=0.2, alpha=9.0),
+        AlsConfig(preference="explicit", rank=3, regularization=0.2),
+    ],
+)
+def test_settings_that_were_kept_make_the_same_model_whatever_is_configured(als: AlsConfig) -> None:
+    other = AlsConfig(preference=als.preference, rank=5, regularization=0.7, half_life_days=30.0)
+    again = with_settings(other, settings_of(als))
+    assert settings_of(again) == settings_of(als) and again.half_life_days == als.half_life_days

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.als.settings import chosen_settings
 from vizrec_spark.als.stage import STAGE as ALS
+from vizrec_spark.als.tuning.search import settings_of
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
@@ -61,7 +62,7 @@ def run(context: StageContext) -> StageResult:
     before = (
         known.where(F.col("run_id") != context.run_id).agg(F.max("number").alias("n")).collect()[0].n or 0
     )
-    row = (before + 1, context.run_id, model_id, *versions, _as_numbers(settings), decision.to_json())
+    row = (before + 1, context.run_id, model_id, *versions, dict(settings_of(settings)), decision.to_json())
     written = tables.upsert(PROMOTIONS, context.spark.createDataFrame([row], PROMOTIONS.schema))
     notes = [
         decision.sentence,
@@ -100,13 +101,3 @@ STAGE = Stage("promote", "put the model that passed the gate into service", run,
 
 def _configured(config: Config, als: AlsConfig) -> Config:
     return config.model_copy(update={"als": als.model_copy(update={"settings": "configured"})})
-
-
-def _as_numbers(als: AlsConfig) -> dict[str, float]:
-    """The searched settings, as table `tuning_trials` has them."""
-    settings = {"rank": float(als.rank), "regularization": als.regularization}
-    if als.preference == "implicit":
-        settings["alpha"] = als.alpha
-        if als.half_life_days is not None:
-            settings["half_life_days"] = als.half_life_days
-    return settings

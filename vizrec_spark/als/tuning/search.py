@@ -79,20 +79,27 @@ def with_settings(als: AlsConfig, settings: Settings) -> AlsConfig:
     return AlsConfig.model_validate({**als.model_dump(), **changes})
 
 
+def settings_of(als: AlsConfig) -> Settings:
+    """What is searched, as `als` has it; `with_settings` puts it back. No `half_life_days`: all events count alike."""
+    settings = {"rank": float(als.rank), "regularization": als.regularization}
+    if als.preference == "implicit":
+        settings["alpha"] = als.alpha
+        if als.half_life_days is not None:
+            settings["half_life_days"] = als.half_life_days
+    return settings
+
+
 class Space:
     """The distributions of the search; the configured settings always lie in them."""
 
     def __init__(self, als: AlsConfig, tune: TuneConfig) -> None:
         distributions = require_optuna().distributions
-        configured: dict[str, float] = {"rank": float(als.rank), "regularization": als.regularization}
+        configured = settings_of(als)
         spans = {"regularization": tune.regularization}
         if als.preference == "implicit":
-            configured["alpha"] = als.alpha
             spans["alpha"] = tune.alpha
-            if als.half_life_days is not None:
-                configured["half_life_days"] = als.half_life_days
             spans["half_life_days"] = tune.half_life_days
-        self.configured: Settings = configured
+        self.configured = configured
         self._all: dict[str, Any] = {
             "rank": distributions.CategoricalDistribution(sorted({als.rank, *tune.ranks})),
             **{

@@ -41,8 +41,7 @@ def best_of_study(tables: TableStore, als: AlsConfig, tune: TuneConfig) -> Setti
 
     Raises: TableError where there is no such study.
     """
-    interactions = tables.read(INTERACTIONS)
-    study = study_id(interactions, als, tune)
+    study = study_id(tables.pinned(INTERACTIONS), als, tune)
     tried = trials_of(tables, study)
     if not tried:
         raise TableError(
