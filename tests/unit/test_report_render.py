@@ -202,12 +202,14 @@ def test_pages_of_two_runs_differ_in_the_run_alone(gallery: Gallery) -> None:
 def test_the_last_run_of_each_stage_is_told_and_is_no_difference(gallery: Gallery) -> None:
     ended = datetime(2025, 6, 3, 4, 5, tzinfo=UTC)
     runs = (
-        Ran("similar", ended, "done", 12.34, 5000, {"recall": 0.987}),
+        Ran("similar", ended, "done", 12.34, 5000, {"recall": 0.987, "searched": 12009.0}),
         Ran("evaluate", ended, "held", 3.0, 0),
     )
     told = render(replace(gallery, facts=replace(gallery.facts, runs=runs)))
     text = " ".join("".join(Reader(told).text).split())
-    assert "similar2025-06-03 04:0512.35,000recall 0.987" in text.replace(" similar", "similar")
+    assert "similar2025-06-03 04:0512.35,000recall 0.987, searched 12,009" in text.replace(
+        " similar", "similar"
+    )
     assert "evaluate (held)" in text
     assert same_but_for_run(render(gallery), told)
 
