@@ -99,7 +99,7 @@ VALID: dict[str, Values] = {
         "n_cut_pairs": 0,
         "mean_cosine": 0.25,
     },
-    "compared_items": {"encoder_id": "e1", "item_id": "007", "content": "0a" * 32},
+    "compared_items": {"encoder_id": "e1", "item_id": "007", "content": "0a" * 32, "looks": [0.5, -0.5]},
     "category_neighbors": {
         "encoder_id": "e1",
         "item_id": "007",
@@ -124,6 +124,7 @@ VALID: dict[str, Values] = {
         "losses": [2.0, 1.0],
         "loss": 1.0,
         "path": "models/m1",
+        "settings": {"rank": 2.0},
     },
     "tuning_trials": {
         "study_id": "s1",
@@ -138,10 +139,15 @@ VALID: dict[str, Values] = {
         "item_id": "007",
         "score": 0.75,
         "score_cf": 0.25,
+        "score_cooccurrence": 0.0,
         "score_visual": 0.5,
+        "score_attributes": 0.0,
         "score_popularity": 0.0,
+        "score_boost": 0.0,
         "source": "visual",
+        "proposed_by": ["visual"],
         "because_item_id": "b",
+        "because": {"visual": "b"},
         "reason": "Looks like B.",
         "model_id": "m1",
         "encoder_id": "e1",
@@ -183,6 +189,29 @@ VALID: dict[str, Values] = {
         "tables": [("als_models", 1, 1, 1, 1000)],
         "metrics": {"loss": 0.5},
         "notes": ["learned"],
+    },
+    "item_recommendations": {
+        "item_id": "a",
+        "kind": "complement",
+        "rank": 1,
+        "other_item_id": "b",
+        "score": 0.5,
+        "looks": 0.0,
+        "together": 0.5,
+    },
+    "blend_weights": {
+        "feature": "als",
+        "part": "cf",
+        "weight": 0.5,
+        "weight_lo": 0.4,
+        "weight_hi": 0.6,
+        "scale": 1.0,
+        "method": "learned",
+        "learned_share": 1.0,
+        "ndcg10_alone": 0.1,
+        "blend_difference": 0.01,
+        "blend_difference_lo": 0.0,
+        "blend_difference_hi": 0.02,
     },
 }
 
@@ -246,6 +275,17 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     },
     "promotions": {"number_from_one": [{"number": 0}]},
     "runs": {"outcome_known": [{"outcome": "lost"}], "seconds_from_zero": [{"seconds": -1.0}]},
+    "item_recommendations": {
+        "rank_from_one": [{"rank": 0}],
+        "kind_known": [{"kind": "other"}],
+        "not_itself": [{"other_item_id": "a"}],
+        "score_range": [{"score": -0.1}, {"score": NAN}],
+    },
+    "blend_weights": {
+        "scale_positive": [{"scale": 0.0}],
+        "method_known": [{"method": "magic"}],
+        "learned_share_range": [{"learned_share": 1.1}, {"learned_share": NAN}],
+    },
 }
 
 every_table = pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)

@@ -92,7 +92,11 @@ def test_visual_reasons_name_an_item_of_the_history_and_cold_items_are_offered(
     titles = demo.table(spark, "items").toPandas().set_index("item_id").title
     assert all(titles[row.because_item_id] in row.reason for row in caused.itertuples())
     cold = offers[~offers.item_id.isin(set(touched.item_id))]
-    assert (cold.source == "visual").any()
+    alike = cold[cold.reason.str.startswith("New, and of a kind with ")]
+    assert alike.because_item_id.notna().all()
+    # At least 5 % of a list of 20 goes to them, and most are there for what they are like.
+    assert (cold.groupby("user_id").size().reindex(offers.user_id.unique(), fill_value=0) >= 1).all()
+    assert len(alike) > 0.5 * len(cold)
 
 
 def test_running_again_writes_the_same_tables_and_embeds_nothing(demo: DemoRun, spark: SparkSession) -> None:
@@ -107,15 +111,16 @@ def test_running_again_writes_the_same_tables_and_embeds_nothing(demo: DemoRun, 
 
 @pytest.fixture(scope="module")
 def taste(demo: DemoRun, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Share of the first 10 offers that meet a shopper's looks and circle; models differ in weights alone."""
+    """Share of the first 10 offers that meet a shopper's looks and circle; what a model lacks is left out of it."""
     tables = tmp_path_factory.mktemp("taste") / "tables"
     shutil.copytree(demo.folder / "tables", tables)
     truth = Truth.read(demo.folder / "landing")
     active = demo.table(spark, "interactions").select("user_id").distinct()
-    cut = {"hybrid": [], "no_visual": ["visual"], "no_cf": ["cf"], "popularity": ["visual", "cf"]}
+    content, choices = ["visual", "attributes"], ["cf", "cooccurrence"]
+    cut = {"hybrid": [], "no_visual": content, "no_cf": choices, "popularity": content + choices}
     shares = {}
     for model, parts in cut.items():
-        if parts:
+        if parts:  # the demo has run with all of them
             demo.run(spark, "recommend", tables, *(f"recommend.weights.{part}=0" for part in parts))
         offers = spark.read.format("delta").load(str(tables / "recommendations")).where("rank <= 10")
         shares[model] = truth.shares(offers.join(active, "user_id").select("user_id", "item_id").toPandas())

@@ -13,20 +13,26 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.similarity import quality
-from vizrec_spark.config.models import BlendWeights, Config, RecommendConfig, TablesConfig
-from vizrec_spark.errors import TableError
-from vizrec_spark.recommend.items import ItemSide, build_item_side
+from vizrec_spark.config.models import Boost, Config, RecommendConfig, RerankConfig, TablesConfig
+from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.recommend import gather
+from vizrec_spark.recommend.hybrid import Hybrid, fit_hybrid
+from vizrec_spark.recommend.rules import with_rules
+from vizrec_spark.recommend.sources import PARTS
 from vizrec_spark.recommend.stage import STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
+    BLEND_WEIGHTS,
     ENCODERS,
     INTERACTIONS,
     ITEM_FACTORS,
     ITEM_NEIGHBORS,
+    ITEM_RECOMMENDATIONS,
     ITEMS,
+    NEAR_DUPLICATES,
     RECOMMENDATIONS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
@@ -89,7 +95,7 @@ class Shop:
             rows.append((ENCODER, item, ranked[item], other, cosine, 1.0))
         self.write(ITEM_NEIGHBORS, rows)
         found = quality(encoder_id=ENCODER, mean_cosine=mean_cosine)
-        self.write(SIMILARITY_QUALITY, [tuple(found[name] for name in SIMILARITY_QUALITY.columns)])
+        self.write(SIMILARITY_QUALITY, [tuple(found[c] for c in SIMILARITY_QUALITY.columns)])
 
     def run(self, **recommend: Any) -> StageResult:
         config = self.config.model_copy(update={"recommend": RecommendConfig(**recommend)})
@@ -165,12 +171,6 @@ def written(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.fixture
-def shop(spark: SparkSession, written: Path, tmp_path: Path) -> Shop:
-    """A copy of those tables: a Delta table is a folder, and copying it is quicker than writing it again."""
-    return Shop(spark, Path(shutil.copytree(written, tmp_path / "tables")))
-
-
 @pytest.fixture(scope="module")
 def recommended(spark: SparkSession, written: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One finished run on them, for the tests that only look."""
@@ -179,12 +179,18 @@ def recommended(spark: SparkSession, written: Path, tmp_path_factory: pytest.Tem
     return Ran(made, made.run(), made.table())
 
 
+@pytest.fixture
+def shop(spark: SparkSession, recommended: Ran, tmp_path: Path) -> Shop:
+    """A copy of that run's tables: a Delta table is a folder, and copying it is quicker than writing it again."""
+    return Shop(spark, Path(shutil.copytree(recommended.shop.config.tables.root, tmp_path / "tables")))
+
+
 def test_every_user_gets_rows_and_nobody_else(recommended: Ran) -> None:
     result = recommended.result
     found = lists(recommended.table)
     assert found.keys() == {"ann", "bob", "cid", "dot"}
     assert {user: len(items) for user, items in found.items()} == {"ann": 5, "bob": 4, "cid": 4, "dot": 6}
-    assert [w.rows for w in result.written] == [19]
+    assert next(w.rows for w in result.written) == 19
 
 
 def test_rows_name_the_model_and_the_encoder(recommended: Ran) -> None:
@@ -192,7 +198,7 @@ def test_rows_name_the_model_and_the_encoder(recommended: Ran) -> None:
     assert set(recommended.table["model_id"]) == {MODEL}
     assert set(recommended.table["encoder_id"]) == {ENCODER}
     assert result.notes[0].startswith("6 items ranked; recommendations by source: ")
-    assert len(result.notes) == 1
+    assert result.notes[1:] == ["too few users with a validation window: recommend.weights as configured"]
 
 
 def test_seen_items_are_left_out(recommended: Ran) -> None:
@@ -202,17 +208,23 @@ def test_seen_items_are_left_out(recommended: Ran) -> None:
 
 
 def test_the_list_of_one_user_by_hand(recommended: Ran) -> None:
-    """ann bought mug-1. cf: mug-2 0.9 of 0.9, lamps 0; looks: mug-new 0.8 of 0.8, mug-2 0.2 of 0.8."""
+    """ann bought mug-1. bob did too, and took mug-2; mug-new looks four times as much like mug-1 as mug-2 does."""
     mug, new = row(recommended.table, "ann", "mug-2"), row(recommended.table, "ann", "mug-new")
-    one_of_three = np.log(2) / np.log(4)
-    assert (mug.score_cf, mug.score_visual, mug.score_popularity) == pytest.approx(
-        (0.5, 0.4 * 0.25, 0.1 * one_of_three), abs=1e-6
+    assert lists(recommended.table)["ann"][:2] == ["mug-2", "mug-new"]
+    assert mug.score_cf > 0 and mug.score_cooccurrence > 0 and mug.score_popularity > 0
+    assert new.score_visual == pytest.approx(4 * mug.score_visual, rel=1e-5)
+    assert (new.score_cf, new.score_cooccurrence, new.score_popularity) == (0.0, 0.0, 0.0)
+    assert dict(mug.because) == dict.fromkeys(("cf", "cooccurrence", "visual"), "mug-1")
+    assert dict(new.because) == {"visual": "mug-1"}
+    assert set(new.proposed_by) == {"visual", "popularity"}
+    parts = (
+        mug.score_cf,
+        mug.score_cooccurrence,
+        mug.score_visual,
+        mug.score_attributes,
+        mug.score_popularity,
     )
-    assert (new.score_cf, new.score_visual, new.score_popularity) == pytest.approx((0.0, 0.4, 0.0), abs=1e-6)
-    assert lists(recommended.table)["ann"] == ["mug-2", "mug-new", "lamp-1", "plain", "lamp-2"]
-    assert (mug.rank, mug.source, mug.because_item_id) == (1, "als", "mug-1")
-    assert mug.reason == "Liked by people who share your taste for “Red mug”, which you bought"
-    assert mug.score == pytest.approx(mug.score_cf + mug.score_visual + mug.score_popularity)
+    assert mug.score == pytest.approx(sum(parts) + mug.score_boost, abs=1e-9)
 
 
 def test_a_cold_item_is_offered_for_its_looks_and_the_reason_names_the_cause(recommended: Ran) -> None:
@@ -236,7 +248,7 @@ def test_a_cold_user_gets_what_is_popular(recommended: Ran) -> None:
     assert rows["reason"].tolist() == [
         "Popular: 3 people chose it",
         *["Popular: 1 person chose it"] * 3,
-        *["Nobody has chosen it yet"] * 2,
+        *["New: nobody has chosen it yet"] * 2,
     ]
 
 
@@ -309,7 +321,7 @@ def test_without_looks_it_recommends_and_says_so(shop: Shop, missing: str) -> No
     assert shop.lists().keys() == {"ann", "bob", "cid", "dot"}
     assert "visual" not in set(shop.table()["source"])
     assert (shop.table()["score_visual"] == 0).all()
-    assert "recommended without looks (run embed and similar)" in result.notes[1]
+    assert "recommended without looks (run embed and similar)" in result.notes[-1]
     assert set(shop.table()["encoder_id"]) == {ENCODER if missing == "similar" else None}
 
 
@@ -327,13 +339,13 @@ def test_neither_another_order_nor_a_run_of_als_and_ingest_in_between_changes_an
     shop.store.overwrite(INTERACTIONS, shop.store.read(INTERACTIONS).orderBy("timestamp", ascending=False))
     shop.store.overwrite(USERS, shop.store.read(USERS).orderBy("user_id", ascending=False))
 
-    def meanwhile(*tables: Any) -> ItemSide:
+    def meanwhile(*given: Any) -> Hybrid:
         shop.model({"ann": [0.0, 1.0], "cid": [1.0, 0.0]}, {"mug-1": [1.0, 0.0]}, "als-2", "als-2")
         shop.events(Event("ann", "lamp-1"), Event("cid", "mug-1"))
         shop.users("dot")
-        return build_item_side(*tables)
+        return fit_hybrid(*given)
 
-    monkeypatch.setattr("vizrec_spark.recommend.stage.build_item_side", meanwhile)
+    monkeypatch.setattr("vizrec_spark.recommend.stage.fit_hybrid", meanwhile)
     shop.run()
     pd.testing.assert_frame_equal(shop.table(), recommended.table, check_exact=True)
     assert shop.store.commits(RECOMMENDATIONS, 1)[0]["stage"] == "recommend"
@@ -346,115 +358,112 @@ def test_without_a_model_it_names_the_stage_to_run(shop: Shop) -> None:
         shop.run()
 
 
+def test_reasons_count_all_people_however_few_are_learned_from(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "LOG_USERS", 1)
+    shop.run()
+    assert row(shop.table(), "dot", "mug-1").reason == "Popular: 3 people chose it"
+
+
 def test_a_shop_where_nobody_did_anything_and_no_stage_has_looked_serves_every_user(shop: Shop) -> None:
     for table in (ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY):
         shutil.rmtree(shop.store.location(table))
     for table in (INTERACTIONS, USER_FACTORS, ITEM_FACTORS):
         shop.write(table, [])
     result = shop.run()
-    assert "recommended without collaborative filtering" in result.notes[1]
-    assert "recommended without looks (run embed and similar)" in result.notes[2]
+    assert "recommended without collaborative filtering" in result.notes[-2]
+    assert "recommended without looks (run embed and similar)" in result.notes[-1]
     table = shop.table()
     assert table.groupby("user_id").size().to_dict() == dict.fromkeys(("ann", "bob", "cid", "dot"), 6)
     assert set(table["source"]) == {"popularity"}
     assert set(table["model_id"]) == set(table["encoder_id"]) == {None} and (table["score_visual"] == 0).all()
 
 
-def test_the_table_equals_a_plain_pandas_computation(spark: SparkSession, tmp_path: Path) -> None:
-    """Odd ids; blocks of two users, so that lists are cut from several blocks; nothing is cut from the candidates."""
+def test_ids_of_every_kind_pass_through(shop: Shop) -> None:
+    shop.items({"é|1": "É", "商品": None, "🧦": "Socks"})
+    shop.users("Ω", " ", "null")
+    shop.events(Event("Ω", "商品"), Event(" ", "é|1"), Event("null", "🧦"))
+    # Users about where their normal equations put them: a cause is what they say without an item.
+    shop.model({"Ω": [0.4], " ": [0.4], "null": [0.3]}, {"é|1": [1.0], "商品": [2.0], "🧦": [3.0]})
+    shop.run()
+    assert shop.lists() == {"Ω": ["🧦", "é|1"], " ": ["🧦", "商品"], "null": ["商品", "é|1"]}
+    assert row(shop.table(), "Ω", "🧦").because_item_id == "商品"
+
+
+def test_rules_near_duplicates_boosts_and_what_was_bought(shop: Shop) -> None:
+    shop.write(NEAR_DUPLICATES, [(ENCODER, item, "mug-2", 2) for item in ("mug-2", "mug-new")])
+    result = shop.run(
+        rerank=RerankConfig(
+            rules=("title IS NOT NULL", "item_id <> 'plain'"),
+            boosts=(Boost(where="item_id = 'lamp-1'", add=9.0),),
+            already="leave_out_bought",
+        )
+    )
+    table = shop.table()
+    assert not {"lamp-2", "plain"} & set(table["item_id"])
+    assert set(table[table["rank"] == 1]["item_id"]) == {"lamp-1"}
+    assert set(table[table["item_id"] == "lamp-1"]["score_boost"]) == {9.0}
+    assert "mug-1" not in lists(table)["ann"]  # bought
+    assert "mug-1" in lists(table)["bob"]  # only viewed
+    assert all(len({"mug-2", "mug-new"} & set(items)) == 1 for items in lists(table).values())
+    assert result.written[0].rows == len(table)
+
+
+@pytest.mark.parametrize("rule", ["no_such_column > 1", "price +", "price"])
+def test_a_rule_that_is_no_condition_is_refused_by_name(spark: SparkSession, rule: str) -> None:
+    with pytest.raises(ConfigError, match=r"recommend\.rerank\.rules"):
+        with_rules(spark.createDataFrame([], ITEMS.schema), RerankConfig(rules=(rule,)))
+
+
+def test_items_to_show_beside_an_item(recommended: Ran) -> None:
+    frame = recommended.shop.store.read(ITEM_RECOMMENDATIONS).toPandas()
+    beside = {
+        (item, kind): list(rows.sort_values("rank")["other_item_id"])
+        for (item, kind), rows in frame.groupby(["item_id", "kind"])
+    }
+    # Chosen together and alike: an alternative. Chosen together without looks: a complement.
+    assert set(beside["mug-1", "alternative"]) == {"mug-new", "mug-2"}
+    assert beside["lamp-1", "complement"] == ["plain"]
+    assert ("mug-new", "complement") not in beside
+
+
+def test_with_enough_users_the_blend_is_learned_and_told(spark: SparkSession, tmp_path: Path) -> None:
+    """Two camps that choose within their half of the catalogue: what others choose decides, and is found to."""
     random = np.random.default_rng(11)
-    users = [" ", "null", "Ω", *(f"u{n:02d}" for n in range(10))]
-    items = [f"é|商品🧦{n:02d}" for n in range(21)]
+    users, items = [f"u{n:02d}" for n in range(60)], [f"i{n:02d}" for n in range(40)]
     shop = Shop(spark, tmp_path)
-    shop.items({i: f"Item {i}" if random.random() < 0.8 else None for i in items})
+    shop.items({i: i for i in items})
     shop.users(*users)
-    touched = [
-        Event(u, str(i), event, weight, day=float(random.integers(0, 60)))
-        for u in users[:11]
-        for i in random.choice([*items, "gone"], size=random.integers(1, 9), replace=False)
-        for event, weight in [("view", 1.0), ("buy", 5.0)][: random.integers(1, 3)]
-    ]
-    shop.events(*touched)
-    known_users = {u: random.normal(size=3).astype(np.float32).tolist() for u in users[:9]}
-    known_items = {i: random.normal(size=3).astype(np.float32).tolist() for i in [*items[:15], "gone"]}
-    shop.model(known_users, known_items)
-    near = [
-        (a, str(b), float(np.float32(random.uniform(0.2, 1.0))))
-        for a in [*items[4:], "gone"]
-        for b in random.choice(items, size=5, replace=False)
-        if a != b
-    ]
-    shop.looks(near, mean_cosine=0.4)
-    shop.run(
-        k=6,
-        weights=BlendWeights(cf=0.5, visual=0.3, popularity=0.2),
-        history=4,
-        half_life_days=10.0,
-        block_users=2,
+    shop.events(
+        *(
+            Event(u, items[int(i) + 20 * (n % 2)], day=float(day))
+            for n, u in enumerate(users)
+            for day, i in enumerate(random.choice(20, size=8, replace=False))
+        )
     )
-    wanted = _by_pandas(shop, users, items, known_users, known_items, near)
-    got = shop.table()
-    assert got[["user_id", "rank", "item_id", "source"]].equals(
-        wanted[["user_id", "rank", "item_id", "source"]]
-    )
-    assert set(got["source"]) == {"als", "visual", "popularity"}
-    assert set(got["because_item_id"].dropna()) <= set(items)
-    for column in ("score", "score_cf", "score_visual", "score_popularity"):
-        np.testing.assert_allclose(got[column], wanted[column], atol=1e-5)
-    visual = got["source"] == "visual"
-    assert got.loc[visual, "because_item_id"].tolist() == wanted.loc[visual, "cause"].tolist()
-
-
-def _by_pandas(
-    shop: Shop,
-    users: list[str],
-    items: list[str],
-    known_users: dict[str, list[float]],
-    known_items: dict[str, list[float]],
-    near: list[tuple[str, str, float]],
-) -> pd.DataFrame:
-    """Every user × every unseen item, scored in whole and sorted."""
-    events = shop.store.read(INTERACTIONS).toPandas()
-    events = events[events["item_id"].isin(items)]
-    people = events.groupby("item_id")["user_id"].nunique().reindex(items, fill_value=0)
-    history = events.groupby(["user_id", "item_id"], as_index=False).agg(
-        weight=("weight", "sum"), time=("timestamp", "max")
-    )
-    full = pd.MultiIndex.from_product([users, items], names=["user_id", "item_id"]).to_frame(index=False)
-    full = full.merge(history, how="left", on=["user_id", "item_id"])
-    full = full[full["weight"].isna()][["user_id", "item_id"]]
-
-    history = history.sort_values(["user_id", "time", "item_id"], ascending=[True, False, True])
-    history = history.groupby("user_id").head(4)
-    age = history.groupby("user_id")["time"].transform("max") - history["time"]
-    history["influence"] = history["weight"] * 0.5 ** (age.dt.total_seconds() / 86_400 / 10.0)
-    history["influence"] /= history.groupby("user_id")["influence"].transform("max")
-    looks = pd.DataFrame(near, columns=["cause", "item_id", "cosine"])
-    looks["strength"] = ((looks["cosine"] - 0.4) / 0.6).clip(0, 1)
-    seen_by = history.rename(columns={"item_id": "cause"})[["user_id", "cause", "influence"]]
-    looks = seen_by.merge(looks, on="cause")
-    looks["visual"] = looks["influence"] * looks["strength"]
-    looks = looks.sort_values("visual", ascending=False).drop_duplicates(["user_id", "item_id"])
-    full = full.merge(looks[["user_id", "item_id", "visual", "cause"]], how="left", on=["user_id", "item_id"])
-
-    zero = [0.0, 0.0, 0.0]
-    full["cf"] = [
-        max(0.0, float(np.dot(known_users.get(u, zero), known_items.get(i, zero))))
-        for u, i in zip(full["user_id"], full["item_id"], strict=True)
+    factors = {name: [float(n % 2 == 0), float(n % 2)] for n, name in enumerate(users)}
+    shop.model(factors, {i: [float(n < 20), float(n >= 20)] for n, i in enumerate(items)})
+    result = shop.run(k=5, block_users=7)
+    weights = shop.store.read(BLEND_WEIGHTS).toPandas().set_index("feature")
+    assert set(weights["method"]) <= {"learned", "single"}
+    taste = weights.loc[["als", "ridge_recent", "ridge_whole", "cosine_recent"], "weight"]
+    assert taste.sum() > 0.5 * weights["weight"].clip(lower=0).sum()
+    assert (weights["weight_lo"] <= weights["weight"] + 1e-9).all()
+    assert (weights["weight"] <= weights["weight_hi"] + 1e-9).all()
+    assert "on the validation window the blend has NDCG@10" in result.notes[1]
+    # No part alone ranks the validation window better: else it would have been used.
+    assert len(alone := weights["blend_difference"].dropna()) > 8
+    assert (alone > -1e-6).all()
+    table = shop.table()
+    own = [
+        (int(u[1:]) % 2 == 0) == (int(i[1:]) < 20)
+        for u, i in zip(table["user_id"], table["item_id"], strict=True)
     ]
-    full["popularity"] = full["item_id"].map(np.log1p(people) / np.log1p(people.max()))
-    full["visual"] = full["visual"].fillna(0.0)
-    for part in ("cf", "visual"):
-        top = full.groupby("user_id")[part].transform("max")
-        full[part] = (full[part] / top).where(top > 0, 0.0)
-    full["score_cf"], full["score_visual"] = 0.5 * full["cf"], 0.3 * full["visual"]
-    full["score_popularity"] = 0.2 * full["popularity"]
-    parts = full[["score_cf", "score_visual", "score_popularity"]]
-    full["score"] = parts.sum(axis=1)
-    names = np.array(["als", "visual", "popularity"], dtype=object)
-    full["source"] = np.where(parts.max(axis=1) > 0, names[parts.to_numpy().argmax(axis=1)], "popularity")
-    # Scores that should tie may differ in their last bits.
-    full["tied"] = full["score"].round(9)
-    full = full.sort_values(["user_id", "tied", "item_id"], ascending=[True, False, True])
-    full["rank"] = (full.groupby("user_id").cumcount() + 1).astype(np.int32)
-    return full[full["rank"] <= 6].reset_index(drop=True)
+    assert np.mean(own) > 0.95
+    parts = table[[f"score_{part}" for part in (*PARTS, "boost")]]
+    np.testing.assert_allclose(parts.sum(axis=1), table["score"], atol=1e-6)
+    named = table["because_item_id"].notna()
+    assert named.mean() > 0.9
+    shop.run(k=5, block_users=60)
+    pd.testing.assert_frame_equal(shop.table(), table)

@@ -80,6 +80,11 @@ def offer(user: str, rank: int, item: str, source: str, because: str | None = No
         "model_id": "model-1",
         "score": sum(parts.values()),
         **parts,
+        "score_cooccurrence": 0.0,
+        "score_attributes": 0.0,
+        "score_boost": 0.0,
+        "proposed_by": [source],
+        "because": {},
     }
 
 

@@ -276,7 +276,7 @@ def test_an_impossible_value_is_refused_under_its_own_key(pair: str) -> None:
         (("ingest.interactions.liked_from=9",), "`liked_from` must lie within"),
         (("ingest.interactions.columns.event=null",), "name the column of the `event`"),
         (
-            ("recommend.weights={cf: 0, visual: 0, popularity: 0}",),
+            ("recommend.weights={cf: 0, cooccurrence: 0, visual: 0, attributes: 0, popularity: 0}",),
             "at least one weight must be above 0",
         ),
         (
@@ -335,7 +335,7 @@ def test_the_fingerprint_does_not_change_from_release_to_release_by_itself() -> 
     # Tables carry it. If this value changes, the defaults or the canonical form have changed: say so in CHANGELOG.
     from vizrec_spark.config.models import BlendWeights
 
-    assert BlendWeights(cf=1.0, visual=0.5, popularity=0.0).fingerprint() == "06262509e5d73f6f"
+    assert BlendWeights(cf=1.0, visual=0.5, popularity=0.0).fingerprint() == "70d4fd7215f69bba"
 
 
 def test_known_keys_are_all_keys() -> None:

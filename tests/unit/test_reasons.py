@@ -20,7 +20,12 @@ from vizrec_spark.recommend.reasons import VERBS, reason
         ("popularity", 1, None, "Popular: 1 person chose it"),
         ("popularity", 2, None, "Popular: 2 people chose it"),
         ("popularity", 12345, None, "Popular: 12,345 people chose it"),
-        ("popularity", 0, None, "Nobody has chosen it yet"),
+        ("popularity", 0, None, "New: nobody has chosen it yet"),
+        ("cooccurrence", 3, ("Red mug", "buy"), "Chosen together with “Red mug”, which you bought"),
+        ("attributes", 3, ("Red mug", "buy"), "Similar to “Red mug”, which you bought"),
+        ("cooccurrence", 3, None, "Liked by people whose taste is like yours"),
+        ("visual", 3, None, "In the style of what you chose"),
+        ("attributes", 3, None, "Like what you chose"),
     ],
 )  # fmt: skip
 def test_sentence(source: str, people: int, cause: tuple[str, str] | None, sentence: str) -> None:
@@ -34,3 +39,10 @@ def test_each_known_event_has_its_verb(event: str, verb: str) -> None:
 
 def test_the_events_configured_by_default_all_have_a_verb() -> None:
     assert InteractionsConfig().events.keys() <= VERBS.keys()
+
+
+def test_a_new_item_is_not_said_to_be_liked_by_anyone() -> None:
+    assert (
+        reason("als", 0, ("Red mug", "view"), True) == "New, and of a kind with “Red mug”, which you viewed"
+    )
+    assert reason("als", 0, None, True) == "New: nobody has chosen it yet"

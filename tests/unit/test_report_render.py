@@ -162,8 +162,8 @@ def test_the_legend_names_every_part_and_the_bars_add_up(gallery: Gallery) -> No
     assert all(text.count(name) >= 2 for name in PARTS.values())
     labels = [a["aria-label"] for _, a in page.tags if a.get("class") == "stack"]
     assert labels == [
-        "Score 0.80: shared taste 0.50, looks 0.20, popularity 0.10",
-        "Score 0.40: shared taste 0.00, looks 0.30, popularity 0.10",
+        "Score 0.80: shared taste 0.50, looks and attributes 0.20, popularity 0.10",
+        "Score 0.40: shared taste 0.00, looks and attributes 0.30, popularity 0.10",
     ]
     bars = [(a["class"], a["style"]) for tag, a in page.tags if tag == "i"]
     assert bars == [

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from vizrec_spark.als.tuning.search import Settings, Tried, best, search, settings_of, stale, with_settings
+from vizrec_spark.als.tuning.search import Settings, Tried, best, search, stale
 from vizrec_spark.config.models import AlsConfig, TuneConfig
+from vizrec_spark.config.models.als import settings_of, with_settings
 from vizrec_spark.errors import ConfigError
 
 ALS = AlsConfig(rank=8, regularization=0.5, alpha=200.0)

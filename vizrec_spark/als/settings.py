@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vizrec_spark.als.tuning.search import with_settings
 from vizrec_spark.als.tuning.study import best_of_study
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models.als import with_settings
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.models import in_service
 

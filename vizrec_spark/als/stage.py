@@ -16,6 +16,7 @@ from vizrec_spark.als.prepare import Prepared, prepared
 from vizrec_spark.als.settings import chosen_settings
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als, under_own_ids
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models.als import settings_of
 from vizrec_spark.errors import TableError
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Table, TableStore
@@ -96,6 +97,7 @@ def _trained(
         "losses": losses,
         "loss": own,
         "path": path,
+        "settings": settings_of(config),
     }
     written.append(tables.upsert(ALS_MODELS, _one_row(context, about)))
     learned = f"model {model_id} learned from {ready.size:,} {config.preference} preferences"

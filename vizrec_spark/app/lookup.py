@@ -19,7 +19,15 @@ from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import ITEM_NEIGHBORS, ITEMS, RECOMMENDATIONS, USERS
 
-_SCORES = ("score", "score_cf", "score_visual", "score_popularity")
+_PARTS = {
+    "cf": "cf",
+    "together": "cooccurrence",
+    "looks": "visual",
+    "alike": "attributes",
+    "popular": "popularity",
+    "boost": "boost",
+}
+"""Names of the parts in the printed table, and of their columns."""
 
 
 def add_lookup_arguments(parser: argparse.ArgumentParser, name: str, summary: str) -> argparse.ArgumentParser:
@@ -78,13 +86,13 @@ def look_up_recommendations(args: argparse.Namespace) -> int:
         )
         shown = result_table(
             f"For {args.user_id}",
-            ("rank", "item", "title", "score", "cf", "visual", "popular", "why"),
+            ("rank", "item", "title", "score", *_PARTS, "why"),
             [
                 (
                     r["rank"],
                     r.item_id,
                     r.title or "",
-                    *(f"{r[name]:.3f}" for name in _SCORES),
+                    *(f"{r[name]:.3f}" for name in ("score", *(f"score_{part}" for part in _PARTS.values()))),
                     r.reason,
                 )
                 for r in rows

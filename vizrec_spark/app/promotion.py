@@ -8,9 +8,9 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.als.settings import chosen_settings
 from vizrec_spark.als.stage import STAGE as ALS
-from vizrec_spark.als.tuning.search import settings_of
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models.als import settings_of
 from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
 from vizrec_spark.evaluate.holdout import training_tables
 from vizrec_spark.evaluate.stage import ask_gate

@@ -12,10 +12,12 @@ from vizrec_spark.evaluate.splits import known_before_test
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written
 from vizrec_spark.tables.schemas import (
+    COMPARED_ITEMS,
     ENCODERS,
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
+    NEAR_DUPLICATES,
     PROMOTIONS,
     SIMILARITY_QUALITY,
     USERS,
@@ -23,7 +25,16 @@ from vizrec_spark.tables.schemas import (
 
 # What `als` and `recommend` read: not the pictures and their vectors, which are large and would be copied whenever they
 # change. Promotions only for their settings, which `als.settings` may ask for.
-_SHARED = (ITEMS, USERS, ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, PROMOTIONS)
+_SHARED = (
+    ITEMS,
+    USERS,
+    ENCODERS,
+    ITEM_NEIGHBORS,
+    SIMILARITY_QUALITY,
+    COMPARED_ITEMS,
+    NEAR_DUPLICATES,
+    PROMOTIONS,
+)
 
 
 def run(context: StageContext) -> StageResult:

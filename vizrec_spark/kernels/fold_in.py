@@ -111,8 +111,10 @@ def _solve_rows(factors, shared, indptr, indices, values, regularization, alpha,
     rank = factors.shape[1]
     left, right = np.empty((rank, rank)), np.empty(rank)
     for row in range(len(indptr) - 1):
-        left[:] = shared
-        right[:] = 0.0
+        for i in range(rank):
+            right[i] = 0.0
+            for j in range(i, rank):
+                left[i, j] = shared[i, j]
         counted = 0
         for at in range(indptr[row], indptr[row + 1]):
             value = float(values[at])

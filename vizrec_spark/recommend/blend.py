@@ -1,143 +1,106 @@
-"""Blends the parts into one score, ranks, and finds what caused each recommendation."""
+"""The blend: one weight a feature, and what it makes of described candidates."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vizrec_spark.config.models import RecommendConfig
-from vizrec_spark.recommend.candidates import (
-    cf_candidates,
-    popular_candidates,
-    visual_candidates,
-    visual_pairs,
-)
-from vizrec_spark.recommend.history import recent
-from vizrec_spark.recommend.items import ItemSide
-from vizrec_spark.recommend.pairs import (
-    Floats,
-    Ints,
-    Pairs,
-    Users,
-    best_per_group,
-    expand,
-    keys,
-    place_in_group,
-)
+from vizrec_spark.config.models import BlendWeights
+from vizrec_spark.recommend.assemble import Settings
+from vizrec_spark.recommend.describe import Candidates
+from vizrec_spark.recommend.sources import FEATURES, NAMES, PART_OF, PARTS, at
 
-SOURCES = ("als", "visual", "popularity")
-_CHUNK = 200_000
+CONFIGURED = {
+    "cf": ("als", "new_als"),
+    "cooccurrence": ("cosine_recent",),
+    "visual": ("looks_most",),
+    "attributes": ("attributes_recent",),
+    "popularity": ("popularity",),
+}
+"""The feature(s) that stand for each part where weights are configured, not learned."""
 
 
-class Ranked(NamedTuple):
-    """Recommendations of a block, ordered by user and rank.
+@dataclass(frozen=True)
+class Judged:
+    """NDCG@10 of one way of ranking on the validation window, and how far it is from the learned blend's (mean of
+    paired differences, blend less this, with a 95 % interval)."""
 
-    `user` (row), `rank` (from 1), `item` (position), `parts` (m, 3): what cf, visual and popularity add to the
-    score, which is their sum; `source` (m,) index into `SOURCES`; `cause` (m,) history entry or -1.
+    name: str
+    ndcg: float
+    difference: float
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Blend:
+    """`method`: learned, single (one feature alone won the validation) or configured; `settings`: of the item side
+    that it was learned with.
+
+    Arrays in the order of `sources.FEATURES`: `weights` on features divided by `scale` (their standard deviation over
+    the candidates), with `lo` and `hi` of a 95 % interval (NaN where none was learned). `judged`: what was compared;
+    `pairs`: how many pairs of a chosen and another candidate were learned from; `share`: how much of the weights is
+    learned, the rest stands on the best single feature.
     """
 
-    user: Ints
-    rank: Ints
-    item: Ints
-    parts: Floats
-    source: Ints
-    cause: Ints
+    method: str
+    settings: Settings
+    weights: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+    judged: tuple[Judged, ...] = ()
+    pairs: int = 0
+    share: float = 1.0
+
+    @property
+    def raw(self) -> NDArray[np.float64]:
+        """Weights on the features as they are."""
+        return self.weights / self.scale
 
 
-def recommend_block(users: Users, items: ItemSide, config: RecommendConfig) -> Ranked:
-    """The `config.k` best items of each user in the block.
+def configured(
+    weights: BlendWeights, candidates: Candidates, settings: Settings, largest_als: float
+) -> Blend:
+    """A blend of configured weights: each part's feature over the largest among each user's candidates, on average.
 
-    score = w_cf · cf + w_visual · visual + w_popularity · popularity, where cf is max(0, u · v) over the largest
-    of the user's candidates, visual is max over the recent history of influence · strength over the user's
-    largest, and popularity is log(1 + people) over the catalogue's largest; so each part is within 0 to 1.
+    `candidates`: of some users, to see how large features are; `largest_als`: the mean over users of their largest
+    u · v, 0 without a model.
     """
-    latest, influence = recent(users, config.history, config.half_life_days)
-    looks = visual_pairs(users, items, latest, influence)
-    proposals = (
-        cf_candidates(users, items, config.candidates.als),
-        visual_candidates(looks, config.candidates.visual),
-        popular_candidates(users, items, max(config.candidates.popularity, config.k)),
-    )
-    key = np.unique(np.concatenate([keys(p.user, p.item, len(items)) for p in proposals]))
-    user, item = np.divmod(key, max(len(items), 1))
-    visual, visual_cause = _looked_up(looks, key, len(items))
-    weights = config.weights
-    parts = np.column_stack(
-        [
-            weights.cf * _over_largest(_cf(users, items, user, item), user, len(users)),
-            weights.visual * _over_largest(visual, user, len(users)),
-            weights.popularity * items.popularity[item],
-        ]
-    )
-    score = parts.sum(axis=1)
-    chosen = best_per_group(user, score, item, config.k)
-    user, item, parts = user[chosen], item[chosen], parts[chosen]
-    # An item of which nothing is known has no part above 0: it fills the list as popularity does.
-    source = np.where(parts.any(axis=1), parts.argmax(axis=1), SOURCES.index("popularity"))
-    cause = _entries(users, latest, user, np.where(source == 1, visual_cause[chosen], -1), len(items))
-    of_cf = np.flatnonzero(source == 0)
-    cause[of_cf] = _cf_cause(users, items, latest, influence, user[of_cf], item[of_cf])
-    return Ranked(user, place_in_group(user) + 1, item, parts, source, cause)
+    values = np.zeros(len(FEATURES))
+    scale = np.ones(len(FEATURES))
+    for part, names in CONFIGURED.items():
+        for name in names:
+            values[at(name)] = getattr(weights, part)
+    nonempty = np.flatnonzero(np.diff(candidates.indptr) > 0)
+    if len(nonempty):
+        largest = np.maximum.reduceat(candidates.features, candidates.indptr[nonempty], axis=0)
+        for name in ("cosine_recent", "looks_most", "attributes_recent", "popularity"):
+            tops = largest[:, at(name)].astype(np.float64)
+            if (tops > 0).any():
+                scale[at(name)] = tops[tops > 0].mean()
+    if largest_als > 0:
+        scale[[at("als"), at("new_als")]] = largest_als
+    unknown = np.full(len(FEATURES), np.nan)
+    return Blend("configured", settings, values, scale, unknown, unknown)
 
 
-def _cf(users: Users, items: ItemSide, user: Ints, item: Ints) -> Floats:
-    """max(0, u · v) of each pair; 0 where either side has no factors (their rows are zero)."""
-    value = np.empty(len(user))
-    for first in range(0, len(user), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        value[part] = np.einsum("ij,ij->i", users.factors[user[part]], items.factors[item[part]])
-    return np.maximum(value, 0.0)
+def contributions(features: NDArray[np.float32], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each part adds to the score (m, parts) of described candidates (m, f)."""
+    of_part = np.zeros((len(FEATURES), len(PARTS)))
+    of_part[np.arange(len(FEATURES)), PART_OF] = raw
+    return np.asarray(features.astype(np.float64) @ of_part)
 
 
-def _looked_up(pairs: Pairs, key: Ints, n_items: int) -> tuple[Floats, Ints]:
-    """Value and cause of each key in `pairs` (which are in order of key), 0 and -1 where there is none."""
-    value, because = np.zeros(len(key)), np.full(len(key), -1, dtype=np.int64)
-    of = keys(pairs.user, pairs.item, n_items)
-    if len(of):
-        at = np.minimum(np.searchsorted(of, key), len(of) - 1)
-        hit = of[at] == key
-        value[hit], because[hit] = pairs.value[at[hit]], pairs.because[at[hit]]
-    return value, because
-
-
-def _over_largest(value: Floats, user: Ints, n_users: int) -> Floats:
-    largest = np.zeros(n_users)
-    np.maximum.at(largest, user, value)
-    return np.divide(value, largest[user], out=np.zeros(len(value)), where=largest[user] > 0)
-
-
-def _entries(users: Users, latest: Ints, user: Ints, because: Ints, n_items: int) -> Ints:
-    """The history entry of each pair of user and causing item; -1 where there is no item."""
-    if len(latest) == 0:
-        return np.full(len(user), -1, dtype=np.int64)
-    key = keys(users.user[latest], users.item[latest], n_items)
-    order = np.argsort(key, kind="stable")
-    at = np.minimum(np.searchsorted(key[order], keys(user, because, n_items)), len(key) - 1)
-    return np.where(because >= 0, latest[order[at]], -1)
-
-
-def _cf_cause(
-    users: Users, items: ItemSide, latest: Ints, influence: Floats, user: Ints, item: Ints
-) -> NDArray[np.int64]:
-    """The recent history entry h that speaks most for each item c: largest influence · (v_h · v_c), ties by age.
-
-    -1 where none speaks for it, that is where no such product is above 0.
-    """
-    cause = np.full(len(user), -1, dtype=np.int64)
-    who = users.user[latest]  # `recent` gives entries ordered by user
-    start = np.searchsorted(who, user, side="left")
-    length = np.searchsorted(who, user, side="right") - start
-    step = max(1, _CHUNK // max(int(length.max(initial=1)), 1))
-    for first in range(0, len(user), step):
-        rows = slice(first, first + step)
-        owner, member = expand(start[rows], length[rows])
-        entry = latest[member]
-        value = influence[member] * np.einsum(
-            "ij,ij->i", items.factors[users.item[entry]], items.factors[item[rows][owner]]
-        )
-        best = best_per_group(owner, value, member, 1)
-        best = best[value[best] > 0]
-        cause[first + owner[best]] = entry[best]
-    return cause
+def describe_weights(blend: Blend) -> str:
+    """One line for people: the weights that are not 0, largest first, with their intervals."""
+    order = np.argsort(-np.abs(blend.weights), kind="stable")
+    told = []
+    for i in order:
+        if blend.weights[i] == 0:
+            continue
+        interval = f" [{blend.lo[i]:.2f}, {blend.hi[i]:.2f}]" if np.isfinite(blend.lo[i]) else ""
+        told.append(f"{NAMES[i]} {blend.weights[i]:.2f}{interval}")
+    return ", ".join(told)

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from vizrec_spark.recommend.sources import LISTED
+
+
+class Lists(NamedTuple):
+    """For each item, what it says for others, under each of `sources.LISTED`.
+
+    Under source s item i says `value[e]` for `item[e]`, e from ``start[s, i]`` to ``start[s, i + 1]``; `start`
+    (s, n + 1) int64, `item` int32, `value` float32.
+    """
+
+    start: NDArray[np.int64]
+    item: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+
+class Entries(NamedTuple):
+    """The entries of one source in any order: `of` says `value` for `to` (positions)."""
+
+    of: NDArray[np.int64]
+    to: NDArray[np.int64]
+    value: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Entries:
+        """No entry."""
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing, np.zeros(0, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -17,8 +45,13 @@ class ItemSide:
     """n items, in ascending order of `ids`; an item is known below by its position (0 to n − 1).
 
     `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
-    `has_factors` (n,) bool; look-alikes of item i: `neighbors[start[i]:start[i + 1]]` (positions) with
-    `strength` (float32 in 0 to 1) beside them. Its size is about n · (4 · rank + 8 · k + 100) bytes.
+    `has_factors` (n,) bool; `is_new` (n,) bool: its factors come from its content; `lists`: see `Lists`;
+    `attributes` (n, a) float32: unit rows, so that a dot product is a likeness, and `attribute_*` the nearest by it;
+    `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
+    of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
+    picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
+    `allowed` (n,) bool; `boost` (n,) float32, added to the score. Size is about
+    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes.
     """
 
     ids: NDArray[np.object_]
@@ -26,9 +59,19 @@ class ItemSide:
     people: NDArray[np.int64]
     factors: NDArray[np.float32]
     has_factors: NDArray[np.bool_]
-    start: NDArray[np.int64]
-    neighbors: NDArray[np.int32]
-    strength: NDArray[np.float32]
+    is_new: NDArray[np.bool_]
+    lists: Lists
+    attributes: NDArray[np.float32]
+    attribute_start: NDArray[np.int64]
+    attribute_item: NDArray[np.int32]
+    attribute_value: NDArray[np.float32]
+    standing: NDArray[np.float32]
+    by_freshness: NDArray[np.int64]
+    looks: NDArray[np.float32]
+    group: NDArray[np.int64]
+    category: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+    boost: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,10 +85,16 @@ class ItemSide:
         return np.asarray(self._index.get_indexer(pd.Index(ids, dtype=object)), dtype=np.int64)
 
     @cached_property
-    def popularity(self) -> NDArray[np.float64]:
-        """log(1 + people), scaled to 0 to 1."""
-        logged = np.log1p(self.people)
-        return np.asarray(logged / max(float(logged.max(initial=0.0)), 1e-12))
+    def arrow_ids(self) -> pa.Array:
+        """`ids` as an Arrow array."""
+        return pa.array(self.ids, pa.string())
+
+    @cached_property
+    def turned(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Factors (n, rank) in the axes of YᵀY of the items with factors of their own, and its eigenvalues (rank,)."""
+        known = self.factors[self.has_factors & ~self.is_new].astype(np.float64)
+        spread, axes = np.linalg.eigh(known.T @ known)
+        return (self.factors.astype(np.float64) @ axes).astype(np.float32), np.maximum(spread, 0.0)
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
@@ -53,56 +102,25 @@ class ItemSide:
         return np.argsort(-self.people, kind="stable")
 
 
-def build_item_side(
-    items: pa.Table, people: pa.Table, item_factors: pa.Table, neighbors: pa.Table, mean_cosine: float
-) -> ItemSide:
-    """`ItemSide` from Arrow tables.
+def stacked(entries: dict[str, Entries], n: int) -> Lists:
+    """`Lists` of the entries of each source (`sources.LISTED`); in an item in order of position."""
+    starts, items, values = [], [], []
+    offset = 0
+    for name in LISTED:
+        source = entries.get(name, Entries.none())
+        order = np.lexsort((source.to, source.of))
+        counts = np.bincount(source.of, minlength=n)
+        starts.append(offset + np.concatenate([[0], np.cumsum(counts)]))
+        items.append(source.to[order].astype(np.int32))
+        values.append(source.value[order].astype(np.float32))
+        offset += len(order)
+    return Lists(np.stack(starts).astype(np.int64), np.concatenate(items), np.concatenate(values))
 
-    `items` (item_id, title), `people` (item_id, people), `item_factors` (item_id, factors), `neighbors`
-    (item_id, neighbor_id, cosine). Strength is the cosine measured from that of a random pair, `mean_cosine`:
-    max(0, (cosine − mean) / (1 − mean)); features of a CNN share a large mean, which says nothing about looks.
-    Factors and neighbours of items that left the catalogue are ignored.
+
+def strength(cosine: NDArray[np.float32], mean_cosine: float) -> NDArray[np.float32]:
+    """Likeness measured from that of a random pair: max(0, (cosine − mean) / (1 − mean)), 0 to 1.
+
+    Features of a CNN share a large mean, which says nothing about looks.
     """
-    ordered = items.sort_by("item_id")
-    ids = ordered["item_id"].to_numpy(zero_copy_only=False).astype(object)
-    titles = ordered["title"].to_numpy(zero_copy_only=False).astype(object)
-    titles = np.where(pd.isna(titles), ids, titles)
-    n = len(ids)
-    known = ordered["item_id"].combine_chunks()
-
-    def positions(table: pa.Table, name: str) -> NDArray[np.int64]:
-        # In Arrow, so that millions of neighbour rows never become Python strings.
-        found = pc.fill_null(pc.index_in(table[name], value_set=known), -1)
-        return np.asarray(found.to_numpy(), dtype=np.int64)
-
-    counts = np.zeros(n, dtype=np.int64)
-    at = positions(people, "item_id")
-    counts[at[at >= 0]] = people["people"].to_numpy()[at >= 0]
-
-    at = positions(item_factors, "item_id")
-    flat = item_factors["factors"].combine_chunks()
-    matrix = (
-        flat.flatten().to_numpy(zero_copy_only=False).reshape(len(at), -1) if len(at) else np.zeros((0, 1))
-    )
-    factors = np.zeros((n, matrix.shape[1]), dtype=np.float32)
-    factors[at[at >= 0]] = matrix[at >= 0]
-    has_factors = np.zeros(n, dtype=bool)
-    has_factors[at[at >= 0]] = True
-
-    of, to = positions(neighbors, "item_id"), positions(neighbors, "neighbor_id")
-    cosine = neighbors["cosine"].to_numpy().astype(np.float32)
-    strength = np.clip((cosine - mean_cosine) / max(1.0 - mean_cosine, 1e-6), 0.0, 1.0).astype(np.float32)
-    kept = (of >= 0) & (to >= 0) & (strength > 0)
-    order = np.lexsort((to[kept], -strength[kept], of[kept]))
-    start = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(np.bincount(of[kept], minlength=n), out=start[1:])
-    return ItemSide(
-        ids,
-        titles,
-        counts,
-        factors,
-        has_factors,
-        start,
-        to[kept][order].astype(np.int32),
-        strength[kept][order],
-    )
+    risen = (cosine - mean_cosine) / max(1.0 - mean_cosine, 1e-6)
+    return np.asarray(np.clip(risen, 0.0, 1.0), dtype=np.float32)

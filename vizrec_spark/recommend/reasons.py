@@ -21,21 +21,33 @@ VERBS = {
 }
 """What a user did, in the past tense; other events read "interacted with"."""
 
+_BECAUSE = {
+    "visual": "Looks like {}",
+    "attributes": "Similar to {}",
+    "cooccurrence": "Chosen together with {}",
+    "als": "Liked by people who share your taste for {}",
+}
 
-def reason(source: str, people: int, cause: tuple[str, str] | None) -> str:
+
+def reason(source: str, people: int, cause: tuple[str, str] | None, is_new: bool = False) -> str:
     """The sentence for one recommendation.
 
-    `source` is als, visual or popularity; `people` how many users chose the item; `cause` the title of the item
-    in the user's history that caused it and the event by which the user met it.
+    `source` is als, cooccurrence, visual, attributes or popularity; `people` how many users chose the item; `cause`
+    the title of the item in the user's history that did most for it and the event by which the user met it; `is_new`
+    whether nobody has met the item and its content speaks for it.
     """
     if cause is not None:
         title, event = cause
-        which = f"“{title}”, which you {VERBS.get(event, 'interacted with')}"
-        if source == "visual":
-            return f"Looks like {which}"
-        return f"Liked by people who share your taste for {which}"
-    if source == "als":
+        sentence = "New, and of a kind with {}" if is_new else _BECAUSE[source]
+        return sentence.format(f"“{title}”, which you {VERBS.get(event, 'interacted with')}")
+    if is_new:
+        return "New: nobody has chosen it yet"
+    if source in ("als", "cooccurrence"):
         return "Liked by people whose taste is like yours"
+    if source == "visual":
+        return "In the style of what you chose"
+    if source == "attributes":
+        return "Like what you chose"
     if people == 0:
-        return "Nobody has chosen it yet"
+        return "New: nobody has chosen it yet"
     return f"Popular: {people:,} {'person' if people == 1 else 'people'} chose it"

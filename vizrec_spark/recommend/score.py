@@ -1,20 +1,26 @@
-"""Runs the scoring kernel over a DataFrame of users."""
+"""Runs the scoring kernels over a DataFrame of users."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
-from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, DoubleType, IntegerType, MapType, StringType, StructField, StructType
 
-from vizrec_spark.config.models import RecommendConfig
-from vizrec_spark.recommend.blend import SOURCES, Ranked, recommend_block
+from vizrec_spark.config.models import AlsConfig, RecommendConfig
+from vizrec_spark.recommend.blend import Blend, contributions
+from vizrec_spark.recommend.describe import describe
+from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
-from vizrec_spark.recommend.pairs import Users
 from vizrec_spark.recommend.reasons import reason
+from vizrec_spark.recommend.rerank import rerank
+from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, used_limits
+from vizrec_spark.recommend.users import Users, gather_users
 
 _STRING = StringType()
 SCORED = StructType(
@@ -23,21 +29,67 @@ SCORED = StructType(
         StructField("rank", IntegerType()),
         StructField("item_id", _STRING),
         StructField("score", DoubleType()),
-        StructField("score_cf", DoubleType()),
-        StructField("score_visual", DoubleType()),
-        StructField("score_popularity", DoubleType()),
+        *(StructField(f"score_{part}", DoubleType()) for part in PARTS),
+        StructField("score_boost", DoubleType()),
         StructField("source", _STRING),
+        StructField("proposed_by", ArrayType(_STRING)),
         StructField("because_item_id", _STRING),
+        StructField("because", MapType(_STRING, _STRING)),
         StructField("reason", _STRING),
     ]
 )
 
 
-def score_users(rows: DataFrame, items: Broadcast[ItemSide], config: RecommendConfig) -> DataFrame:
-    """The recommendations of each user in `rows` (see `user_rows`); columns as in `SCORED`.
+class Offers(NamedTuple):
+    """m offers of a block, ordered by user and rank.
 
-    Users are scored in blocks of `config.block_users`; what a task needs for scores grows with a block's candidates
-    and look-alikes, whatever the number of users and items. A user's rows depend on nobody else in the block.
+    `user` (row), `rank` (from 1), `item` (position); `parts` (m, parts) and `boost` (m,) add up to the score;
+    `source` (m,) index into `sources.PARTS`; `proposed` (m,) bits; `cause` (m, explained parts) history entry or -1.
+    """
+
+    user: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    item: NDArray[np.int64]
+    parts: NDArray[np.float64]
+    boost: NDArray[np.float64]
+    source: NDArray[np.int64]
+    proposed: NDArray[np.uint8]
+    cause: NDArray[np.int64]
+
+
+def recommend_block(
+    users: Users, items: ItemSide, blend: Blend, config: RecommendConfig, als: AlsConfig
+) -> Offers:
+    """The `config.k` items to offer to each user of a block, with what they are made of.
+
+    score = sum over features of weight · feature + the item's boost. An item of which nothing is known stands in a
+    list for its popularity.
+    """
+    limits = used_limits(config.candidates, config.weights)
+    # Popularity fills every list, also where near-duplicates and caps take items out of it.
+    filled = limits.model_copy(update={"popularity": max(limits.popularity, 2 * config.k)})
+    candidates = describe(users, items, filled)
+    boost = items.boost[candidates.item].astype(np.float64)
+    score = candidates.features @ blend.raw.astype(np.float32) + boost
+    chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k)
+    user, place = np.nonzero(chosen >= 0)
+    row = chosen[user, place]
+    item = candidates.item[row].astype(np.int64)
+    parts = contributions(candidates.features[row], blend.raw)
+    source = np.where((parts > 0).any(axis=1), parts.argmax(axis=1), PARTS.index("popularity"))
+    cause = causes(users, items, user, item, blend.raw, blend.settings.half_life, als)
+    # What speaks against an item has no cause to be named.
+    cause[parts[:, [PARTS.index(part) for part in EXPLAINED]] <= 0] = -1
+    return Offers(user, place + 1, item, parts, boost[row], source, candidates.proposed[row], cause)
+
+
+def score_users(
+    rows: DataFrame, items: Broadcast[ItemSide], blend: Blend, config: RecommendConfig, als: AlsConfig
+) -> DataFrame:
+    """The recommendations of each user in `rows` (see `history.user_rows`); columns as in `SCORED`.
+
+    Users are scored in blocks of `config.block_users`; memory of a task is the item side, a tile of scores and
+    some 100 KiB a user of the block, whatever the number of users.
     """
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -45,13 +97,15 @@ def score_users(rows: DataFrame, items: Broadcast[ItemSide], config: RecommendCo
         for batch in batches:
             for first in range(0, batch.num_rows, config.block_users):
                 part = batch.slice(first, config.block_users)
-                users = _users(part, side)
-                yield _rows(part.column("user_id"), users, recommend_block(users, side, config), side)
+                users = users_of(part, side, blend, config)
+                offers = recommend_block(users, side, blend, config, als)
+                yield _rows(part.column("user_id"), users, offers, side)
 
     return rows.select("user_id", "factors", "history").mapInArrow(score, SCORED)
 
 
-def _users(batch: pa.RecordBatch, side: ItemSide) -> Users:
+def users_of(batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: RecommendConfig) -> Users:
+    """The users of a batch of rows (`history.user_rows`); what has left the catalogue says nothing."""
     n = batch.num_rows
     factors = np.zeros((n, side.factors.shape[1]), dtype=np.float32)
     known = batch.column("factors").is_valid().to_numpy(zero_copy_only=False)
@@ -63,34 +117,66 @@ def _users(batch: pa.RecordBatch, side: ItemSide) -> Users:
     entries = lists.flatten()
     columns = {f.name: entries.field(i).to_numpy(zero_copy_only=False) for i, f in enumerate(entries.type)}
     position = side.positions(columns["item_id"])
-    kept = position >= 0  # what has left the catalogue says nothing here
-    return Users(
+    kept = position >= 0
+    return gather_users(
         factors,
         known,
         np.repeat(np.arange(n), length)[kept],
         position[kept],
         columns["weight"][kept],
-        columns["event"][kept],
         columns["time"][kept],
+        keep=config.history,
+        half_life=blend.settings.half_life,
+        event=columns["event"][kept],
+        barred=columns["barred"][kept].astype(bool),
     )
 
 
-def _rows(user_ids: pa.Array, users: Users, ranked: Ranked, side: ItemSide) -> pa.RecordBatch:
-    cause = ranked.cause
-    because = np.where(cause >= 0, users.item[cause] if len(users.item) else -1, -1)
-    sources = [SOURCES[s] for s in ranked.source]
+def _rows(user_ids: pa.Array, users: Users, offers: Offers, side: ItemSide) -> pa.RecordBatch:
+    past = np.where(offers.cause >= 0, users.item[offers.cause] if len(users.item) else -1, -1)
+    column = np.array([EXPLAINED.index(part) if part in EXPLAINED else -1 for part in PARTS])[offers.source]
+    at = np.arange(len(column))
+    entry = np.where(column >= 0, offers.cause[at, column], -1)
+    because = np.where(column >= 0, past[at, column], -1)
+    sources = [PART_SOURCES[s] for s in offers.source]
+    new = side.is_new[offers.item].tolist()
     reasons = [
-        reason(source, int(side.people[item]), (side.titles[b], users.event[c]) if b >= 0 else None)
-        for source, item, b, c in zip(sources, ranked.item, because, cause, strict=True)
+        reason(source, int(side.people[item]), (side.titles[b], users.event[e]) if b >= 0 else None, fresh)
+        for source, item, fresh, b, e in zip(sources, offers.item, new, because, entry, strict=True)
     ]
+    total = offers.parts.sum(axis=1) + offers.boost
     columns = [
-        user_ids.take(pa.array(ranked.user)),
-        pa.array(ranked.rank.astype(np.int32)),
-        pa.array(side.ids[ranked.item], pa.string()),
-        pa.array(ranked.parts.sum(axis=1)),
-        *(pa.array(np.ascontiguousarray(ranked.parts[:, i])) for i in range(len(SOURCES))),
+        user_ids.take(pa.array(offers.user)),
+        pa.array(offers.rank.astype(np.int32)),
+        _ids(side, offers.item),
+        pa.array(total),
+        *(pa.array(np.ascontiguousarray(offers.parts[:, i])) for i in range(len(PARTS))),
+        pa.array(offers.boost),
         pa.array(sources, pa.string()),
-        pa.array([side.ids[b] if b >= 0 else None for b in because], pa.string()),
+        _proposers(offers.proposed),
+        _ids(side, because),
+        _causes(side, past),
         pa.array(reasons, pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, SCORED.names)
+
+
+def _ids(side: ItemSide, position: NDArray[np.int64]) -> pa.Array:
+    """Item ids of positions, null for -1."""
+    return side.arrow_ids.take(pa.array(position, mask=position < 0))
+
+
+def _proposers(bits: NDArray[np.uint8]) -> pa.Array:
+    """list<string> of the names of the bits."""
+    row, which = np.nonzero((bits[:, None] >> np.arange(len(SOURCES), dtype=np.uint8)) & 1)
+    offsets = np.searchsorted(row, np.arange(len(bits) + 1)).astype(np.int32)
+    names = pa.array(SOURCES, pa.string()).take(pa.array(which))
+    return pa.ListArray.from_arrays(pa.array(offsets), names)
+
+
+def _causes(side: ItemSide, past: NDArray[np.int64]) -> pa.Array:
+    """map<string,string> from the part to the past item that did most for it."""
+    row, part = np.nonzero(past >= 0)
+    offsets = np.searchsorted(row, np.arange(len(past) + 1)).astype(np.int32)
+    names = pa.array(EXPLAINED, pa.string()).take(pa.array(part))
+    return pa.MapArray.from_arrays(pa.array(offsets), names, _ids(side, past[row, part]))

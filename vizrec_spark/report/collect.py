@@ -25,6 +25,9 @@ from vizrec_spark.report.model import (
 )
 from vizrec_spark.report.thumbnails import thumbnail_of
 
+SHOWN_AS = {"cooccurrence": "als", "attributes": "visual"}
+"""Sources that the page shows with another: what comes of other people's choices, and what of the item itself."""
+
 
 def build_gallery(
     facts: Facts,
@@ -106,10 +109,10 @@ def _shopper(
                 item=known[row.item_id],
                 rank=row["rank"],
                 score=row.score,
-                cf=row.score_cf,
-                visual=row.score_visual,
-                popularity=row.score_popularity,
-                source=row.source,
+                cf=row.score_cf + row.score_cooccurrence,
+                visual=row.score_visual + row.score_attributes,
+                popularity=row.score_popularity + row.score_boost,
+                source=SHOWN_AS.get(row.source, row.source),
                 reason=row.reason,
                 because=known[row.because_item_id] if row.because_item_id is not None else None,
                 is_new=row.is_new,

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from vizrec_spark.report.model import Gallery, Offer, Thumbnail
 from vizrec_spark.report.thumbnails import data_uri
 
-PARTS = {"als": "Shared taste", "visual": "Looks", "popularity": "Popularity"}
+PARTS = {"als": "Shared taste", "visual": "Looks and attributes", "popularity": "Popularity"}
 """Parts of the score, by the `source` that stands for each, and what the page calls them."""
 
 KIND_NAMES = {

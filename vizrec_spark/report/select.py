@@ -27,15 +27,16 @@ def shopper_profiles(
     users: DataFrame, interactions: DataFrame, recommendations: DataFrame, top: int = OFFERS
 ) -> DataFrame:
     """One row a user: `user_id`, and as longs `n_items` touched, `n_events`, and of the `top` first offers how many
-    come from each source (`n_als`, `n_visual`, `n_popularity`) and how many nobody has touched (`n_new`)."""
+    come from each source (`n_als` with co-consumption, `n_visual` with attributes, `n_popularity`) and how many
+    nobody has touched (`n_new`)."""
     did = interactions.groupBy("user_id").agg(
         F.count_distinct("item_id").alias("n_items"), F.count(F.lit(1)).alias("n_events")
     )
     offers = with_news(recommendations.where(F.col("rank") <= top), interactions)
     got = offers.groupBy("user_id").agg(
         *(
-            F.count_if(F.col("source") == source).alias(f"n_{source}")
-            for source in ("als", "visual", "popularity")
+            F.count_if(F.col("source").isin(*sources)).alias(f"n_{sources[0]}")
+            for sources in (("als", "cooccurrence"), ("visual", "attributes"), ("popularity",))
         ),
         F.count_if("is_new").alias("n_new"),
     )

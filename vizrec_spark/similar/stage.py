@@ -11,10 +11,12 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
 from vizrec_spark.errors import TableError
+from vizrec_spark.similar.centre import Centre
 from vizrec_spark.similar.duplicates import near_duplicates
 from vizrec_spark.similar.filters import asks_anything, asks_catalogue, check_filters
 from vizrec_spark.similar.folder import shared_folder
 from vizrec_spark.similar.found import Found, fingerprint, notes, quality_row
+from vizrec_spark.similar.looks import item_looks, look_axes
 from vizrec_spark.similar.memory import Published, shared_search
 from vizrec_spark.similar.partitioned import partitioned_search
 from vizrec_spark.similar.plan import choose_plan, refuse_impossible, sizes_of
@@ -92,7 +94,7 @@ def run(context: StageContext) -> StageResult:
                 pairs = _of_encoder(context, ITEM_NEIGHBORS, encoder_id)
                 groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
             written.append(publish(NEAR_DUPLICATES, groups))
-            written.append(publish(COMPARED_ITEMS, item_contents(pictured)))
+            written.append(publish(COMPARED_ITEMS, _compared(pictured, embeddings, found.centre, config)))
             metrics = {"recall": found.recall.mean, "searched": float(found.searched)}
             return StageResult(written, notes(found, config), metrics)
     finally:
@@ -124,6 +126,13 @@ def _search(
             yield found
 
 
+def _compared(pictured: DataFrame, embeddings: DataFrame, centre: Centre, config: SimilarConfig) -> DataFrame:
+    """item_id, content, looks. Runs a job."""
+    vectors = item_vectors(pictured, embeddings, broadcast=centre.n_items <= _BROADCAST_ITEMS)
+    looks = item_looks(vectors, look_axes(vectors, centre, config))
+    return item_contents(pictured).join(looks, "item_id")
+
+
 def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Published | None:
     """What earlier runs with these settings have left, where it can be brought up to date."""
     tables, config = context.tables, context.config.similar
@@ -135,7 +144,7 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
     quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
     if quality is None or quality.fingerprint != fingerprint(config):
         return None
-    before = _of_encoder(context, COMPARED_ITEMS, encoder_id)
+    before = _of_encoder(context, COMPARED_ITEMS, encoder_id).select("encoder_id", "item_id", "content")
     if before.isEmpty():  # the last run did not come to its end
         return None
     # Pinned, because the lists are replaced while they are read.

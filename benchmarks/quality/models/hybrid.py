@@ -15,18 +15,18 @@ from vizrec_spark.recommend.stage import STAGE as RECOMMEND
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import (
-    EMBEDDINGS,
+    COMPARED_ITEMS,
     ENCODERS,
-    IMAGES,
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
+    NEAR_DUPLICATES,
     RECOMMENDATIONS,
     SIMILARITY_QUALITY,
     USERS,
 )
 
-_CONTENT = (ITEMS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+_CONTENT = (ITEMS, ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, COMPARED_ITEMS, NEAR_DUPLICATES)
 
 
 def hybrid(window: Window) -> DataFrame:

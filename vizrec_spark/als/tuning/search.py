@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vizrec_spark.config.models import AlsConfig, TuneConfig
+from vizrec_spark.config.models.als import settings_of
 from vizrec_spark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,23 +71,6 @@ def stale(values: Sequence[float], patience: int) -> bool:
 def best(tried: Sequence[Tried]) -> int:
     """The number of the best trial; the earlier of equals."""
     return max(range(len(tried)), key=lambda number: (tried[number].value, -number))
-
-
-def with_settings(als: AlsConfig, settings: Settings) -> AlsConfig:
-    """`als` with the settings of a trial."""
-    changes: dict[str, Any] = {**settings, "rank": int(settings["rank"])}
-    changes.setdefault("half_life_days", None)
-    return AlsConfig.model_validate({**als.model_dump(), **changes})
-
-
-def settings_of(als: AlsConfig) -> Settings:
-    """What is searched, as `als` has it; `with_settings` puts it back. No `half_life_days`: all events count alike."""
-    settings = {"rank": float(als.rank), "regularization": als.regularization}
-    if als.preference == "implicit":
-        settings["alpha"] = als.alpha
-        if als.half_life_days is not None:
-            settings["half_life_days"] = als.half_life_days
-    return settings
 
 
 class Space:

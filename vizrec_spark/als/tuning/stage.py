@@ -9,10 +9,11 @@ import yaml
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.recommender import AlsRecommender
 from vizrec_spark.als.settings import first_settings
-from vizrec_spark.als.tuning.search import Settings, Tried, best, require_optuna, search, with_settings
+from vizrec_spark.als.tuning.search import Settings, Tried, best, require_optuna, search
 from vizrec_spark.als.tuning.study import study_id, trials_of
 from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models.als import with_settings
 from vizrec_spark.errors import TableError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written

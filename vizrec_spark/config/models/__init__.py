@@ -19,7 +19,14 @@ from vizrec_spark.config.models.ingest import (
     UsersConfig,
 )
 from vizrec_spark.config.models.places import SparkConfig, TablesConfig
-from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig, RecommendConfig
+from vizrec_spark.config.models.recommend import (
+    BlendWeights,
+    Boost,
+    CandidatesConfig,
+    LearnConfig,
+    RecommendConfig,
+    RerankConfig,
+)
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.similar import SimilarConfig
@@ -29,6 +36,7 @@ __all__ = [
     "AffinePreprocessing",
     "AlsConfig",
     "BlendWeights",
+    "Boost",
     "CandidatesConfig",
     "CatalogueColumns",
     "CatalogueConfig",
@@ -40,8 +48,10 @@ __all__ = [
     "IngestConfig",
     "InteractionColumns",
     "InteractionsConfig",
+    "LearnConfig",
     "RecommendConfig",
     "ReportConfig",
+    "RerankConfig",
     "Section",
     "SimilarConfig",
     "SourceConfig",

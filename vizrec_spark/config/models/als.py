@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,3 +35,20 @@ class AlsConfig(Section):
     model_dir: Name | None = None
     loss_sample: Annotated[int, Field(ge=0, le=1_000_000)] = 50_000
     seed: int = 42
+
+
+def with_settings(als: AlsConfig, settings: Mapping[str, float]) -> AlsConfig:
+    """`als` with what `settings_of` has told of another; without `half_life_days`, all events count alike."""
+    changes: dict[str, Any] = {**settings, "rank": int(settings["rank"])}
+    changes.setdefault("half_life_days", None)
+    return AlsConfig.model_validate({**als.model_dump(), **changes})
+
+
+def settings_of(als: AlsConfig) -> dict[str, float]:
+    """What job `tune` searches and tables tell of a model; `with_settings` puts it back."""
+    settings = {"rank": float(als.rank), "regularization": als.regularization}
+    if als.preference == "implicit":
+        settings["alpha"] = als.alpha
+        if als.half_life_days is not None:
+            settings["half_life_days"] = als.half_life_days
+    return settings

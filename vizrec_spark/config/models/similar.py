@@ -48,6 +48,7 @@ class SimilarConfig(Section):
     block_rows: Annotated[int, Field(ge=1)] = 2048
     tuning_queries: Annotated[int, Field(ge=1)] = 200
     recall_queries: Annotated[int, Field(ge=1)] = 400
+    look_features: Annotated[int, Field(ge=1, le=1024)] = 256
     incremental_below: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     filters: FiltersConfig = FiltersConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()

@@ -14,7 +14,7 @@ from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAI
 from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.promote import PROMOTIONS
-from vizrec_spark.tables.schemas.recommend import RECOMMENDATIONS
+from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
 from vizrec_spark.tables.schemas.runs import RUNS
 from vizrec_spark.tables.schemas.similar import (
     CATEGORY_NEIGHBORS,
@@ -27,6 +27,7 @@ from vizrec_spark.tables.schemas.similar import (
 __all__ = [
     "ALL_TABLES",
     "ALS_MODELS",
+    "BLEND_WEIGHTS",
     "CATEGORY_NEIGHBORS",
     "COMPARED_ITEMS",
     "EMBEDDINGS",
@@ -38,6 +39,7 @@ __all__ = [
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
+    "ITEM_RECOMMENDATIONS",
     "METRICS",
     "NEAR_DUPLICATES",
     "PROMOTIONS",
@@ -70,6 +72,8 @@ ALL_TABLES: tuple[Table, ...] = (
     ALS_MODELS,
     TUNING_TRIALS,
     RECOMMENDATIONS,
+    ITEM_RECOMMENDATIONS,
+    BLEND_WEIGHTS,
     METRICS,
     PROMOTIONS,
     RUNS,

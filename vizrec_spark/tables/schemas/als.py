@@ -76,10 +76,16 @@ ALS_MODELS = Table(
                 "loss", DOUBLE, "Objective by preference of the model itself on that sample.", nullable=True
             ),
             column("path", STRING, "Folder of the model in MLlib's own format.", nullable=True),
+            column(
+                "settings",
+                MapType(STRING, DOUBLE),
+                "Settings of section `als` by name; without `half_life_days`, all events count alike.",
+            ),
         ]
     ),
     ("model_id",),
     {"sizes_positive": "preferences > 0 AND rank > 0 AND iterations > 0 AND blocks > 0"},
+    version=2,
 )
 
 TUNING_TRIALS = Table(

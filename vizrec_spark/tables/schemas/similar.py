@@ -102,17 +102,23 @@ SIMILARITY_QUALITY = Table(
 COMPARED_ITEMS = Table(
     "compared_items",
     "similar",
-    "Which items the published look-alikes know, and what they showed then: what has changed is seen from it.",
+    "The items that the published look-alikes know: what they showed then, by which a change is seen, and their looks.",
     StructType(
         [
             column("encoder_id", STRING, "The encoder whose vectors were compared."),
             column("item_id", STRING, "The item."),
             column("content", STRING, "SHA-256 of the SHA-256s of its pictures, in order of their paths."),
+            column(
+                "looks",
+                ArrayType(FLOAT),
+                "Its unit vector less the catalogue's mean, on the `similar.look_features` leading directions.",
+            ),
         ]
     ),
     ("encoder_id", "item_id"),
     {"content_is_hex": "content rlike '^[0-9a-f]{64}$'"},
     partition_by=("encoder_id",),
+    version=2,
 )
 
 CATEGORY_NEIGHBORS = Table(
