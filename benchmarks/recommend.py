@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from vizrec_spark.config.models import AlsConfig, RecommendConfig, RerankConfig
+from vizrec_spark.config.models import AlsConfig, RecommendConfig, RerankConfig, SimilarConfig
 from vizrec_spark.demo import VectorSpace, generate_catalogue, generate_events, generate_shoppers
 from vizrec_spark.demo.vocabulary import COLOURS, KIND_NAMES, KINDS, PATTERNS
 from vizrec_spark.kernels.block_topk import Seen, block_topk
@@ -108,7 +108,7 @@ class Shop:
             n_items,
         )
         self.user_factors, factors = window_als(self.log, als)
-        content = _content(catalogue, self.ids, config.look_features)
+        content = _content(catalogue, self.ids, SimilarConfig().look_features)
         has = np.asarray(factors.any(axis=1))
         _, predicted, _ = factors_from_content(content, factors, has, self.user_factors)
         chosen, counts = counts_of(self.log)

@@ -27,15 +27,26 @@ from vizrec_spark.evaluate.splits import (
 )
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import (
+    COMPARED_ITEMS,
     EMBEDDINGS,
     ENCODERS,
     IMAGES,
     ITEM_NEIGHBORS,
     ITEMS,
+    NEAR_DUPLICATES,
     SIMILARITY_QUALITY,
 )
 
-CONTENT = (ITEMS, IMAGES, ENCODERS, EMBEDDINGS, ITEM_NEIGHBORS, SIMILARITY_QUALITY)
+CONTENT = (
+    ITEMS,
+    IMAGES,
+    ENCODERS,
+    EMBEDDINGS,
+    ITEM_NEIGHBORS,
+    SIMILARITY_QUALITY,
+    COMPARED_ITEMS,
+    NEAR_DUPLICATES,
+)
 _LEAST_USERS = 30
 
 

@@ -87,7 +87,7 @@ def configured(
     return Blend("configured", settings, values, scale, unknown, unknown)
 
 
-def contributions(features: NDArray[np.float32], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+def contributions(features: NDArray[np.floating], raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """What each part adds to the score (m, parts) of described candidates (m, f)."""
     of_part = np.zeros((len(FEATURES), len(PARTS)))
     of_part[np.arange(len(FEATURES)), PART_OF] = raw

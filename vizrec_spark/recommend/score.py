@@ -14,7 +14,7 @@ from pyspark.sql.types import ArrayType, DoubleType, IntegerType, MapType, Strin
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.recommend.blend import Blend, contributions
-from vizrec_spark.recommend.describe import describe
+from vizrec_spark.recommend.describe import Candidates, describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.reasons import reason
@@ -76,11 +76,30 @@ def recommend_block(
     row = chosen[user, place]
     item = candidates.item[row].astype(np.int64)
     parts = contributions(candidates.features[row], blend.raw)
-    source = np.where((parts > 0).any(axis=1), parts.argmax(axis=1), PARTS.index("popularity"))
+    source = _sources(parts, user, candidates, blend)
     cause = causes(users, items, user, item, blend.raw, blend.settings.half_life, als)
     # What speaks against an item has no cause to be named.
     cause[parts[:, [PARTS.index(part) for part in EXPLAINED]] <= 0] = -1
     return Offers(user, place + 1, item, parts, boost[row], source, candidates.proposed[row], cause)
+
+
+def _sources(
+    parts: NDArray[np.float64], user: NDArray[np.int64], candidates: Candidates, blend: Blend
+) -> NDArray[np.int64]:
+    """Which part lifts each offer most above the mean of its user's candidates: index into `sources.PARTS`.
+
+    For a linear score that difference is the part's Shapley value with the user's candidates as background (Lundberg
+    and Lee 2017), so what all candidates have alike, such as being popular at all, is nobody's reason. A part that does
+    not speak for an item is no source of it; where none does, popularity has filled the list.
+    """
+    held = np.diff(candidates.indptr)
+    usual = np.zeros((len(held), candidates.features.shape[1]))
+    some = np.flatnonzero(held)
+    if len(some):
+        sums = np.add.reduceat(candidates.features, candidates.indptr[some], axis=0, dtype=np.float64)
+        usual[some] = sums / held[some, None]
+    lift = np.where(parts > 0, parts - contributions(usual, blend.raw)[user], -np.inf)
+    return np.where((parts > 0).any(axis=1), lift.argmax(axis=1), PARTS.index("popularity"))
 
 
 def score_users(

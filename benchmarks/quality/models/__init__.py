@@ -16,7 +16,9 @@ WARM: Mapping[str, Model] = {
     "als": als,
     "visual": visual,
     "hybrid_without_als": without("cf"),
+    "hybrid_without_cooccurrence": without("cooccurrence"),
     "hybrid_without_visual": without("visual"),
+    "hybrid_without_attributes": without("attributes"),
     "hybrid_without_popularity": without("popularity"),
     "hybrid": hybrid,
 }
@@ -29,8 +31,7 @@ COLD: Mapping[str, Model] = {
     "visual": visual,
     "ridge_picture": ridge_picture,
     "ridge_attributes": ridge_attributes,
-    "hybrid_without_als": without("cf"),
     "hybrid_without_visual": without("visual"),
-    "hybrid_without_popularity": without("popularity"),
+    "hybrid_without_attributes": without("attributes"),
     "hybrid": hybrid,
 }

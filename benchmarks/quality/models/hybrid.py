@@ -78,6 +78,8 @@ def _config(window: Window, weights: dict[str, float]) -> Config:
     recommend["k"] = size
     recommend["weights"] = {**recommend["weights"], **weights}
     recommend["candidates"] = dict.fromkeys(recommend["candidates"], size)
+    if window.cold:  # new items are ranked among themselves, so all of a list is theirs
+        recommend["rerank"] = {**recommend["rerank"], "exploration": 1.0}
     return Config.model_validate(
         {**window.config.model_dump(), "als": window.als.model_dump(), "recommend": recommend}
     )

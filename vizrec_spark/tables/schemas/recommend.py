@@ -30,7 +30,8 @@ RECOMMENDATIONS = Table(
             column(
                 "source",
                 STRING,
-                "The part that adds most: `als`, `cooccurrence`, `visual`, `attributes` or `popularity`.",
+                "The part that lifts it most above the user's other candidates: `als`, `cooccurrence`, `visual`, "
+                "`attributes` or `popularity`.",
             ),
             column(
                 "proposed_by",
