@@ -34,6 +34,7 @@ from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
     CATEGORY_NEIGHBORS,
+    COMPARED_ITEMS,
     EMBEDDINGS,
     ENCODERS,
     IMAGES,
@@ -219,6 +220,13 @@ class Shop:
     def lists(self) -> Rows:
         return listed(self.store.read(ITEM_NEIGHBORS))
 
+    def require_looks(self, matrix: np.ndarray) -> None:
+        """On as many directions as vectors have, looks say of any two items what the centred unit vectors say."""
+        units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+        units -= units.mean(axis=0)
+        looks = np.array([row.looks for row in sorted(self.rows(COMPARED_ITEMS))])
+        np.testing.assert_allclose(looks @ looks.T, units @ units.T, atol=1e-4)
+
 
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
@@ -245,6 +253,7 @@ def test_auto_reaches_the_target_says_so_and_mends_lists_below_it(shop: Shop) ->
     assert quality.n_queries == 200 and 0.93 < len(pairs(first) & pairs(exact)) / len(exact) < 1
     assert quality.max_bucket_share <= 64 / N and quality.candidates_per_item < N
     assert sum(quality.bucket_histogram) == quality.n_buckets
+    shop.require_looks(matrix)
     # An update of lists that have lost their ends would stay below the target: all are searched for, alike.
     shop.store.delete(ITEM_NEIGHBORS, F.col("rank") > 4)
     shop.run(**settings)
@@ -297,8 +306,9 @@ def test_both_plans_publish_the_same_lists(shop: Shop, metric: Metric, setting: 
 
 
 def test_a_method_that_misses_its_recall_gives_way_under_the_partitioned_plan(
-    shop: Shop, caplog: pytest.LogCaptureFixture
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vizrec_spark.similar.looks.SAMPLE", 100)  # of which directions are learned
     matrix = nested(400)
     shop.pictures(matrix)
     blind = {"exact_below": 100, "probes": 1, "tables": 1, "bits": 4}
@@ -310,6 +320,7 @@ def test_a_method_that_misses_its_recall_gives_way_under_the_partitioned_plan(
     assert (quality.method, quality.recall, quality.n_queries) == ("exact", 1, 0)
     assert 0.9988 <= min(row.cosine for row in rows) < 0.9991 and len(rows) < 8 * 400
     assert listed(shop.store.read(ITEM_NEIGHBORS)) <= near(matrix, 8)
+    shop.require_looks(matrix)
 
 
 def test_an_update_is_the_full_run_without_the_full_search(shop: Shop) -> None:
