@@ -103,6 +103,7 @@ class Shop:
             user.astype(np.int64),
             pd.Index(self.ids).get_indexer(pd.Index(pairs["item_id"])).astype(np.int64),
             pairs["weight"].to_numpy(float),
+            np.minimum(pairs["weight"].to_numpy(float), als.max_weight),
             pairs["time"].to_numpy(float),
             len(names),
             n_items,
@@ -110,7 +111,7 @@ class Shop:
         self.user_factors, factors = window_als(self.log, als)
         content = _content(catalogue, self.ids, SimilarConfig().look_features)
         has = np.asarray(factors.any(axis=1))
-        _, predicted, _ = factors_from_content(content, factors, has, self.user_factors)
+        _, predicted = factors_from_content(content, factors, has, self.user_factors)
         chosen, counts = counts_of(self.log)
         entries = co_consumption(chosen, counts, config.neighbours, 100.0)
         self.side: ItemSide = item_side(

@@ -41,6 +41,7 @@ def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
         people=people.astype(np.int64),
         factors=rng.normal(size=(n, ALS.rank)).astype(np.float32),
         has_factors=np.ones(n, dtype=bool),
+        modelled=~is_new,
         is_new=is_new,
         lists=stacked(entries, n),
         attributes=attributes.astype(np.float32),
@@ -78,7 +79,7 @@ def users_with(
     liked = (weight > 0) & ~side.is_new[item]
     order = np.argsort(user[liked], kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(user[liked], minlength=n_users))])
-    modelled = side.factors[side.has_factors & ~side.is_new]
+    modelled = side.factors[side.modelled]
     factors = fold_in_implicit(
         side.factors,
         gram(modelled),

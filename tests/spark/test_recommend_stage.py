@@ -395,7 +395,7 @@ def test_rules_near_duplicates_boosts_and_what_was_bought(
     assert row(table, "dot", "mug-1").reason == "Popular: 3 people chose it"
 
 
-@pytest.mark.parametrize("rule", ["no_such_column > 1", "price +", "price"])
+@pytest.mark.parametrize("rule", ["no_such_column > 1", "price +", "price", "max(price) > 3"])
 def test_a_rule_that_is_no_condition_is_refused_by_name(spark: SparkSession, rule: str) -> None:
     with pytest.raises(ConfigError, match=r"recommend\.rerank\.rules"):
         with_rules(spark.createDataFrame([], ITEMS.schema), RerankConfig(rules=(rule,)))

@@ -43,6 +43,7 @@ def test_the_events_configured_by_default_all_have_a_verb() -> None:
 
 def test_a_new_item_is_not_said_to_be_liked_by_anyone() -> None:
     assert (
-        reason("als", 0, ("Red mug", "view"), True) == "New, and of a kind with “Red mug”, which you viewed"
+        reason("als", 0, ("Red mug", "view"), True)
+        == "New, and of a kind that goes with “Red mug”, which you viewed"
     )
     assert reason("als", 0, None, True) == "New: nobody has chosen it yet"

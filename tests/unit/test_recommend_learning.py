@@ -7,19 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.kernels.block_ridge import SCALES, Grams, fit_block_ridge
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
+from vizrec_spark.recommend.assemble import fixed_side, item_side
 from vizrec_spark.recommend.attributes import (
     attribute_block,
     attribute_likeness,
     category_block,
     number_block,
 )
+from vizrec_spark.recommend.content import Content, nearest_by_attributes
 from vizrec_spark.recommend.describe import Candidates
 from vizrec_spark.recommend.duplicates import duplicate_groups, same_values
 from vizrec_spark.recommend.fit import Pairs, clustered_errors, sample_pairs
-from vizrec_spark.recommend.learn import anchored
+from vizrec_spark.recommend.items import Entries
+from vizrec_spark.recommend.learn import anchored, open_window
 from vizrec_spark.recommend.log import Log, validation_window
 from vizrec_spark.recommend.sources import FEATURES, at
 from vizrec_spark.recommend.window_als import window_als
@@ -96,7 +99,7 @@ def test_a_block_of_noise_does_not_hurt_and_each_has_its_own_scale() -> None:
 
 def test_a_window_holds_the_last_likes_of_those_who_have_enough() -> None:
     user = np.repeat([0, 1], [8, 3])
-    log = Log(user, np.arange(11), np.ones(11), np.arange(11.0), 2, 11)
+    log = Log(user, np.arange(11), np.ones(11), np.ones(11), np.arange(11.0), 2, 11)
     assert np.flatnonzero(validation_window(log, 0.25)).tolist() == [6, 7]
     disliked = log._replace(weight=np.where(np.arange(11) == 7, 0.0, 1.0))
     assert np.flatnonzero(validation_window(disliked, 0.25)).tolist() == [5, 6]
@@ -106,11 +109,102 @@ def test_window_als_tells_two_camps_apart() -> None:
     user, item = np.nonzero(
         np.kron(np.eye(2), np.ones((10, 6))) * (np.random.default_rng(1).random((20, 12)) < 0.7)
     )
-    log = Log(user, item, np.ones(len(user)), np.zeros(len(user)), 20, 12)
+    log = Log(user, item, np.ones(len(user)), np.ones(len(user)), np.zeros(len(user)), 20, 12)
     users, items = window_als(log, AlsConfig(rank=4, iterations=8))
     score = users @ items.T
     assert score[:10, :6].mean() > score[:10, 6:].mean() + 0.5
     assert score[10:, 6:].mean() > score[10:, :6].mean() + 0.5
+
+
+def plain_content(n: int) -> Content:
+    """n items of three kinds, without pictures."""
+    kinds = category_block([[f"kind{i % 3}"] for i in range(n)])
+    assert kinds is not None
+    ids = np.array([f"i{i:03d}" for i in range(n)], dtype=object)
+    nothing = np.full(n, -1, dtype=np.int64)
+    return Content(
+        ids,
+        ids,
+        [kinds],
+        np.full((n, 1), np.nan, dtype=np.float32),
+        Entries.none(),
+        np.arange(n) * 86_400.0,
+        np.arange(n),
+        nothing,
+        np.ones(n, dtype=bool),
+        np.zeros(n, dtype=np.float32),
+    )
+
+
+def log_of_two_camps(n: int, n_users: int) -> Log:
+    rng = np.random.default_rng(4)
+    user, item = np.nonzero(rng.random((n_users, n)) < 0.3)
+    ones = np.ones(len(user))
+    return Log(user, item, ones, ones, rng.permutation(len(user)).astype(float), n_users, n)
+
+
+def test_what_describes_a_candidate_has_not_seen_what_is_held_out() -> None:
+    """Whatever users chose in the window, models, counts and the item side of the training window are the same."""
+    n, n_users = 30, 60
+    log, content = log_of_two_camps(n, n_users), plain_content(30)
+    config = RecommendConfig()
+    als = AlsConfig(rank=3, iterations=2)
+    held = validation_window(log, config.learn.validation_share)
+    rng = np.random.default_rng(9)
+    other = log._replace(
+        item=np.where(held, rng.integers(0, n, len(held)), log.item),
+        weight=np.where(held, 7.0, log.weight),
+        preference=np.where(held, 7.0, log.preference),
+    )
+    windows = [open_window(each, content, config, als) for each in (log, other)]
+    assert windows[0] is not None and windows[1] is not None
+    assert (windows[0].chosen_item != windows[1].chosen_item).any()
+    for name in ("user_factors", "item_factors", "predicted", "modelled", "counts"):
+        np.testing.assert_array_equal(getattr(windows[0], name), getattr(windows[1], name), err_msg=name)
+    train = windows[0].train
+    assert len(train.user) == int((~held).sum()) and not held[np.isin(log.time, train.time)].any()
+    sides = [
+        item_side(
+            content,
+            fixed_side(content),
+            w.train,
+            {},
+            w.item_factors,
+            w.item_factors.any(axis=1),
+            w.predicted,
+            30.0,
+        )
+        for w in windows
+    ]
+    np.testing.assert_array_equal(sides[0].standing, sides[1].standing)
+    np.testing.assert_array_equal(sides[0].people, np.bincount(train.item, minlength=n))
+
+
+def test_only_what_nobody_has_met_is_new() -> None:
+    n = 30
+    log, content = log_of_two_camps(n, 60), plain_content(n)
+    log = log.where(log.item != 0)
+    rng = np.random.default_rng(1)
+    factors, predicted = rng.random((n, 3)).astype(np.float32), rng.random((n, 3))
+    has = ~np.isin(np.arange(n), [0, 1])  # nobody has met item 0; item 1 has people and is in no model
+    hidden = np.arange(n) == 2
+    entries = {"cosine": Entries(np.array([3, 4]), np.array([2, 5]), np.ones(2, dtype=np.float32))}
+    side = item_side(content, fixed_side(content), log, entries, factors, has, predicted, 30.0, hidden)
+    assert np.flatnonzero(side.is_new).tolist() == [0, 2]
+    assert np.flatnonzero(~side.modelled).tolist() == [0, 1, 2] and side.has_factors.all()
+    np.testing.assert_allclose(side.factors[:3], predicted[:3], rtol=1e-6)
+    np.testing.assert_array_equal(side.factors[3:], factors[3:])
+    assert side.people[2] == 0 and side.standing[2, 0] == 0 and side.people[1] > 0
+    assert side.lists.item.tolist() == [5]  # what the history says for the one shown as new is left out
+    last = log.time.max()
+    trend = sum(2.0 ** (-(last - t) / 86_400 / 30) for t in log.time[log.item == 7])
+    assert side.standing[7, 1] == pytest.approx(np.log1p(trend), rel=1e-5)
+
+
+def test_without_attributes_or_items_nothing_is_near() -> None:
+    for likeness in (np.zeros((5, 1), dtype=np.float32), np.zeros((0, 4), dtype=np.float32)):
+        bounds, item, value = nearest_by_attributes(likeness)
+        assert bounds.tolist() == [0] * (len(likeness) + 1) and len(item) == len(value) == 0
 
 
 def test_attributes_become_blocks() -> None:

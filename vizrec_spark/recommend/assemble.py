@@ -97,10 +97,11 @@ def item_side(
     freshness = np.nan_to_num(np.exp2(-age / _FRESH_DAYS), nan=0.0)
     known = content.known() if predicted is not None else np.zeros(n, dtype=bool)
     hidden = np.zeros(n, dtype=bool) if as_new is None else as_new
-    is_new = (~has_factors | hidden) & known
+    is_new = (((people == 0) & ~has_factors) | hidden) & known
+    modelled = has_factors & ~is_new
     made = np.where(has_factors[:, None], factors, np.float32(0.0)).astype(np.float32)
     if predicted is not None:
-        made[is_new] = predicted[is_new].astype(np.float32)
+        made[known & ~modelled] = predicted[known & ~modelled].astype(np.float32)
     people[hidden], trend[hidden] = 0, 0.0
     if as_new is not None:
         entries = {
@@ -114,7 +115,8 @@ def item_side(
         content.titles,
         people,
         made,
-        has_factors | is_new,
+        has_factors | known,
+        modelled,
         is_new,
         stacked({**entries, "looks": content.alike}, n),
         fixed.attributes,

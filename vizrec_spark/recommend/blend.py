@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.config.models import BlendWeights
+from vizrec_spark.kernels.compiled import compiled
 from vizrec_spark.recommend.assemble import Settings
 from vizrec_spark.recommend.describe import Candidates
 from vizrec_spark.recommend.sources import FEATURES, NAMES, PART_OF, PARTS, at
@@ -88,10 +89,20 @@ def configured(
 
 
 def contributions(features: NDArray[np.floating], raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each part adds to the score (m, parts) of described candidates (m, f)."""
-    of_part = np.zeros((len(FEATURES), len(PARTS)))
-    of_part[np.arange(len(FEATURES)), PART_OF] = raw
-    return np.asarray(features.astype(np.float64) @ of_part)
+    """What each part adds to the score (m, parts) of described candidates (m, f).
+
+    Each row is added up by itself and in one order, so that a score does not depend on who else is in the block.
+    """
+    parts = np.zeros((len(features), len(PARTS)))
+    _add_parts(features, raw, PART_OF, parts)
+    return parts
+
+
+@compiled
+def _add_parts(features, raw, part_of, out):  # type: ignore[no-untyped-def]
+    for row in range(len(features)):
+        for f in range(len(raw)):
+            out[row, part_of[f]] += raw[f] * features[row, f]
 
 
 def describe_weights(blend: Blend) -> str:

@@ -15,6 +15,7 @@ from vizrec_spark.recommend.items import Entries
 
 _FIT_ROWS = 20_000
 _NEAREST = 50
+_PAIRED_ITEMS = 50_000
 _DIVERSITY_AXES = 32
 
 
@@ -56,8 +57,14 @@ class Content:
 def nearest_by_attributes(
     likeness: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """The `_NEAREST` items most alike in attributes to each: bounds (n + 1), positions and dot products above 0."""
+    """The `_NEAREST` items most alike in attributes to each: bounds (n + 1), positions and dot products above 0.
+
+    All pairs are multiplied, on the driver: for more than `_PAIRED_ITEMS` items, or without attributes, none is listed,
+    and attributes weigh candidates but propose none.
+    """
     n = len(likeness)
+    if n > _PAIRED_ITEMS or not likeness.any():
+        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
     itself = Seen(np.arange(n + 1), np.arange(n))
     value, key = block_topk(likeness, likeness, min(_NEAREST, max(n, 1)), seen=itself)
     kept = (key >= 0) & (value > 0)
@@ -70,8 +77,8 @@ def factors_from_content(
     factors: NDArray[np.float32],
     has_factors: NDArray[np.bool_],
     user_factors: NDArray[np.float32],
-) -> tuple[BlockRidge | None, NDArray[np.float64], NDArray[np.int64]]:
-    """ALS factors regressed on content; the model, predictions for all items (n, rank), and the rows learned from.
+) -> tuple[BlockRidge | None, NDArray[np.float64]]:
+    """ALS factors regressed on content: the model, and predictions for all items (n, rank).
 
     Pictures are one block, each attribute another, so that neither drowns the other; errors count as they change
     the users' scores: eᵀ (UᵀU / u) e. At most `_FIT_ROWS` items are learned from (evenly spaced in order of id). The
@@ -86,7 +93,7 @@ def factors_from_content(
         blocks.append(np.nan_to_num(content.look_features).astype(np.float64))
         present.append(content.pictured)
     if not blocks or len(rows) < 20:
-        return None, np.zeros(factors.shape), rows
+        return None, np.zeros(factors.shape)
     wide = user_factors.astype(np.float64)
     metric = wide.T @ wide / max(len(wide), 1)
     held = np.stack(present, axis=1)
@@ -97,7 +104,7 @@ def factors_from_content(
     ]
     predicted = model.predict(masked)
     predicted[rows] = model.left_out
-    return model, predicted, rows
+    return model, predicted
 
 
 def looks_unit(content: Content) -> NDArray[np.float32]:

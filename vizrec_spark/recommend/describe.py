@@ -213,10 +213,7 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             taste = dot(own, item_factors[item])
             for j in range(static.shape[1]):
                 row[10 + j] = static[item, j]
-            if is_new[item]:
-                row[1] = taste  # its factors say all that its content does
-                continue
-            row[0] = taste
+            row[1 if is_new[item] else 0] = taste
             row[2] = sum_recent[0, item]
             row[3] = sum_whole[0, item]
             row[4] = sum_recent[1, item]

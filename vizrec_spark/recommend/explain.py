@@ -31,7 +31,8 @@ def causes(
 ) -> NDArray[np.int64]:
     """For offers (user[i], item[i]), ordered by user: the history entry whose removal lowers each part most.
 
-    (m, parts of `EXPLAINED`) int64; -1 where no removal lowers it. `raw`: the blend's weights on the features.
+    (m, parts of `EXPLAINED`) int64; -1 where no removal lowers it, and for `cf` under an explicit model. `raw`: the
+    blend's weights on the features.
     """
     found = np.full((len(user), len(EXPLAINED)), -1, dtype=np.int64)
     weights = raw.astype(np.float64)
@@ -40,32 +41,34 @@ def causes(
         (users.indptr, users.item, users.recent.astype(np.float64), users.whole.astype(np.float64)),
         (items.lists.start, items.lists.item, items.lists.value),
         items.attributes,
-        items.is_new,
         weights[at("ridge_recent") : at("attributes_whole") + 1],
         float(np.exp2(1.0 / half_life)),
         found,
     )
-    if weights[at("als")] > 0 or weights[at("new_als")] > 0:
-        implicit = als.preference == "implicit"
-        preference = np.exp2(users.whole.astype(np.float64)) - 1.0
-        turned, spread = items.turned if implicit else (items.factors, np.zeros(items.factors.shape[1]))
-        value = np.minimum(preference, als.max_weight) if implicit else preference
+    # The history holds what a user likes; an explicit model has learned from the low ratings as well.
+    if als.preference == "implicit" and (weights[at("als")] > 0 or weights[at("new_als")] > 0):
+        preference = np.minimum(np.exp2(users.whole.astype(np.float64)) - 1.0, als.max_weight)
+        turned, spread = items.turned
         _factor_causes(
             (user, item),
-            (users.indptr, users.item, value),
+            (users.indptr, users.item, preference),
             users.factors,
             items.factors,
             turned,
-            items.has_factors & ~items.is_new,
+            items.modelled,
             spread,
-            (als.alpha, max(als.regularization, 1e-6), implicit),
+            (als.alpha, max(als.regularization, 1e-6)),
             found,
         )
+    # An item that may be offered again is no reason for itself.
+    entry = np.maximum(found, 0)
+    itself = (found >= 0) & (users.item[entry] == item[:, None]) if len(users.item) else found >= 0
+    found[itself] = -1
     return found
 
 
 @compiled
-def _list_causes(offers, history, lists, attributes, is_new, weights, step, out):  # type: ignore[no-untyped-def]
+def _list_causes(offers, history, lists, attributes, weights, step, out):  # type: ignore[no-untyped-def]
     of_user, of_item = offers
     indptr, hist_item, recent, whole = history
     start, list_item, list_value = lists
@@ -74,7 +77,7 @@ def _list_causes(offers, history, lists, attributes, is_new, weights, step, out)
     block = -1
     left = np.empty((4, 2))
     for row in range(len(of_user)):
-        user, target = of_user[row], of_item[row]
+        user = of_user[row]
         first, last = indptr[user], indptr[user + 1]
         size = last - first
         if size == 0:
@@ -97,8 +100,6 @@ def _list_causes(offers, history, lists, attributes, is_new, weights, step, out)
                     said[offer - row, 3, e] = dot(attributes[past], attributes[of_item[offer]])
             for offer in range(row, end):
                 slot[of_item[offer]] = -1
-        if is_new[target]:
-            continue
         values = said[row - block]
         now, ever = recent[first:last], whole[first:last]
         sums, later = np.zeros((4, 2)), np.zeros(4)
@@ -160,7 +161,7 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
     """
     of_user, of_item = offers
     indptr, hist_item, preference = history
-    alpha, regularization, implicit = model
+    alpha, regularization = model
     rank = turned.shape[1]
     row = 0
     while row < len(of_user):
@@ -170,20 +171,19 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
             end += 1
         size = 0
         for e in range(indptr[user], indptr[user + 1]):
-            size += modelled[hist_item[e]] and (not implicit or alpha * preference[e] > 0)
+            size += modelled[hist_item[e]] and alpha * preference[e] > 0
         if size == 0:
             row = end
             continue
         entry = np.empty(size, dtype=np.int64)
-        more = np.ones(size)
+        more = np.empty(size)
         past = np.empty((size, rank), dtype=np.float32)
         scaled = np.empty((size, rank), dtype=np.float32)
         place = 0
         for e in range(indptr[user], indptr[user + 1]):
-            if modelled[hist_item[e]] and (not implicit or alpha * preference[e] > 0):
+            if modelled[hist_item[e]] and alpha * preference[e] > 0:
                 entry[place] = e
-                if implicit:
-                    more[place] = alpha * preference[e]
+                more[place] = alpha * preference[e]
                 for i in range(rank):
                     past[place, i] = turned[hist_item[e], i]
                     scaled[place, i] = past[place, i] / (spread[i] + regularization * size)
@@ -205,16 +205,12 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
                 q += inner[a, b] * root[b, a]
             q /= more[a]
             s = float(dot(user_factors[user], item_factors[hist_item[entry[a]]]))
-            if implicit:
-                weight[a] = ((1.0 + more[a]) - more[a] * s) / max(1.0 - more[a] * q, 1e-9)
-            else:
-                weight[a] = (preference[entry[a]] - s) / max(1.0 - q, 1e-9)
+            weight[a] = ((1.0 + more[a]) - more[a] * s) / max(1.0 - more[a] * q, 1e-9)
         # A u = b, and b is a sum over the history: cᵀ A⁻¹ u follows from P by u = Σ target · A⁻¹ v.
         own = np.zeros(rank, dtype=np.float32)
         for a in range(size):
-            target = 1.0 + more[a] if implicit else preference[entry[a]]
             for i in range(rank):
-                own[i] += np.float32(target) * scaled[a, i]
+                own[i] += np.float32(1.0 + more[a]) * scaled[a, i]
         bend = np.empty(size)
         for a in range(size):
             bend[a] = float(dot(past[a], own))

@@ -1,4 +1,4 @@
-"""From tables to arrays: the only place of the stage that brings rows to the driver, and what bounds them."""
+"""From tables to arrays: what the stage brings to the driver, and what bounds it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ def gather_content(
     n = len(ids)
     known = table["item_id"].combine_chunks()
     features, hashes = _looks(looks, known)
-    # In one query with the look-alikes; a pair without a cosine is one of near-duplicates.
+    if config.weights.visual == 0:  # left out: new items' factors do not come from it either
+        features = np.full((n, 1), np.nan, dtype=np.float32)
+    # In one query with the look-alikes; a pair without a cosine is an item and the one that its group is named after.
     twin = duplicates.select("item_id", F.col("group_id").alias("neighbor_id"), F.lit(None).alias("cosine"))
     near = neighbors.select("item_id", "neighbor_id", "cosine").union(twin).toArrow()
     of, to = positions(known, near["item_id"]), positions(known, near["neighbor_id"])
     cosine = near["cosine"].to_numpy().astype(np.float32)
     strong = strength(cosine, mean_cosine)
     kept = (of >= 0) & (to >= 0) & (strong > 0)
-    alike = np.isnan(cosine) | (cosine >= config.rerank.group_cosine)
-    twins = (of >= 0) & (to >= 0) & alike & (of != to)
+    twins = (of >= 0) & (to >= 0) & np.isnan(cosine) & (of != to)
     same = same_values(hashes)
     group = duplicate_groups(n, np.concatenate([of[twins], same[0]]), np.concatenate([to[twins], same[1]]))
     categories = table["categories"].to_pylist()
@@ -64,7 +65,7 @@ def gather_content(
     return Content(
         ids,
         np.where([title is None for title in titles], ids, titles) if n else titles,
-        _blocks(table, categories),
+        _blocks(table, categories) if config.weights.attributes > 0 else [],
         features,
         Entries(of[kept], to[kept], strong[kept]),
         _floats(added) / 1e6,
@@ -84,15 +85,17 @@ def gather_log(touched: DataFrame, content: Content) -> Log:
     if users > LOG_USERS:
         share = int(1_000_000 * LOG_USERS / users)
         touched = touched.where(F.pmod(F.xxhash64("user_id"), F.lit(1_000_000)) < share)
-    table = touched.select("user_id", "item_id", "weight", "time").toArrow()
+    table = touched.select("user_id", "item_id", "weight", "preference", "time").toArrow()
     item = positions(pa.array(content.ids, pa.string()), table["item_id"])
     names = pc.unique(table["user_id"]).sort()
     user = positions(names, table["user_id"])
     # In a fixed order, so that sums come out the same in every run.
     order = np.lexsort((item, user))
     order = order[item[order] >= 0]
-    weight, time = table["weight"].to_numpy()[order], table["time"].to_numpy()[order]
-    return Log(user[order], item[order], weight, time, len(names), len(content), users <= LOG_USERS)
+    weight, preference, time = (_floats(table[name])[order] for name in ("weight", "preference", "time"))
+    return Log(
+        user[order], item[order], weight, preference, time, len(names), len(content), users <= LOG_USERS
+    )
 
 
 def gather_people(touched: DataFrame, content: Content) -> NDArray[np.int64]:

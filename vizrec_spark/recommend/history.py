@@ -5,25 +5,33 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import RerankConfig
+from vizrec_spark.config.models import AlsConfig, RerankConfig
 from vizrec_spark.tables.liking import liking
 
 
-def touched_pairs(interactions: DataFrame, config: RerankConfig) -> DataFrame:
+def touched_pairs(interactions: DataFrame, config: RerankConfig, als: AlsConfig) -> DataFrame:
     """One row a user and item: `user_id`, `item_id`, `event` (the one of largest weight), `weight` (see `liking`; 0
-    for what they do not like), `time` (seconds since 1970 of the last event), `barred` (whether the policy for what
-    a user has met already, `config.already`, keeps it out of the list)."""
+    for what they do not like), `preference` (what ALS learns from: the weight, at most `als.max_weight`, or under an
+    explicit model the latest rating, null without one), `time` (seconds since 1970 of the last event), `barred`
+    (whether the policy for what a user has met already, `config.already`, keeps it out of the list; what they do not
+    like never comes again)."""
     if config.already == "leave_out":
         barred = F.lit(True)
-    elif config.already == "keep":
-        barred = F.lit(False)
     else:
-        barred = F.coalesce(F.max(F.col("event").isin(list(config.bought))), F.lit(False))
+        bought = (
+            F.col("event").isin(list(config.bought)) if config.already == "leave_out_bought" else F.lit(False)
+        )
+        barred = F.coalesce(F.max(bought), F.lit(False)) | (liking() == 0)
+    if als.preference == "explicit":
+        preference = F.max_by("rating", F.struct(F.col("rating").isNotNull(), "timestamp", "event"))
+    else:
+        preference = F.least(liking(), F.lit(als.max_weight))
     return interactions.groupBy("user_id", "item_id").agg(
         F.max_by("event", F.struct("weight", "event")).alias("event"),
         liking().alias("weight"),
+        preference.alias("preference"),
         F.max(F.col("timestamp").cast("double")).alias("time"),
-        (barred if config.already == "leave_out_bought" else F.max(barred)).alias("barred"),
+        barred.alias("barred"),
     )
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.recommend.assemble import Settings, co_consumption, counts_of, fixed_side, item_side
 from vizrec_spark.recommend.blend import Blend, configured
-from vizrec_spark.recommend.content import Content, factors_from_content
+from vizrec_spark.recommend.content import factors_from_content
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.gather import gather_content, gather_factors, gather_log, gather_people
 from vizrec_spark.recommend.history import user_rows
@@ -54,7 +55,6 @@ class Hybrid:
 
     side: ItemSide
     blend: Blend
-    content: Content
 
 
 def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybrid:
@@ -73,7 +73,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
     factors = gather_factors(inputs.item_factors, content.ids, "item_id")
     has_factors = np.asarray(factors.any(axis=1))
     users = gather_user_sample(inputs.user_factors, factors.shape[1])
-    model, predicted, _ = factors_from_content(content, factors, has_factors, users)
+    model, predicted = factors_from_content(content, factors, has_factors, users)
     modelled, counts = counts_of(log)
     side = item_side(
         content,
@@ -93,15 +93,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
         taste = users[:_SAMPLE_USERS] @ factors.T
         largest = float(np.maximum(taste.max(axis=1), 0.0).mean()) if taste.size else 0.0
         blend = configured(config.weights, some, settings, largest)
-    return Hybrid(side, blend, content)
-
-
-def recommend_all(
-    hybrid: Hybrid, inputs: Inputs, users: DataFrame, config: RecommendConfig, als: AlsConfig
-) -> DataFrame:
-    """Lists for `users` (user_id): columns as in `score.SCORED`. The item side is broadcast."""
-    shared = users.sparkSession.sparkContext.broadcast(hybrid.side)
-    return recommend_with(shared, hybrid.blend, inputs, users, config, als)
+    return Hybrid(side, blend)
 
 
 def recommend_with(
@@ -112,7 +104,10 @@ def recommend_with(
     config: RecommendConfig,
     als: AlsConfig,
 ) -> DataFrame:
-    """Like `recommend_all`, for a caller who has broadcast the item side and destroys it in the end."""
+    """Lists for `users` (user_id): columns as in `score.SCORED`.
+
+    `shared`: the item side, which the caller has broadcast and destroys in the end.
+    """
     rows = user_rows(users, inputs.touched, inputs.user_factors)
     # Scoring is what costs: spread it over all cores, however small the users' rows are.
     spread = rows.repartition(2 * users.sparkSession.sparkContext.defaultParallelism, "user_id")
@@ -120,17 +115,14 @@ def recommend_with(
     return score_users(spread.sortWithinPartitions("user_id"), shared, blend, config, als)
 
 
-def among(hybrid: Hybrid, item_ids: list[str]) -> Hybrid:
-    """The hybrid restricted to offering `item_ids`: for instance new items ranked among themselves."""
-    at = hybrid.side.positions(np.array(item_ids, dtype=object))
-    allowed = np.zeros(len(hybrid.side), dtype=bool)
-    allowed[at[at >= 0]] = True
-    return replace(hybrid, side=replace(hybrid.side, allowed=allowed & hybrid.side.allowed))
-
-
 def gather_user_sample(user_factors: DataFrame, rank: int) -> NDArray[np.float32]:
     """Factors of at most 20,000 users: what weighs the directions of the factor space."""
-    table = user_factors.select("user_id", "factors").orderBy("user_id").limit(20_000).toArrow()
+    table = (
+        user_factors.select("user_id", "factors")
+        .orderBy(F.xxhash64("user_id"), "user_id")
+        .limit(20_000)
+        .toArrow()
+    )
     if table.num_rows == 0:
         return np.zeros((0, rank), dtype=np.float32)
     flat = table["factors"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -45,7 +45,8 @@ class ItemSide:
     """n items, in ascending order of `ids`; an item is known below by its position (0 to n − 1).
 
     `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
-    `has_factors` (n,) bool; `is_new` (n,) bool: its factors come from its content; `lists`: see `Lists`;
+    `has_factors` (n,) bool; `modelled` (n,) bool: its factors are the ALS model's, where others come from content;
+    `is_new` (n,) bool: nobody has met it, and something is known of its content; `lists`: see `Lists`;
     `attributes` (n, a) float32: unit rows, so that a dot product is a likeness, and `attribute_*` the nearest by it;
     `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
     of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
@@ -59,6 +60,7 @@ class ItemSide:
     people: NDArray[np.int64]
     factors: NDArray[np.float32]
     has_factors: NDArray[np.bool_]
+    modelled: NDArray[np.bool_]
     is_new: NDArray[np.bool_]
     lists: Lists
     attributes: NDArray[np.float32]
@@ -91,8 +93,8 @@ class ItemSide:
 
     @cached_property
     def turned(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Factors (n, rank) in the axes of YᵀY of the items with factors of their own, and its eigenvalues (rank,)."""
-        known = self.factors[self.has_factors & ~self.is_new].astype(np.float64)
+        """Factors (n, rank) in the axes of YᵀY of the modelled items, and its eigenvalues (rank,)."""
+        known = self.factors[self.modelled].astype(np.float64)
         spread, axes = np.linalg.eigh(known.T @ known)
         return (self.factors.astype(np.float64) @ axes).astype(np.float32), np.maximum(spread, 0.0)
 

@@ -88,7 +88,9 @@ def learn_blend(
     users = _users(window, window.judged, settings, config)
     candidates = describe(users, side, limits)
     chosen = _is_chosen(candidates, window, len(side))
-    scale = np.maximum(candidates.features.std(axis=0, dtype=np.float64), 1e-9)
+    deviation = candidates.features.std(axis=0, dtype=np.float64)
+    used = used & (deviation > 1e-9)  # what is alike for all candidates says nothing
+    scale = np.where(deviation > 1e-9, deviation, 1.0)
     fold = rng.permutation(len(window.judged)) % 2
 
     def fit(kept: NDArray[np.bool_]) -> Fitted:
@@ -103,6 +105,8 @@ def learn_blend(
     hit = _is_chosen(plain, window, len(side))
     ideal = np.bincount(window.chosen_row, minlength=len(window.judged))
     alone = {name: _ndcg(plain, hit, ideal, _one(name)) for name in _SINGLES if used[at(name)]}
+    if not alone:  # all candidates are alike in all that is used
+        return None
     best = max(alone, key=lambda name: float(alone[name].mean()))
 
     def judge(share: float, offset: float) -> NDArray[np.float64]:
@@ -150,9 +154,8 @@ def anchored(weights: NDArray[np.float64], best: str, share: float) -> NDArray[n
     """
     of_new = np.array([name in ("new", "new_als") for name in NAMES])
     met = np.where(of_new, 0.0, weights)
-    return np.asarray(
-        share * met + (1.0 - share) * np.abs(met).sum() * _one(best) + np.where(of_new, weights, 0.0)
-    )
+    size = np.abs(met).sum() or 1.0
+    return np.asarray(share * met + (1.0 - share) * size * _one(best) + np.where(of_new, weights, 0.0))
 
 
 def _one(name: str) -> NDArray[np.float64]:
@@ -172,7 +175,7 @@ def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsCon
     train = log.where(~held)
     user_factors, item_factors = window_als(train, als)
     has = np.bincount(train.item[train.weight > 0], minlength=log.n_items) > 0
-    model, predicted, _ = factors_from_content(content, item_factors, has, user_factors)
+    model, predicted = factors_from_content(content, item_factors, has, user_factors)
     modelled, counts = counts_of(train)
     row = np.full(log.n_users, -1, dtype=np.int64)
     row[judged] = np.arange(len(judged))

@@ -12,11 +12,13 @@ Ints = NDArray[np.int64]
 
 class Log(NamedTuple):
     """m pairs of a user (0 to n_users − 1) and an item (0 to n_items − 1), each once: `weight` (0 for what they do
-    not like), `time` in seconds of the last event; `whole`: whether they are of all users, not of a sample."""
+    not like), `preference` (what ALS learns from, NaN for nothing), `time` in seconds of the last event; `whole`:
+    whether they are of all users, not of a sample."""
 
     user: Ints
     item: Ints
     weight: NDArray[np.float64]
+    preference: NDArray[np.float64]
     time: NDArray[np.float64]
     n_users: int
     n_items: int
@@ -25,7 +27,11 @@ class Log(NamedTuple):
     def where(self, kept: NDArray[np.bool_]) -> Log:
         """The pairs for which `kept` (m,) holds."""
         return self._replace(
-            user=self.user[kept], item=self.item[kept], weight=self.weight[kept], time=self.time[kept]
+            user=self.user[kept],
+            item=self.item[kept],
+            weight=self.weight[kept],
+            preference=self.preference[kept],
+            time=self.time[kept],
         )
 
 

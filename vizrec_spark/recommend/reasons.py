@@ -28,6 +28,8 @@ _BECAUSE = {
     "als": "Liked by people who share your taste for {}",
 }
 
+_NEW_BECAUSE = {"als": "New, and of a kind that goes with {}"}
+
 
 def reason(source: str, people: int, cause: tuple[str, str] | None, is_new: bool = False) -> str:
     """The sentence for one recommendation.
@@ -38,7 +40,9 @@ def reason(source: str, people: int, cause: tuple[str, str] | None, is_new: bool
     """
     if cause is not None:
         title, event = cause
-        sentence = "New, and of a kind with {}" if is_new else _BECAUSE[source]
+        sentence = _BECAUSE[source]
+        if is_new:
+            sentence = _NEW_BECAUSE.get(source, f"New: {sentence[0].lower()}{sentence[1:]}")
         return sentence.format(f"“{title}”, which you {VERBS.get(event, 'interacted with')}")
     if is_new:
         return "New: nobody has chosen it yet"

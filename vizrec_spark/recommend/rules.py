@@ -29,7 +29,10 @@ def with_rules(items: DataFrame, config: RerankConfig) -> DataFrame:
 
 def _check(items: DataFrame, predicate: str, key: str) -> None:
     try:
-        kind = items.select(F.expr(predicate).alias("holds")).schema["holds"].dataType.simpleString()
+        # Beside a column, so that an aggregate over all items is refused as well.
+        kind = (
+            items.select("item_id", F.expr(predicate).alias("holds")).schema["holds"].dataType.simpleString()
+        )
     except (AnalysisException, ParseException) as error:
         line = " ".join(str(error).split())[:300]
         raise ConfigError(

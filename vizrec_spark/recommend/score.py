@@ -14,7 +14,7 @@ from pyspark.sql.types import ArrayType, DoubleType, IntegerType, MapType, Strin
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.recommend.blend import Blend, contributions
-from vizrec_spark.recommend.describe import Candidates, describe
+from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.reasons import reason
@@ -70,13 +70,14 @@ def recommend_block(
     filled = limits.model_copy(update={"popularity": max(limits.popularity, 2 * config.k)})
     candidates = describe(users, items, filled)
     boost = items.boost[candidates.item].astype(np.float64)
-    score = candidates.features @ blend.raw.astype(np.float32) + boost
+    added = contributions(candidates.features, blend.raw)
+    score = added.sum(axis=1) + boost
     chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k)
     user, place = np.nonzero(chosen >= 0)
     row = chosen[user, place]
     item = candidates.item[row].astype(np.int64)
-    parts = contributions(candidates.features[row], blend.raw)
-    source = _sources(parts, user, candidates, blend)
+    parts = added[row]
+    source = _sources(parts, user, added, candidates.indptr)
     cause = causes(users, items, user, item, blend.raw, blend.settings.half_life, als)
     # What speaks against an item has no cause to be named.
     cause[parts[:, [PARTS.index(part) for part in EXPLAINED]] <= 0] = -1
@@ -84,21 +85,21 @@ def recommend_block(
 
 
 def _sources(
-    parts: NDArray[np.float64], user: NDArray[np.int64], candidates: Candidates, blend: Blend
+    parts: NDArray[np.float64], user: NDArray[np.int64], added: NDArray[np.float64], indptr: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Which part lifts each offer most above the mean of its user's candidates: index into `sources.PARTS`.
 
-    For a linear score that difference is the part's Shapley value with the user's candidates as background (Lundberg
-    and Lee 2017), so what all candidates have alike, such as being popular at all, is nobody's reason. A part that does
-    not speak for an item is no source of it; where none does, popularity has filled the list.
+    `parts` (m, parts) of the offers to `user` (m,); `added`: those of all candidates, user i's in rows indptr[i] to
+    indptr[i + 1]. For a linear score that difference is the part's Shapley value with the user's candidates as
+    background (Lundberg and Lee 2017), so what all candidates have alike, such as being popular at all, is nobody's
+    reason. A part that does not speak for an item is no source of it; where none does, popularity has filled the list.
     """
-    held = np.diff(candidates.indptr)
-    usual = np.zeros((len(held), candidates.features.shape[1]))
+    held = np.diff(indptr)
+    usual = np.zeros((len(held), parts.shape[1]))
     some = np.flatnonzero(held)
     if len(some):
-        sums = np.add.reduceat(candidates.features, candidates.indptr[some], axis=0, dtype=np.float64)
-        usual[some] = sums / held[some, None]
-    lift = np.where(parts > 0, parts - contributions(usual, blend.raw)[user], -np.inf)
+        usual[some] = np.add.reduceat(added, indptr[some], axis=0) / held[some, None]
+    lift = np.where(parts > 0, parts - usual[user], -np.inf)
     return np.where((parts > 0).any(axis=1), lift.argmax(axis=1), PARTS.index("popularity"))
 
 

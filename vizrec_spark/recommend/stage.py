@@ -42,7 +42,7 @@ def run(context: StageContext) -> StageResult:
     learned = _factors(context)
     als = _settings(context, learned.model_id)
     encoder_id = current_encoder(tables, context.config.embed)
-    inputs, has_looks = _inputs(context, learned, encoder_id)
+    inputs, has_looks = _inputs(context, learned, als, encoder_id)
     # Read more than once, and an aggregation of a whole table.
     inputs.touched.persist()
     try:
@@ -69,7 +69,7 @@ def run(context: StageContext) -> StageResult:
     told = ", ".join(f"{row.source} {row['count']:,}" for row in by_count)
     notes = [
         f"{len(hybrid.side):,} items ranked; recommendations by source: {told}",
-        *_blend_notes(hybrid.blend),
+        *_blend_notes(hybrid.blend, config.learn.enabled),
     ]
     if learned.model_id is None:
         why = "no interactions to learn from" if config.model == "latest" else "no model was promoted yet"
@@ -101,7 +101,9 @@ def _settings(context: StageContext, model_id: str | None) -> AlsConfig:
     return context.config.als if row is None else with_settings(context.config.als, row.settings)
 
 
-def _inputs(context: StageContext, learned: Factors, encoder_id: str | None) -> tuple[Inputs, bool]:
+def _inputs(
+    context: StageContext, learned: Factors, als: AlsConfig, encoder_id: str | None
+) -> tuple[Inputs, bool]:
     """The frames, and whether there are look-alikes of the configured encoder.
 
     Pinned, so that what was looked at is what is used, whatever other runs write to these tables meanwhile.
@@ -118,7 +120,7 @@ def _inputs(context: StageContext, learned: Factors, encoder_id: str | None) -> 
         looks, neighbors, duplicates = looks.limit(0), neighbors.limit(0), duplicates.limit(0)
     inputs = Inputs(
         tables.pinned(ITEMS),
-        touched_pairs(tables.pinned(INTERACTIONS), context.config.recommend.rerank),
+        touched_pairs(tables.pinned(INTERACTIONS), context.config.recommend.rerank, als),
         learned.user_factors,
         learned.item_factors,
         looks,
@@ -135,13 +137,15 @@ def _metrics(blend: Blend, counts: dict[str, int]) -> dict[str, float]:
     return {**of_sources, **judged}
 
 
-def _blend_notes(blend: Blend) -> list[str]:
+def _blend_notes(blend: Blend, learning: bool) -> list[str]:
     if blend.method == "configured":
-        return ["too few users with a validation window: recommend.weights as configured"]
+        why = "too few users with a validation window" if learning else "recommend.learn.enabled is false"
+        return [f"{why}: recommend.weights as configured"]
     ours, best = blend.judged[0], max(blend.judged[1:], key=lambda judged: judged.ndcg)
     told = (
         f"on the validation window the blend has NDCG@10 {ours.ndcg:.4f}, its best part alone ({best.name}) "
-        f"{best.ndcg:.4f}; difference {best.difference:+.4f} [{best.lo:+.4f}, {best.hi:+.4f}]"
+        f"{best.ndcg:.4f}; difference {best.difference:+.4f} [{best.lo:+.4f}, {best.hi:+.4f}] on the users by whom "
+        "it was chosen"
     )
     if blend.method == "single":
         told += f": {best.name} alone is used"

@@ -1,7 +1,7 @@
 """ALS on the training window alone, so that what judges the blend has not seen the validation window.
 
-It solves what MLlib's ALS solves with the same settings, by half-steps of `kernels.fold_in`; the published lists use
-the factors of stage `als`.
+It solves what MLlib's ALS solves, by half-steps of `kernels.fold_in`, from summed weights or latest ratings; filters
+and the half-life of stage `als` are left out here. The published lists use the factors of stage `als`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ Factors = NDArray[np.float32]
 
 
 def window_als(log: Log, config: AlsConfig) -> tuple[Factors, Factors]:
-    """User factors (n_users, rank) and item factors (n_items, rank); zero rows for what has no preference.
-
-    Preferences are the summed weights, at most `config.max_weight` (explicit models: the weights as ratings).
-    """
-    liked = log.where(log.weight > 0)
-    value = np.minimum(liked.weight, config.max_weight) if config.preference == "implicit" else liked.weight
-    of_user, items, by_user = rows_of(liked.user, liked.item, liked.n_users)
-    of_item, users, by_item = rows_of(liked.item, liked.user, liked.n_items)
+    """User factors (n_users, rank) and item factors (n_items, rank); zero rows for what has no preference."""
+    held = log.preference > 0 if config.preference == "implicit" else np.isfinite(log.preference)
+    known = log.where(held)
+    value = known.preference
+    of_user, items, by_user = rows_of(known.user, known.item, known.n_users)
+    of_item, users, by_item = rows_of(known.item, known.user, known.n_items)
     rng = np.random.default_rng(config.seed)
     item_factors = np.abs(rng.normal(size=(log.n_items, config.rank))).astype(np.float32)
     item_factors /= np.linalg.norm(item_factors, axis=1, keepdims=True)

@@ -77,9 +77,9 @@ def _config(window: Window, weights: dict[str, float]) -> Config:
     recommend: dict[str, Any] = window.config.recommend.model_dump()
     recommend["k"] = size
     recommend["weights"] = {**recommend["weights"], **weights}
-    recommend["candidates"] = dict.fromkeys(recommend["candidates"], size)
-    if window.cold:  # new items are ranked among themselves, so all of a list is theirs
+    if window.cold:  # new items are ranked among themselves: all are candidates, and all of a list is theirs
         recommend["rerank"] = {**recommend["rerank"], "exploration": 1.0}
+        recommend["candidates"] = {**recommend["candidates"], "new": size}
     return Config.model_validate(
         {**window.config.model_dump(), "als": window.als.model_dump(), "recommend": recommend}
     )

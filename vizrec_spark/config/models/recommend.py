@@ -66,7 +66,6 @@ class RerankConfig(Section):
     diversity: Share = 0.0
     pool: Annotated[int, Field(ge=1)] = 60
     one_per_group: bool = True
-    group_cosine: Annotated[float, Field(gt=0, le=1)] = 0.98
     max_per_category: Annotated[int, Field(ge=1)] | None = None
     exploration: Share = 0.05
     rules: tuple[Name, ...] = ()
