@@ -26,7 +26,7 @@ from rich.table import Table as RichTable
 
 from vizrec_spark.adapt.stage import STAGE as ADAPT
 from vizrec_spark.app.folder import folder_overrides
-from vizrec_spark.app.runner import set_up_logging
+from vizrec_spark.app.runner import logged_to
 from vizrec_spark.config import Config, load_config, setting
 from vizrec_spark.embed.stage import STAGE as EMBED
 from vizrec_spark.ingest.stage import STAGE as INGEST
@@ -56,7 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Prints the table and the line ``RESULT``; the exit code."""
     args = build_parser().parse_args(argv)
-    set_up_logging(Console(stderr=True))
     scratch = Path(tempfile.mkdtemp(prefix="vizrec-bench-adapt-"))
     spark = build_session(
         "benchmark adapt",
@@ -71,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         },
     )
     try:
-        _run(spark, scratch, load_config(None, [*_overrides(args, scratch), *args.set]))
+        with logged_to(Console(stderr=True)):
+            _run(spark, scratch, load_config(None, [*_overrides(args, scratch), *args.set]))
     finally:
         spark.stop()
         shutil.rmtree(scratch, ignore_errors=True)

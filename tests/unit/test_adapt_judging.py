@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from vizrec_spark.adapt.judging.classification import Share, accuracy, class_rep
 from vizrec_spark.adapt.judging.curves import POINTS, calibration, precision_recall, roc
 from vizrec_spark.adapt.judging.retrieval import Mean, mean_with_interval, neighbour_precision
 from vizrec_spark.adapt.task import Task
-from vizrec_spark.config.models import AdaptGateConfig
+from vizrec_spark.config.models import AdaptConfig, AdaptGateConfig
 
 TRUTH = np.eye(3, dtype=bool)[[0, 0, 0, 1, 1, 2]]
 GIVEN = np.eye(3, dtype=bool)[[0, 0, 1, 1, 0, 1]]
@@ -117,16 +118,16 @@ def test_the_rows_of_the_tables() -> None:
         ],
         np.float32,
     )
-    vectors = probabilities
-    found = judge(
-        Task("multi_class", ("a", "b", "c")), TRUTH, probabilities, vectors, vectors, list("uvwxyz"),
-        k=2, replicates=200, mistakes=1, seed=0,
-    )  # fmt: skip
+    plain, own = np.zeros(4), np.array([0.5, 0.0, 1.0, 0.5])  # of four pictures alone
+    config = AdaptConfig(k=2, replicates=200, mistakes=1)
+    task = Task("multi_class", ("a", "b", "c"))
+    found = judge(task, TRUTH, probabilities, plain, own, pa.array(list("uvwxyz")), config)
     values = {(row.metric, row.label): row.value for row in found.metrics}
     assert values["accuracy", ""] == 0.5
     assert values["recall", "a"] == pytest.approx(2 / 3)
     assert values["macro_f1", ""] == pytest.approx((2 / 3 + 2 / 5) / 3)
-    assert values["precision@2_gain", ""] == 0.0
+    assert values["precision@2_gain", ""] == 0.5
+    assert {row.pictures for row in found.metrics if row.metric.startswith("precision@2")} == {4}
     assert found.mistakes == [
         ("a", 1, "w", "b", pytest.approx(0.7)),
         ("b", 1, "y", "a", pytest.approx(0.9)),

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizrec_spark.adapt.labels import one_part
-from vizrec_spark.adapt.split import stratified, without_copies
+from vizrec_spark.adapt.labels import given_parts
+from vizrec_spark.adapt.near_groups import near_groups
+from vizrec_spark.adapt.split import keys_of, stratified, without_copies
 from vizrec_spark.adapt.task import Task, require_parts, require_same_labels, task_of
 from vizrec_spark.config.models import LabelsConfig
 from vizrec_spark.errors import LabelError
-from vizrec_spark.kernels.near_groups import near_groups
 
 AUTO = LabelsConfig()
 
 
+def lists(labels: list[list[str]]) -> pa.ListArray:
+    return pa.array(labels, pa.list_(pa.string()))
+
+
 def test_the_kind_is_found_in_the_labels() -> None:
-    assert task_of([["a"], ["b"]] * 2, False, AUTO) == Task("binary", ("a", "b"))
-    assert task_of([["a"], ["b"], ["c"]] * 2, False, AUTO) == Task("multi_class", ("a", "b", "c"))
-    several = task_of([["a", "b"], ["b"]] * 2, True, AUTO)
+    assert task_of(lists([["a"], ["b"]] * 2), False, AUTO) == Task("binary", ("a", "b"))
+    assert task_of(lists([["a"], ["b"], ["c"]] * 2), False, AUTO) == Task("multi_class", ("a", "b", "c"))
+    several = task_of(lists([["a", "b"], ["b"]] * 2), True, AUTO)
     assert several == Task("multi_label", ("a", "b"))
-    assert several.matrix([["b"], ["a", "b"]]).tolist() == [[False, True], [True, True]]
+    assert several.matrix(lists([["b"], ["a", "b"]])).tolist() == [[False, True], [True, True]]
     asked = LabelsConfig(kind="multi_class")
-    assert task_of([["a"], ["b"]] * 2, True, asked).kind == "multi_class"
+    assert task_of(lists([["a"], ["b"]] * 2), True, asked).kind == "multi_class"
 
 
 @pytest.mark.parametrize(
@@ -46,19 +51,27 @@ def test_labels_that_nothing_can_be_learned_from(
     labels: list[list[str]], several: bool, config: LabelsConfig, message: str
 ) -> None:
     with pytest.raises(LabelError, match=message):
-        task_of(labels, several, config)
+        task_of(lists(labels), several, config)
 
 
 def test_a_label_missing_from_a_part() -> None:
     task = Task("binary", ("a", "b"))
     truth = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], bool)
     part = np.array(["train", "train", "validation", "test"])
-    with pytest.raises(LabelError, match=r"part test has no picture of 'b', which so cannot be judged"):
-        require_parts(truth, part, task)
+    with pytest.raises(
+        LabelError, match=r"test has no picture of 'b', which so cannot be judged. Give each label"
+    ):
+        require_parts(truth, part, task, named=True)
+    with pytest.raises(LabelError, match=r"cannot be judged. Nearly equal pictures stay in one part"):
+        require_parts(truth, part, task, named=False)
     with pytest.raises(LabelError, match=r"part train has no picture of 'a', which so cannot be learned"):
-        require_parts(truth[[1, 2, 0, 1]], np.array(["train", "validation", "test", "test"]), task)
-    with pytest.raises(LabelError, match="part validation has no picture"):
-        require_parts(truth[[0, 1, 2, 1]], np.array(["train", "train", "test", "test"]), task)
+        other = np.array(["train", "validation", "test", "test"])
+        require_parts(truth[[1, 2, 0, 1]], other, task, named=True)
+    other = np.array(["train", "train", "test", "test"])
+    with pytest.raises(LabelError, match=r"part validation has no picture. Name pictures for it"):
+        require_parts(truth[[0, 1, 2, 1]], other, task, named=True)
+    with pytest.raises(LabelError, match=r"part validation has no picture. Add labelled pictures"):
+        require_parts(truth[[0, 1, 2, 1]], other, task, named=False)
 
 
 def test_a_changed_set_of_labels_must_be_accepted() -> None:
@@ -70,10 +83,17 @@ def test_a_changed_set_of_labels_must_be_accepted() -> None:
 
 
 def test_of_several_parts_the_last_counts_and_other_words_are_refused() -> None:
-    assert one_part(["test", "train"]) == "test"
-    assert one_part([]) is None
+    found = given_parts(lists([["test", "train"], ["train"], ["train", "validation"]]))
+    assert found is not None and found.tolist() == ["test", "train", "validation"]
+    assert given_parts(lists([[], []])) is None
     with pytest.raises(LabelError, match="'dev'; expected one of train, validation, test"):
-        one_part(["dev"])
+        given_parts(lists([["test"], ["dev"]]))
+    with pytest.raises(LabelError, match="names a part for 1 of 3 labelled pictures"):
+        given_parts(lists([[], ["test"], []]))
+
+
+def keys(n: int, seed: int) -> np.ndarray:
+    return keys_of([f"picture {row}" for row in range(n)], seed)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=12, max_size=60), st.integers(0, 9))
@@ -82,20 +102,26 @@ def test_no_group_is_in_two_parts_and_each_label_is_on_both_sides(
 ) -> None:
     label = np.array([one for one, _ in drawn])
     # Groups within a label, so that a label with two of them can be on both sides.
-    groups = np.array([10 * one + group for one, group in drawn])
+    _, first, inverse = np.unique(
+        [10 * one + group for one, group in drawn], return_index=True, return_inverse=True
+    )
+    groups = first[inverse]
     truth = np.eye(4, dtype=bool)[label]
-    part = stratified(truth, groups, 0.2, 0.2, seed)
+    part = stratified(truth, groups, keys(len(label), seed), 0.2, 0.2)
     assert all(len(set(part[groups == group])) == 1 for group in set(groups))
     for one in set(label):
         if len(set(groups[label == one])) > 1:
             assert {"train", "test"} <= set(part[label == one])
-    assert part.tolist() == stratified(truth, groups, 0.2, 0.2, seed).tolist()
 
 
-def test_shares_are_kept() -> None:
-    truth = np.eye(2, dtype=bool)[np.arange(200) % 2]
-    part = stratified(truth, np.arange(200), 0.1, 0.3, 0)
-    assert [int((part == name).sum()) for name in ("train", "validation", "test")] == [120, 20, 60]
+def test_shares_are_kept_and_pictures_keep_their_parts() -> None:
+    truth = np.eye(2, dtype=bool)[np.arange(220) % 2]
+    parts = [stratified(truth[:n], np.arange(n), keys(n, 0), 0.1, 0.3) for n in (200, 220)]
+    counted = [[int((part == name).sum()) for name in ("train", "validation", "test")] for part in parts]
+    assert counted == [[120, 20, 60], [132, 22, 66]]
+    assert (parts[0] != parts[1][:200]).sum() < 20  # in a random order each time some 108 would move
+    other = stratified(truth[:200], np.arange(200), keys(200, 1), 0.1, 0.3)
+    assert (parts[0] != other).sum() > 60
 
 
 def test_copies_of_later_parts_are_left_out() -> None:
@@ -117,6 +143,8 @@ def test_near_groups_are_those_of_all_pairs(seed: int, bits: int) -> None:
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     apart = np.array([[int(a ^ b).bit_count() if a != b else 0 for b in hashes.view(np.uint64).tolist()]
                       for a in hashes.view(np.uint64).tolist()])  # fmt: skip
-    near = (apart <= bits) & (units @ units.T >= 0.9)
+    hashed = random.random(24) < 0.9
+    near = (apart <= bits) & (units @ units.T >= 0.9) & hashed & hashed[:, None]
     reached = np.linalg.matrix_power(near.astype(float) + np.eye(24), 24) > 0
-    assert near_groups(hashes, features, bits=bits, cosine=0.9).tolist() == reached.argmax(axis=1).tolist()
+    found = near_groups(hashes, hashed, features, bits=bits, cosine=0.9)
+    assert found.tolist() == reached.argmax(axis=1).tolist()

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vizrec_spark.adapt.choose import learn, predictions
+from vizrec_spark.adapt.choose import learn
 from vizrec_spark.adapt.discriminant import Discriminants
 from vizrec_spark.adapt.judging.retrieval import neighbour_precision
 from vizrec_spark.adapt.kernel_machine import kernel_machine
 from vizrec_spark.adapt.moments import moments_of
 from vizrec_spark.adapt.network import Examples, _head, _model, train
+from vizrec_spark.adapt.predict import predicted
 from vizrec_spark.adapt.spool import Features
 from vizrec_spark.config.models import AdaptConfig, HeadConfig, ProjectionConfig
 from vizrec_spark.errors import EncoderError
@@ -196,7 +197,7 @@ def test_what_is_learned_beats_the_plain_features(kind: str) -> None:
     config = CONFIG.model_copy(update={"head": longer})
     learned = learn(features, truth, part, ("a", "b", "c", "d"), kind, config)  # type: ignore[arg-type]
     rows = np.flatnonzero(part == "test")
-    vectors, probabilities = predictions(learned.adapted, features, rows)
+    vectors, probabilities = predicted(learned.adapted, features, rows)
     right = (given(probabilities, learned.adapted.kind) == truth[rows]).all(axis=1).mean()
     assert right > 0.8  # by chance 0.25
     before, after = (neighbour_precision(v, truth[rows], 5).mean() for v in (features.raw[rows], vectors))

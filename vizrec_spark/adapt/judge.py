@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from vizrec_spark.adapt.choose import names_of
 from vizrec_spark.adapt.judging.classification import Share, accuracy, class_report, confusion, wilson
 from vizrec_spark.adapt.judging.curves import Curve, calibration, precision_recall, roc
-from vizrec_spark.adapt.judging.retrieval import Mean, mean_with_interval, neighbour_precision
+from vizrec_spark.adapt.judging.retrieval import Mean, mean_with_interval
 from vizrec_spark.adapt.task import Task
+from vizrec_spark.config.models import AdaptConfig
 from vizrec_spark.kernels.adapted import Floats, given
+
+Precisions = NDArray[np.float64]
 
 NONE = ""
 """Stands for "no label" in `confusions` and `adaptation_mistakes`, and for "all" in `adaptation_metrics`."""
@@ -32,7 +34,7 @@ class Metric(NamedTuple):
 
 class Judged(NamedTuple):
     """What was found on the test pictures. correct: accuracy; before, after, gain: precision of the nearest neighbours
-    by the plain and the adapted vectors, and the paired difference; the rows of the tables without name and version."""
+    by the plain and the adapted vectors, and the paired difference; the rows of the tables without the encoder's id."""
 
     correct: Share
     before: Mean
@@ -45,29 +47,31 @@ class Judged(NamedTuple):
 
 
 def judge(
-    task: Task, truth: NDArray[np.bool_], probabilities: Floats, plain: Floats, vectors: Floats,
-    sha256: Sequence[str], *, k: int, replicates: int, mistakes: int, seed: int,
+    task: Task, truth: NDArray[np.bool_], probabilities: Floats, plain: Precisions, own: Precisions,
+    sha256: pa.StringArray, config: AdaptConfig,
 ) -> Judged:  # fmt: skip
-    """`Judged` of n test pictures: truth and probabilities (n, classes), plain (n, d) and adapted vectors (n, r).
+    """`Judged` of n test pictures: truth and probabilities (n, classes), sha256 (n,); plain, own: of some of them the
+    `neighbour_precision` of `config.k` by the plain and by the adapted vectors, both of the same pictures.
 
     Accuracy is that of the whole set of labels of a picture. Intervals are 95 %: Wilson's for shares, for precisions
-    the bootstrap over pictures, paired for the gain. Holds all of these arrays.
+    the bootstrap over pictures, paired for the gain.
     """
+    k, n, compared = config.k, len(truth), len(own)
     gave = given(probabilities, task.kind)
     correct = accuracy(truth, gave)
-    one, two = (neighbour_precision(np.asarray(v, np.float32), truth, k) for v in (plain, vectors))
-    before, after, gain = (mean_with_interval(values, replicates, seed) for values in (one, two, two - one))
-    n = len(truth)
+    before, after, gain = (
+        mean_with_interval(values, config.replicates, config.seed) for values in (plain, own, own - plain)
+    )
     metrics = [
         Metric("accuracy", NONE, *correct, n),
-        Metric(f"precision@{k}_before", NONE, *before, n),
-        Metric(f"precision@{k}", NONE, *after, n),
-        Metric(f"precision@{k}_gain", NONE, *gain, n),
+        Metric(f"precision@{k}_before", NONE, *before, compared),
+        Metric(f"precision@{k}", NONE, *after, compared),
+        Metric(f"precision@{k}_gain", NONE, *gain, compared),
         *_report(task, truth, gave),
     ]
     curves: list[tuple[str, str, int, float, float, float, int]] = []
     for at, label in enumerate(task.classes):
-        if not 0 < truth[:, at].sum() < n:
+        if truth[:, at].all():  # no label is missing from test pictures
             continue
         for name, metric, made in (
             ("roc", "roc_auc", roc(truth[:, at], probabilities[:, at])),
@@ -82,10 +86,9 @@ def judge(
     curve, error = calibration(right, sure)
     curves += _points("calibration", NONE, curve)
     metrics.append(Metric("expected_calibration_error", NONE, error, None, None, n))
-    return Judged(
-        correct, before, after, gain, metrics, _confusions(task, truth, gave), curves,
-        _mistakes(task, truth, gave, probabilities, sha256, mistakes),
-    )  # fmt: skip
+    wrong = _mistakes(task, truth, gave, probabilities, config.mistakes)
+    mistakes = [(label, rank, sha256[at].as_py(), *told) for label, rank, at, *told in wrong]
+    return Judged(correct, before, after, gain, metrics, _confusions(task, truth, gave), curves, mistakes)
 
 
 def _report(task: Task, truth: NDArray[np.bool_], gave: NDArray[np.bool_]) -> list[Metric]:
@@ -122,19 +125,17 @@ def _confusions(task: Task, truth: NDArray[np.bool_], gave: NDArray[np.bool_]) -
 
 
 def _mistakes(
-    task: Task, truth: NDArray[np.bool_], gave: NDArray[np.bool_], probabilities: Floats,
-    sha256: Sequence[str], most: int,
-) -> list[tuple[str, int, str, str, float]]:  # fmt: skip
-    """For each label the pictures that have it and did not get it, the surest mistake first."""
+    task: Task, truth: NDArray[np.bool_], gave: NDArray[np.bool_], probabilities: Floats, most: int
+) -> list[tuple[str, int, int, str, float]]:
+    """For each label the pictures (by position) that have it and did not get it, the surest mistake first."""
     wrong = np.where(gave & ~truth, probabilities, -1.0)
     instead, sure = wrong.argmax(axis=1), wrong.max(axis=1)
-    rows: list[tuple[str, int, str, str, float]] = []
+    rows: list[tuple[str, int, int, str, float]] = []
     for at, label in enumerate(task.classes):
         missed = np.flatnonzero(truth[:, at] & ~gave[:, at])
         surety = np.where(sure[missed] >= 0, sure[missed], 1 - probabilities[missed, at])
         for rank, place in enumerate(np.argsort(-surety, kind="stable")[:most], 1):
-            row = missed[place]
-            named = names_of(task.classes, np.eye(len(task.classes), dtype=bool)[instead[row]])
-            predicted = named[0] if sure[row] >= 0 else NONE
-            rows.append((label, rank, sha256[row], predicted, float(surety[place])))
+            row = int(missed[place])
+            got = task.classes[instead[row]] if sure[row] >= 0 else NONE
+            rows.append((label, rank, row, got, float(surety[place])))
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from vizrec_spark.errors import TableError
 from vizrec_spark.kernels.adapted import Floats, unit_roots
@@ -41,22 +42,19 @@ class Features:
             yield piece, self.rows(piece)
 
 
-def spool(embeddings: DataFrame, sha256: Sequence[str], dimension: int, file: Path) -> Features:
+def spool(embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: Path) -> Features:
     """The vectors of `embeddings` (sha256, vector; of one encoder) in the order of `sha256`, through `file`.
 
-    The driver holds one partition's batches at a time; the file takes 4 · n · d bytes.
-    Raises: TableError when a picture has no vector; InputError for vectors of another length.
+    Runs a job, which reads no vectors but those. The driver holds two partitions' batches at a time; the file takes
+    4 · n · d bytes. Raises: TableError when a picture has no vector; InputError for vectors of another length.
     """
-    names = pa.array(sha256, pa.string())
     raw = np.memmap(file, np.float32, "w+", shape=(len(sha256), dimension))
     filled = np.zeros(len(sha256), bool)
-    for batch in _arrow_batches(embeddings.select("sha256", "vector")):
-        at = pc.index_in(batch.column(0), value_set=names)
-        wanted = at.is_valid()
-        if not pc.any(wanted).as_py():
-            continue
-        rows = at.filter(wanted).to_numpy(zero_copy_only=False).astype(np.int64)
-        raw[rows] = vector_rows(batch.column(1).filter(wanted), dimension)
+    names = embeddings.sparkSession.createDataFrame(pa.table({"sha256": sha256}))
+    wanted = embeddings.select("sha256", "vector").join(F.broadcast(names), "sha256", "left_semi")
+    for batch in _arrow_batches(wanted):
+        rows = pc.index_in(batch.column(0), value_set=sha256).to_numpy()
+        raw[rows] = vector_rows(batch.column(1), dimension)
         filled[rows] = True
     if not filled.all():
         raise TableError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vizrec_spark.config.models import LabelsConfig
@@ -23,25 +24,25 @@ class Task:
     kind: Kind
     classes: tuple[str, ...]
 
-    def matrix(self, labels: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+    def matrix(self, labels: pa.ListArray) -> NDArray[np.bool_]:
         """Which labels each picture has: (n, classes)."""
-        number = {name: at for at, name in enumerate(self.classes)}
         found = np.zeros((len(labels), len(self.classes)), bool)
-        rows = np.repeat(np.arange(len(labels)), [len(own) for own in labels])
-        found[rows, [number[name] for own in labels for name in own]] = True
+        column = pc.index_in(labels.flatten(), value_set=pa.array(self.classes)).to_numpy()
+        found[pc.list_parent_indices(labels).to_numpy(), column] = True
         return found
 
 
-def task_of(labels: Sequence[Sequence[str]], several: bool, config: LabelsConfig) -> Task:
-    """The task that `labels` (of each picture, at least one) ask for; `several`: whether a picture may have more.
+def task_of(labels: pa.ListArray, several: bool, config: LabelsConfig) -> Task:
+    """The task that `labels` (n lists of texts, none empty) ask for; `several`: whether an item may have more than one.
 
     Kind ``auto`` is multi_label where they may and some have, else binary for two labels and multi_class for more.
     Raises: LabelError for fewer than two labels, one with fewer than `config.min_examples` pictures, or pictures with
     several labels where the kind allows one.
     """
-    count = Counter(name for own in labels for name in own)
+    counted = pc.value_counts(labels.flatten())
+    count = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
     classes = tuple(sorted(count))
-    many = sum(len(own) > 1 for own in labels)
+    many = int((pc.list_value_length(labels).to_numpy() > 1).sum())
     kind = config.kind
     if kind == "auto":
         kind = "multi_label" if several and many else "binary" if len(classes) == 2 else "multi_class"
@@ -68,22 +69,29 @@ def task_of(labels: Sequence[Sequence[str]], several: bool, config: LabelsConfig
     return Task(kind, classes)
 
 
-def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task) -> None:
-    """Raises: LabelError when a part is empty, or a label is missing from training or test."""
+def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, *, named: bool) -> None:
+    """Raises: LabelError when a part is empty, or a label is missing from training or test; `named`: whether the
+    catalogue names the parts."""
     for name in ("train", "validation", "test"):
         there = part == name
         if not there.any():
-            raise LabelError(
-                f"part {name} has no picture. Name pictures for it in adapt.labels.part, or set that to null, and "
-                "the pictures are split by adapt.split."
+            what = (
+                "Name pictures for it in adapt.labels.part, or set that to null, and all are split by adapt.split."
+                if named
+                else "Add labelled pictures: nearly equal ones stay in one part."
             )
+            raise LabelError(f"part {name} has no picture. {what}")
         missing = [task.classes[at] for at in np.flatnonzero(~truth[there].any(axis=0))]
         if missing and name != "validation":
             use = "be learned" if name == "train" else "be judged"
-            raise LabelError(
-                f"part {name} has no picture of {_some(missing)}, which so cannot {use}. Give each label a picture "
-                "there, set adapt.labels.part=null to have the pictures split anew, or leave the label out."
+            what = (
+                "Give each label a picture there (one that is nearly the same as a picture of a later part does not "
+                "count), set adapt.labels.part=null to have the pictures split anew, or leave the label out."
+                if named
+                else "Nearly equal pictures stay in one part, and it has too few others: add some, or leave the label "
+                "out in adapt.labels.label."
             )
+            raise LabelError(f"part {name} has no picture of {_some(missing)}, which so cannot {use}. {what}")
 
 
 def require_same_labels(task: Task, known: Sequence[str], name: str, version: int, accept: bool) -> None:

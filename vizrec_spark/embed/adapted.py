@@ -14,13 +14,12 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import EmbedConfig
 from vizrec_spark.errors import EncoderError
 from vizrec_spark.kernels.adapted import Adapted, from_bytes, given, to_bytes
 from vizrec_spark.kernels.vector_rows import vector_rows
 from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
-from vizrec_spark.tables.encoders import current_encoder, encoder_key
+from vizrec_spark.tables.encoders import current_encoder, encoder_key, named_as
 from vizrec_spark.tables.registry import Registered, serving
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGE_LABELS
 
@@ -55,7 +54,7 @@ def run_adapted(context: StageContext, encode: Callable[[StageContext], StageRes
     tables, config = context.tables, context.config.embed
     version = serving(tables, config.encoder)
     log.info("embed: %s version %d, %s", version.name, version.version, version.encoder_id)
-    base = base_config(version, config)
+    base = named_as(config, version.base)
     result = encode(replace(context, config=context.config.model_copy(update={"embed": base})))
     found = current_encoder(tables, base)
     if found != version.base_encoder_id:
@@ -64,7 +63,7 @@ def run_adapted(context: StageContext, encode: Callable[[StageContext], StageRes
             f"same settings now make {found} (another release of Keras or of the weights, or another precision): run "
             "stage `adapt` again on the new vectors, or set embed.precision as it was."
         )
-    embeddings = tables.read_at(EMBEDDINGS, tables.version(EMBEDDINGS))
+    embeddings = tables.pinned(EMBEDDINGS)
     vectors = embeddings.where(F.col("encoder_id") == found).select("sha256", "vector")
     if not config.reembed:
         done = embeddings.where(F.col("encoder_id") == version.encoder_id).select("sha256")
@@ -83,13 +82,8 @@ def run_adapted(context: StageContext, encode: Callable[[StageContext], StageRes
     finally:
         made.unpersist()
     told = f"{written[1].changed:,} vectors of {version.name} version {version.version} made from those of its base"
-    return StageResult([*result.written, *written], [*result.notes, told])
-
-
-def base_config(version: Registered, config: EmbedConfig) -> EmbedConfig:
-    """`config` with the base encoder of `version` in place of the adapted one; how it is run stays."""
-    names = ("encoder", "weights", "layer", "input_size", "preprocessing", "options", "precision")
-    return config.model_copy(update={name: getattr(version.base, name) for name in names})
+    metrics = {**result.metrics, "adapted_vectors": float(written[1].changed)}
+    return StageResult([*result.written, *written], [*result.notes, told], metrics)
 
 
 def adapt_vectors(vectors: DataFrame, version: Registered) -> DataFrame:

@@ -155,7 +155,7 @@ def given(probabilities: Floats, kind: Kind) -> NDArray[np.bool_]:
 
 
 def adapted_id(base_encoder_id: str, name: str, digest: str) -> str:
-    """``<name>-<12 hex digits>`` of the base encoder's id and of what was learned."""
+    """``<name>-<12 hex digits>``: a hash of the base encoder's id and of what was learned."""
     return f"{name}-{hashlib.sha256(f'{base_encoder_id} {digest}'.encode()).hexdigest()[:12]}"
 
 
@@ -198,7 +198,7 @@ def from_bytes(content: bytes, sha256: str | None = None) -> Adapted:
         if about["format"] != _FORMAT:
             raise ValueError(f"format {about['format']}, this program reads {_FORMAT}")
         return _checked(about, arrays)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # there is no end to what the readers of zip, npy and JSON raise
         raise EncoderError(
             f"the file of an adapted encoder is not one of plain arrays and was not read: {str(error)[:200]}"
         ) from None
@@ -206,10 +206,22 @@ def from_bytes(content: bytes, sha256: str | None = None) -> Adapted:
 
 def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > _LARGEST:
             raise ValueError(f"it unpacks to more than {_LARGEST >> 20} MiB")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries}
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """An array of the archive. `numpy.load` would first take as much memory as its header asks for."""
+    with archive.open(entry) as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"{entry.filename} is of an unknown version of the npy format")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+        if dtype not in (np.float32, np.uint8):  # objects would have to be unpickled
+            raise ValueError(f"{entry.filename} holds {dtype}, expected float32")
+        found = np.frombuffer(stream.read(), dtype)
+    return found.reshape(shape, order="F" if by_columns else "C")
 
 
 def _checked(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Adapted:

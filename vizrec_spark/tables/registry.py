@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,7 +12,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import EmbedConfig
-from vizrec_spark.errors import EncoderError
+from vizrec_spark.errors import EncoderError, TableError
 from vizrec_spark.kernels.adapted import Adapted, adapted_id, from_bytes, to_bytes
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.schemas import ADAPTED_ENCODERS, ENCODER_PROMOTIONS
@@ -98,7 +97,7 @@ def registered(tables: TableStore, name: str, version: int) -> Registered:
         version,
         row.encoder_id,
         row.base_encoder_id,
-        _embed_config(row.base_config),
+        EmbedConfig.model_validate_json(row.base_config),
         tuple(row.classes),
         adapted,
     )
@@ -110,28 +109,34 @@ def latest(tables: TableStore, name: str) -> Row | None:
     return mine.orderBy(F.desc("version")).first()
 
 
+def encoder_id_of(base_encoder_id: str, name: str, adapted: Adapted) -> str:
+    """``<name>-<12 hex digits>``: a hash of the base encoder's id, the name and all numbers that were learned."""
+    return adapted_id(base_encoder_id, name, sha256(to_bytes(adapted)).hexdigest())
+
+
+def version_of(tables: TableStore, name: str, encoder_id: str) -> int | None:
+    """The version that has learned the same, number for number, from the same base; None where there is none."""
+    mine = (F.col("name") == name) & (F.col("encoder_id") == encoder_id)
+    row = tables.read_or_empty(ADAPTED_ENCODERS).where(mine).select("version").first()
+    return None if row is None else int(row.version)
+
+
 def register(
     tables: TableStore,
     spark: SparkSession,
     name: str,
+    version: int,
     adapted: Adapted,
     origin: Origin,
     metrics: Mapping[str, float],
-) -> tuple[int, Written]:
-    """Adds a version, and says which. What was learned before, number for number, keeps its version."""
+) -> Written:
+    """Adds a version. Raises: TableError when another run has added one of this number."""
     weights = to_bytes(adapted)
     digest = sha256(weights).hexdigest()
-    known = tables.read_or_empty(ADAPTED_ENCODERS).where(F.col("name") == name).drop("weights")
-    encoder_id = adapted_id(origin.base_encoder_id, name, digest)
-    same = known.where(F.col("encoder_id") == encoder_id).first()
-    if same is not None:
-        return int(same.version), tables.unchanged(ADAPTED_ENCODERS)
-    newest = latest(tables, name)
-    version = 1 if newest is None else int(newest.version) + 1
     row: tuple[Any, ...] = (
         name,
         version,
-        encoder_id,
+        adapted_id(origin.base_encoder_id, name, digest),
         origin.base_encoder_id,
         origin.base.model_dump_json(),
         adapted.dimension,
@@ -144,7 +149,7 @@ def register(
         bytearray(weights),
         datetime.now(UTC),
     )
-    return version, _appended(tables, spark, ADAPTED_ENCODERS, [row])
+    return _appended(tables, spark, ADAPTED_ENCODERS, row, f"version {version} of {name}")
 
 
 def promote(
@@ -152,14 +157,16 @@ def promote(
 ) -> Written:
     """Lets `version` serve in `stage`; nothing is written where it does. Later runs of `embed` make its vectors.
 
-    Raises: EncoderError when the registry does not have it, or its weights have been changed.
+    Raises: EncoderError when the registry does not have it, or its weights have been changed; TableError when another
+    run promotes at the same time.
     """
     registered(tables, name, version)
     last = _last_promotion(tables, name, stage)
     if last is not None and last.version == version:
         return tables.unchanged(ENCODER_PROMOTIONS)
-    row = (name, stage, 1 if last is None else int(last.number) + 1, version, reason)
-    return _appended(tables, spark, ENCODER_PROMOTIONS, [row])
+    number = 1 if last is None else int(last.number) + 1
+    what = f"promotion {number} of {name} to {stage}"
+    return _appended(tables, spark, ENCODER_PROMOTIONS, (name, stage, number, version, reason), what)
 
 
 def roll_back(tables: TableStore, spark: SparkSession, name: str, stage: str) -> tuple[int, Written]:
@@ -202,13 +209,13 @@ def _last_promotion(tables: TableStore, name: str, stage: str) -> Row | None:
 
 
 def _appended(
-    tables: TableStore, spark: SparkSession, table: Table, rows: Sequence[tuple[Any, ...]]
+    tables: TableStore, spark: SparkSession, table: Table, row: tuple[Any, ...], what: str
 ) -> Written:
-    return tables.insert_missing(table, spark.createDataFrame(list(rows), table.schema))
-
-
-def _embed_config(text: str) -> EmbedConfig:
-    found = json.loads(text)
-    if found.get("input_size") is not None:
-        found["input_size"] = tuple(found["input_size"])
-    return EmbedConfig.model_validate(found)
+    """One row more. Its key has the next number, which another run may have taken since it was looked up."""
+    written = tables.insert_missing(table, spark.createDataFrame([row], table.schema))
+    if written.changed == 0:
+        raise TableError(
+            f"Table {table.name} at {tables.location(table)} has {what} already, of another run that went on at the "
+            "same time: let it end, then run this again."
+        )
+    return written

@@ -16,6 +16,7 @@ from vizrec_spark.tables.schemas.types import DOUBLE, FLOAT, INT, LONG, STRING
 
 _NAME = column("name", STRING, "The adapted encoder, as `adapt.name` calls it.")
 _VERSION = column("version", INT, "1, 2, ... within the name.")
+_ENCODER = column("encoder_id", STRING, "The version of an adapted encoder, see table adapted_encoders.")
 _SHARE = "{0} BETWEEN 0 AND 1"
 
 LABELLED_PICTURES = Table(
@@ -103,8 +104,7 @@ ADAPTATION_METRICS = Table(
     "How good each version of an adapted encoder is on its test pictures.",
     StructType(
         [
-            _NAME,
-            _VERSION,
+            _ENCODER,
             column("metric", STRING, "For instance accuracy, f1, expected_calibration_error, precision@10."),
             column("label", STRING, "The label that it is about; empty: all."),
             column("value", DOUBLE, "The figure, 0 to 1; differences -1 to 1."),
@@ -113,7 +113,7 @@ ADAPTATION_METRICS = Table(
             column("pictures", LONG, "Pictures that it was measured on."),
         ]
     ),
-    ("name", "version", "metric", "label"),
+    ("encoder_id", "metric", "label"),
     {
         "value_share": "value BETWEEN -1 AND 1",
         "interval_in_order": "lo IS NULL OR (NOT isnan(hi) AND lo <= hi)",
@@ -127,8 +127,7 @@ CONFUSIONS = Table(
     "Confusion matrix of each version of an adapted encoder: test pictures by true and by predicted label.",
     StructType(
         [
-            _NAME,
-            _VERSION,
+            _ENCODER,
             column("label", STRING, "The true label."),
             column(
                 "predicted",
@@ -138,7 +137,7 @@ CONFUSIONS = Table(
             column("pictures", LONG, "How many test pictures."),
         ]
     ),
-    ("name", "version", "label", "predicted"),
+    ("encoder_id", "label", "predicted"),
     {"pictures_not_negative": "pictures >= 0"},
 )
 
@@ -148,8 +147,7 @@ ADAPTATION_CURVES = Table(
     "Points of the ROC, precision-recall and calibration curves of each version of an adapted encoder.",
     StructType(
         [
-            _NAME,
-            _VERSION,
+            _ENCODER,
             column("curve", STRING, "`roc`, `precision_recall` or `calibration`."),
             column("label", STRING, "The label against all others; empty: the given labels (calibration)."),
             column("point", INT, "0, 1, 2, ... along the curve."),
@@ -161,7 +159,7 @@ ADAPTATION_CURVES = Table(
             column("pictures", LONG, "Pictures at or above the threshold; calibration: in the bin."),
         ]
     ),
-    ("name", "version", "curve", "label", "point"),
+    ("encoder_id", "curve", "label", "point"),
     {
         "curve_known": "curve IN ('roc', 'precision_recall', 'calibration')",
         "x_share": _SHARE.format("x"),
@@ -175,8 +173,7 @@ ADAPTATION_MISTAKES = Table(
     "Test pictures that each version of an adapted encoder got wrong, the surest first, some for each label.",
     StructType(
         [
-            _NAME,
-            _VERSION,
+            _ENCODER,
             column("label", STRING, "A true label of the picture."),
             column("rank", INT, "1 for the mistake that it was surest of."),
             column("sha256", STRING, "SHA-256 of the picture's bytes."),
@@ -188,7 +185,7 @@ ADAPTATION_MISTAKES = Table(
             ),
         ]
     ),
-    ("name", "version", "label", "rank"),
+    ("encoder_id", "label", "rank"),
     {"rank_from_one": "rank >= 1", "probability_share": _SHARE.format("probability")},
 )
 

@@ -12,22 +12,27 @@ from vizrec_spark.kernels.components import join, root_of
 
 
 def near_groups(
-    hashes: NDArray[np.int64], features: NDArray[np.float32], *, bits: int, cosine: float
+    hashes: NDArray[np.int64],
+    hashed: NDArray[np.bool_],
+    features: NDArray[np.float32],
+    *,
+    bits: int,
+    cosine: float,
 ) -> NDArray[np.int64]:
-    """The smallest row of each row's group, (n,) int64: what hangs together by pairs whose hashes differ in at most
-    `bits` bits and whose features (n, d) have at least this cosine.
+    """The smallest row of each row's group, (n,) int64: what hangs together by pairs whose hashes (n,) differ in at
+    most `bits` bits and whose features (n, d) have at least this cosine. A row that is not `hashed` (n,) is alone.
 
     Of `bits` + 1 pieces of two such hashes one is equal, so only rows that share a piece are compared: all pairs of
     those, in a compiled loop. `features` may be a memory map; it is read for pairs with near hashes alone.
     """
     parent = np.arange(len(hashes), dtype=np.int64)
-    plain = hashes.view(np.uint64)
+    plain, known = hashes.view(np.uint64), np.flatnonzero(hashed)
     edges = np.linspace(0, 64, bits + 2).astype(np.int64)
     for low, high in itertools.pairwise(edges):
         width = int(high - low)
         mask = np.uint64(2**width - 1)
         piece = (plain >> np.uint64(low)) & mask
-        order = np.argsort(piece, kind="stable")
+        order = known[np.argsort(piece[known], kind="stable")]
         _join(parent, plain, piece, order, np.asarray(features), np.uint64(bits), cosine)
     nobody = np.zeros(0, np.int64)
     join(parent, nobody, nobody)  # every row to its root
