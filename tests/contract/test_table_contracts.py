@@ -215,8 +215,7 @@ VALID: dict[str, Values] = {
         "reason": "first",
     },
     "adaptation_metrics": {
-        "name": "shop",
-        "version": 1,
+        "encoder_id": "shop-1",
         "metric": "accuracy",
         "label": "",
         "value": 0.5,
@@ -224,10 +223,9 @@ VALID: dict[str, Values] = {
         "hi": 0.75,
         "pictures": 30,
     },
-    "confusions": {"name": "shop", "version": 1, "label": "bag", "predicted": "hat", "pictures": 0},
+    "confusions": {"encoder_id": "shop-1", "label": "bag", "predicted": "hat", "pictures": 0},
     "adaptation_curves": {
-        "name": "shop",
-        "version": 1,
+        "encoder_id": "shop-1",
         "curve": "roc",
         "label": "bag",
         "point": 0,
@@ -237,8 +235,7 @@ VALID: dict[str, Values] = {
         "pictures": 3,
     },
     "adaptation_mistakes": {
-        "name": "shop",
-        "version": 1,
+        "encoder_id": "shop-1",
         "label": "bag",
         "rank": 1,
         "sha256": SHA,

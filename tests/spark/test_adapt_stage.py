@@ -13,14 +13,22 @@ from pyspark.sql import functions as F
 
 from tests.landing import picture
 from vizrec_spark.adapt.stage import STAGE as ADAPT
+from vizrec_spark.app.encoders import _print_versions
 from vizrec_spark.config import load_config
-from vizrec_spark.embed.adapted import adapt_vectors
 from vizrec_spark.embed.stage import STAGE as EMBED
-from vizrec_spark.errors import ConfigError, EncoderError, LabelError
-from vizrec_spark.stage import StageContext
+from vizrec_spark.errors import ConfigError, EncoderError, LabelError, TableError
+from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.encoders import current_encoder, encoder_key
-from vizrec_spark.tables.registry import latest, promote, registered, roll_back, serving
+from vizrec_spark.tables.registry import (
+    Origin,
+    Registered,
+    promote,
+    register,
+    registered,
+    roll_back,
+    serving,
+)
 from vizrec_spark.tables.schemas import (
     ADAPTATION_METRICS,
     ADAPTATION_MISTAKES,
@@ -129,41 +137,71 @@ def test_stage_adapt_starts_from_a_plain_encoder(shop: Shop) -> None:
         EMBED.check(shop.context("embed.encoder='adapted:'").config)
 
 
-def test_from_labels_to_an_encoder_that_serves_and_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables, spark = shop.tables, shop.spark
+@pytest.fixture(scope="module")
+def first(shop: Shop) -> Registered:
+    """The first version, learned and promoted."""
     with pytest.raises(
         EncoderError, match="no version of the adapted encoder shop is promoted to production"
     ):
-        serving(tables, "adapted:shop")
+        serving(shop.tables, "adapted:shop")
     result = ADAPT.run(shop.context(*BASE))
     assert any("promoted" in note for note in result.notes), result.notes
-    first = serving(tables, "adapted:shop")
+    assert result.metrics["version"] == result.metrics["passed_gate"] == 1
+    return serving(shop.tables, "adapted:shop")
+
+
+def test_what_a_run_leaves_in_the_tables(shop: Shop, first: Registered) -> None:
+    tables = shop.tables
     assert (first.version, first.base_encoder_id, first.classes) == (1, "e1", LABELS)
-    parts = {r.part: r["count"] for r in tables.read(LABELLED_PICTURES).groupBy("part").count().collect()}
-    assert sum(parts.values()) == N - 1 and set(parts) == {"train", "validation", "test"}
-    metrics = {r.metric: r for r in tables.read(ADAPTATION_METRICS).where("label = ''").collect()}
+    mine = F.col("encoder_id") == first.encoder_id
+    metrics = {
+        r.metric: r for r in tables.read(ADAPTATION_METRICS).where(mine & (F.col("label") == "")).collect()
+    }
     assert metrics["accuracy"].value > 0.6 > 0.34  # a third by chance
     assert metrics["precision@3_gain"].lo > 0
-    wrong = tables.read(CONFUSIONS).where("label <> predicted").agg(F.sum("pictures")).first()[0]
-    assert wrong == round((1 - metrics["accuracy"].value) * metrics["accuracy"].pictures)
-    assert tables.read(ADAPTATION_MISTAKES).count() == wrong  # fewer than five a label
-    row = latest(tables, "shop")
-    assert row is not None and row.metrics["accuracy"] == metrics["accuracy"].value
-    assert set(row.data_versions) == {"items", "images", "embeddings"}
+    wrong = tables.read(CONFUSIONS).where(mine & (F.col("label") != F.col("predicted")))
+    missed = wrong.agg(F.sum("pictures")).first()[0]
+    assert missed == round((1 - metrics["accuracy"].value) * metrics["accuracy"].pictures)
+    assert tables.read(ADAPTATION_MISTAKES).where(mine).count() == missed  # fewer than five a label
+    row = tables.read(ADAPTED_ENCODERS).where(mine).first()
+    assert row.metrics["accuracy"] == metrics["accuracy"].value
+    assert set(row.data_versions) == {"items", "images", "embeddings", "labelled_pictures"}
+    learned = tables.read_at(LABELLED_PICTURES, row.data_versions["labelled_pictures"])
+    parts = {r.part: r["count"] for r in learned.groupBy("part").count().collect()}
+    assert sum(parts.values()) == N - 1 and set(parts) == {"train", "validation", "test"}
+    assert parts["test"] == metrics["accuracy"].pictures
 
-    again = ADAPT.run(shop.context(*BASE))  # the same data: the same numbers, so no other version
-    assert tables.read(ADAPTED_ENCODERS).count() == 1
-    assert {w.table: w.changed for w in again.written}["encoder_promotions"] == 0
-    assert tables.read(ADAPTATION_METRICS).select("version").distinct().count() == 1
 
+def test_what_was_learned_before_keeps_its_version_and_no_number_is_given_twice(
+    shop: Shop, first: Registered
+) -> None:
+    tables, spark = shop.tables, shop.spark
+    before = [tables.version(table) for table in (ADAPTED_ENCODERS, ENCODER_PROMOTIONS, ADAPTATION_METRICS)]
+    again = ADAPT.run(shop.context(*BASE))  # the same data: the same numbers
+    assert again.metrics["version"] == 1
+    assert before == [
+        tables.version(table) for table in (ADAPTED_ENCODERS, ENCODER_PROMOTIONS, ADAPTATION_METRICS)
+    ]
+    origin = Origin("e1", first.base, "{}", {})
+    with pytest.raises(TableError, match="has version 1 of shop already, of another run"):
+        register(tables, spark, "shop", 1, first.adapted, origin, {})
+    assert registered(tables, "shop", 1).encoder_id == first.encoder_id
+
+
+def test_embed_gives_vectors_and_labels_and_what_serves_can_be_taken_back(
+    shop: Shop, first: Registered, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables, spark = shop.tables, shop.spark
     # The base's own run is replaced: its vectors are there.
     encoded: list[str] = []
-    monkeypatch.setattr(
-        "vizrec_spark.embed.stage.run_plain",
-        lambda context: encoded.append(context.config.embed.encoder) or _Nothing(),
-    )
+
+    def base_run(context: StageContext) -> StageResult:
+        encoded.append(context.config.embed.encoder)
+        return StageResult((), (), {"images_version": 7.0})
+
+    monkeypatch.setattr("vizrec_spark.embed.stage.run_plain", base_run)
     use = shop.context("embed.encoder=adapted:shop")
-    EMBED.run(use)
+    assert EMBED.run(use).metrics == {"images_version": 7.0, "adapted_vectors": N - 1}
     assert encoded == ["keras.applications:MobileNet"]
     assert current_encoder(tables, use.config.embed) == first.encoder_id
     mine = tables.read(EMBEDDINGS).where(F.col("encoder_id") == first.encoder_id).orderBy("sha256").collect()
@@ -188,6 +226,9 @@ def test_from_labels_to_an_encoder_that_serves_and_back(shop: Shop, monkeypatch:
     assert second.encoder_id != first.encoder_id
     assert serving(tables, "adapted:shop").version == 1  # registered only
     promote(tables, spark, "shop", "production", 2, "by hand")
+    _print_versions(tables)
+    shown = [line.split("│") for line in capsys.readouterr().out.splitlines() if " shop " in line]
+    assert [(line[2].strip(), line[-2].strip()) for line in shown] == [("1", ""), ("2", "production")]
     with monkeypatch.context() as patch:
         patch.setattr("vizrec_spark.embed.adapted._published", _stopped)
         with pytest.raises(KeyboardInterrupt):
@@ -203,24 +244,20 @@ def test_from_labels_to_an_encoder_that_serves_and_back(shop: Shop, monkeypatch:
     assert (changed["embeddings"], changed["encoders"]) == (0, 1)  # its vectors are still there
     assert tables.read(ENCODER_PROMOTIONS).count() == 3
 
-    assert adapt_vectors(tables.read(EMBEDDINGS).where("encoder_id = 'nobody'"), second).count() == 0
-
     # The base encoder has become another one.
     moved = spark.createDataFrame([(encoder_key(shop.context(*BASE).config.embed), "e2", D)], ENCODERS.schema)
     tables.upsert(ENCODERS, moved)
     with pytest.raises(EncoderError, match=r"learned on vectors of e1, and the same settings now make e2"):
         EMBED.run(use)
+    was = spark.createDataFrame([(encoder_key(shop.context(*BASE).config.embed), "e1", D)], ENCODERS.schema)
+    tables.upsert(ENCODERS, was)
 
     # Weights that were changed in the table are not used.
-    tampered = tables.read(ADAPTED_ENCODERS).where("version = 1").withColumn("weights", F.lit(b"other"))
-    tables.upsert(ADAPTED_ENCODERS, spark.createDataFrame(tampered.collect(), ADAPTED_ENCODERS.schema))
+    versions = spark.createDataFrame(tables.read(ADAPTED_ENCODERS).collect(), ADAPTED_ENCODERS.schema)
+    tables.upsert(ADAPTED_ENCODERS, versions.withColumn("weights", F.lit(b"other")))
     with pytest.raises(EncoderError, match="not those that were registered"):
         EMBED.run(use)
-
-
-class _Nothing:
-    written: tuple[()] = ()
-    notes: tuple[()] = ()
+    tables.upsert(ADAPTED_ENCODERS, versions)
 
 
 def _stopped(*_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vizrec_spark.adapt.labels import given_parts
@@ -130,6 +130,7 @@ def test_copies_of_later_parts_are_left_out() -> None:
     assert without_copies(part, groups).tolist() == ["left_out", "test", "left_out", "train", "validation"]
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(0, 4))
 def test_near_groups_are_those_of_all_pairs(seed: int, bits: int) -> None:
     random = np.random.default_rng(seed)

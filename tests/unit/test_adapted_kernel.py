@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vizrec_spark.adapt.choose import learn
+from vizrec_spark.adapt.choose import _calibrated, learn, log_loss
 from vizrec_spark.adapt.discriminant import Discriminants
 from vizrec_spark.adapt.judging.retrieval import neighbour_precision
-from vizrec_spark.adapt.kernel_machine import kernel_machine
+from vizrec_spark.adapt.kernel_machine import KernelSums
 from vizrec_spark.adapt.moments import moments_of
 from vizrec_spark.adapt.network import Examples, _head, _model, train
 from vizrec_spark.adapt.predict import predicted
@@ -23,18 +27,19 @@ from vizrec_spark.kernels.adapted import (
     Adapted,
     Dense,
     Head,
+    Kind,
     Projection,
     adapted_id,
     from_bytes,
-    given,
     probabilities_of,
     summed_logits,
     to_bytes,
     unit_roots,
 )
+from vizrec_spark.kernels.adapted import given as labels_given
 from vizrec_spark.kernels.keras_import import import_keras
 
-SMALL = HeadConfig(layers=(16,), members=2, epochs=12, patience=4, batch_size=16, learning_rate=0.01)
+SMALL = HeadConfig(layers=(16,), members=2, epochs=8, patience=4, batch_size=32, learning_rate=0.02)
 CONFIG = AdaptConfig(
     head=SMALL, projection=ProjectionConfig(shrinkage=(0.3, 0.9), keep=(0.0, 0.2), labels=(0.0, 1.0)), k=5
 )
@@ -120,10 +125,38 @@ def test_wrong_shapes_numbers_and_hashes_are_refused() -> None:
             from_bytes(stream.getvalue())
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), min_size=1, max_size=6),
+    st.integers(0, 1500),
+)
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(damage: list[tuple[int, int]], end: int) -> None:
+    content = bytearray(to_bytes(small()))
+    for at, value in damage:
+        content[at % len(content)] = value
+    for broken in (bytes(content), bytes(content[:end])):
+        with contextlib.suppress(EncoderError):
+            assert from_bytes(broken).classes
+
+
+def test_a_header_that_claims_more_than_there_is_is_refused() -> None:
+    content = to_bytes(small())
+    for claim in (b"(9999999999999,), }", b"(4, 9), }"):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(stream, "w") as after:
+            for name in before.namelist():
+                entry = before.read(name)
+                if name == "mean.npy":
+                    entry = entry.replace(b"(4,), }".ljust(30), claim.ljust(30))
+                    assert claim in entry
+                after.writestr(name, entry)
+        with pytest.raises(EncoderError, match="was not read: cannot reshape"):
+            from_bytes(stream.getvalue())
+
+
 def test_labels_that_a_picture_gets() -> None:
     p = np.array([[0.4, 0.4, 0.2], [0.1, 0.5, 0.9]], np.float32)
-    assert given(p, "multi_class").tolist() == [[True, False, False], [False, False, True]]
-    assert given(p, "multi_label").tolist() == [[False, False, False], [False, True, True]]
+    assert labels_given(p, "multi_class").tolist() == [[True, False, False], [False, False, True]]
+    assert labels_given(p, "multi_label").tolist() == [[False, False, False], [False, True, True]]
     logits = np.array([[1000.0, 0.0, -1000.0]], np.float32)
     assert probabilities_of(logits, "multi_class", 1.0).tolist() == [[1.0, 0.0, 0.0]]
     assert probabilities_of(logits, "multi_label", 1.0).tolist() == [[1.0, 0.5, 0.0]]
@@ -171,9 +204,9 @@ def test_the_kernel_machine_is_kernel_ridge_regression() -> None:
     near = np.exp(-apart / apart.mean())
     solved = np.linalg.solve(near + 0.3 * np.eye(60), truth - 1 / 3)
     examples = Examples(features, np.arange(60), truth, "multi_class")
-    found = summed_logits([kernel_machine(examples, moments, 100, 0.3, 0)], x.astype(np.float32))
+    found = summed_logits([KernelSums.of(examples, moments, 100, 0).machine(0.3)], x.astype(np.float32))
     assert found == pytest.approx(near @ solved, abs=2e-3)
-    fewer = kernel_machine(examples, moments, 20, 0.3, 0)
+    fewer = KernelSums.of(examples, moments, 20, 0).machine(0.3)
     assert fewer.layers[0].kernel.shape == (24, 20)
     assert (summed_logits([fewer], x.astype(np.float32)).argmax(axis=1) == truth.argmax(axis=1)).mean() > 0.7
 
@@ -192,16 +225,38 @@ def test_what_is_learned_beats_the_plain_features(kind: str) -> None:
     if kind == "multi_label":
         truth = truth @ np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
     part = np.array(["train", "validation", "test"])[np.digitize(np.arange(360) % 36, [20, 28])]
-    # A network alone, as several labels have it, needs some time.
-    longer = SMALL.model_copy(update={"layers": (64,), "epochs": 60, "patience": 60, "dropout": 0.2})
-    config = CONFIG.model_copy(update={"head": longer})
+    # Several labels have the network alone, which needs some width and time.
+    wider = {
+        "layers": (64,),
+        "epochs": 40,
+        "patience": 40,
+        "dropout": 0.2,
+        "batch_size": 64,
+        "learning_rate": 0.02,
+    }
+    head = SMALL.model_copy(update=wider if kind == "multi_label" else {})
+    config = CONFIG.model_copy(update={"head": head})
     learned = learn(features, truth, part, ("a", "b", "c", "d"), kind, config)  # type: ignore[arg-type]
     rows = np.flatnonzero(part == "test")
     vectors, probabilities = predicted(learned.adapted, features, rows)
-    right = (given(probabilities, learned.adapted.kind) == truth[rows]).all(axis=1).mean()
+    right = (labels_given(probabilities, learned.adapted.kind) == truth[rows]).all(axis=1).mean()
     assert right > 0.8  # by chance 0.25
     before, after = (neighbour_precision(v, truth[rows], 5).mean() for v in (features.raw[rows], vectors))
     assert after > before + 0.15
+
+
+@pytest.mark.parametrize("kind", ["multi_class", "multi_label"])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
+def test_the_temperature_is_the_best_of_many(kind: Kind, scale: float) -> None:
+    random = np.random.default_rng(5)
+    truth = np.eye(3, dtype=bool)[random.integers(0, 3, 80)]
+    logits = (scale * (2 * truth - 1 + 2 * random.normal(size=(80, 3)))).astype(np.float32)
+    temperature, loss = _calibrated(logits, truth, kind)
+    tried = [log_loss(probabilities_of(logits, kind, t), truth, kind) for t in np.geomspace(1e-3, 1e3, 3000)]
+    assert loss == pytest.approx(min(tried), abs=1e-5)
+    assert temperature == pytest.approx(np.geomspace(1e-3, 1e3, 3000)[np.argmin(tried)], rel=0.02)
+    perfect, loss = _calibrated((truth * scale).astype(np.float32), truth, "multi_class")
+    assert perfect == pytest.approx(1e-3, rel=0.01) and loss < 1e-3  # no least one: it ends at the border
 
 
 def test_the_test_pictures_are_not_looked_at() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.adapt.discriminant import Discriminants
-from vizrec_spark.adapt.kernel_machine import kernel_machine
+from vizrec_spark.adapt.kernel_machine import KernelSums
 from vizrec_spark.adapt.moments import Moments, moments_of
 from vizrec_spark.adapt.network import Examples, train
-from vizrec_spark.adapt.shape import Shape
-from vizrec_spark.adapt.spool import BLOCK, Features
+from vizrec_spark.adapt.shape import Directions, Shape
+from vizrec_spark.adapt.spool import Features
 from vizrec_spark.config.models import AdaptConfig
 from vizrec_spark.kernels.adapted import Adapted, Floats, Head, Kind, probabilities_of, summed_logits
 
-_TEMPERATURES = np.geomspace(0.02, 50.0, 200)
+_STEPS, _CLOSE = 60, 1e-4  # of the search for a temperature
 _JUDGED = 5000  # validation pictures on which projections are compared
 _QUARTERS = 4
 _FEW = 1e-9
@@ -46,13 +47,17 @@ def learn(
     """
     early, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
     before = _Stand(Examples(features, early, truth, kind), moments_of(features, early, truth))
+    leading = config.projection.dimensions
     tried = _candidates(before, Examples(features, held, truth, kind), config)
     chosen = _elected(tried, truth[held], kind)
     drawn = np.sort(np.random.default_rng(config.seed).permutation(len(held))[:_JUDGED])
     shape = Shape.choose(
-        before.discriminants, before.moments, features.rows(held[drawn]), truth[held[drawn]],
-        probabilities_of(chosen.logits[drawn], kind, chosen.temperature), config,
-    )  # fmt: skip
+        Directions.of(before.discriminants, before.moments, leading),
+        features.rows(held[drawn]),
+        truth[held[drawn]],
+        probabilities_of(chosen.logits[drawn], kind, chosen.temperature),
+        config,
+    )
     both = Examples(features, np.sort(np.concatenate([early, held])), truth, kind)
     after = _Stand(both, before.moments.plus(moments_of(features, held, truth)))
     members = [
@@ -63,7 +68,7 @@ def learn(
         classes,
         tuple(members),
         chosen.temperature,
-        shape.projection(after.discriminants, after.moments),
+        shape.projection(Directions.of(after.discriminants, after.moments, leading)),
     )
     told = (
         "log-loss on validation pictures: " + ", ".join(f"{one.name} {one.loss:.4f}" for one in tried),
@@ -126,16 +131,20 @@ def _candidates(stand: _Stand, held: Examples, config: AdaptConfig) -> list[_Can
 
         return _candidate(f"discriminants (shrinkage {shrinkage:g})", anew(stand), held, anew)
 
-    def kernel(ridge: float) -> _Candidate:
-        def anew(later: _Stand) -> tuple[Head, ...]:
-            return (kernel_machine(later.examples, later.moments, head.landmarks, ridge, config.seed),)
+    def sums(of: _Stand) -> KernelSums:
+        return KernelSums.of(of.examples, of.moments, head.landmarks, config.seed)
 
-        return _candidate(f"kernel (ridge {ridge:g})", anew(stand), held, anew)
+    def kernel(mine: KernelSums, ridge: float) -> _Candidate:
+        def anew(later: _Stand) -> tuple[Head, ...]:
+            return (sums(later).machine(ridge),)
+
+        return _candidate(f"kernel (ridge {ridge:g})", (mine.machine(ridge),), held, anew)
 
     if head.discriminants:
         found.append(min(map(discriminants, config.projection.shrinkage), key=lambda one: one.loss))
     if head.landmarks:
-        found.append(min(map(kernel, head.ridge), key=lambda one: one.loss))
+        mine = sums(stand)
+        found.append(min((kernel(mine, ridge) for ridge in head.ridge), key=lambda one: one.loss))
     return found
 
 
@@ -161,10 +170,31 @@ def _elected(tried: Sequence[_Candidate], truth: NDArray[np.bool_], kind: Kind) 
 
 
 def _calibrated(logits: Floats, truth: NDArray[np.bool_], kind: Kind) -> tuple[float, float]:
-    """The temperature of least log-loss (Guo et al. 2017), among 200 from 0.02 to 50, and that loss."""
-    losses = [log_loss(probabilities_of(logits, kind, float(t)), truth, kind) for t in _TEMPERATURES]
-    best = int(np.argmin(losses))
-    return float(_TEMPERATURES[best]), losses[best]
+    """The temperature of least log-loss (Guo et al. 2017), 0.001 to 1000, and that loss.
+
+    The loss is convex in 1 / T: Newton's steps on its slope; where one leaves what is left of the range, its middle.
+    """
+    z = logits.astype(np.float64)
+    low, high, sharpness = 1e-3, 1e3, 1.0
+    for _ in range(_STEPS):
+        slope, bend = _slope(z, truth, kind, sharpness)
+        low, high = (low, sharpness) if slope > 0 else (sharpness, high)
+        step = sharpness - slope / bend if bend > 0 else high
+        following = step if low < step < high else math.sqrt(low * high)
+        moved, sharpness = abs(following - sharpness), following
+        if moved <= _CLOSE * sharpness:
+            break
+    temperature = 1 / sharpness
+    return temperature, log_loss(probabilities_of(logits, kind, temperature), truth, kind)
+
+
+def _slope(z: NDArray[np.float64], truth: NDArray[np.bool_], kind: Kind, b: float) -> tuple[float, float]:
+    """First and second derivative by b of the log-loss of logits b z."""
+    p = probabilities_of(z, kind, 1 / b).astype(np.float64)
+    if kind == "multi_label":
+        return float(((p - truth) * z).mean()), float((p * (1 - p) * z * z).mean())
+    mean = (p * z).sum(axis=1)
+    return float((mean - z[truth]).mean()), float(((p * z * z).sum(axis=1) - mean * mean).mean())
 
 
 def log_loss(probabilities: Floats, truth: NDArray[np.bool_], kind: Kind) -> float:
@@ -173,18 +203,3 @@ def log_loss(probabilities: Floats, truth: NDArray[np.bool_], kind: Kind) -> flo
     if kind == "multi_label":
         return float(-np.where(truth, np.log(p), np.log(1 - p)).mean())
     return float(-np.log(p[truth]).mean())
-
-
-def predictions(adapted: Adapted, features: Features, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Vectors and probabilities of some rows, from the features as they are stored."""
-    blocks = [
-        adapted.apply(np.asarray(features.raw[rows[start : start + BLOCK]]))
-        for start in range(0, len(rows), BLOCK)
-    ]
-    vectors, probabilities = zip(*blocks, strict=True)
-    return np.concatenate(vectors), np.concatenate(probabilities)
-
-
-def names_of(classes: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
-    """The labels that a row of `mask` has."""
-    return [name for name, there in zip(classes, mask.tolist(), strict=True) if there]

@@ -117,11 +117,14 @@ def unit_roots(features: Floats) -> Floats:
 def vectors_of(projection: Projection, prepared: Floats, probabilities: Floats) -> Floats:
     """φ(x) (n, d) and the labels' probabilities (n, classes) to vectors float32; see `Projection`."""
     seen = (prepared - projection.mean) @ projection.matrix
-    if not projection.label_weight:
+    return with_labels(seen, probabilities, projection.label_weight)
+
+
+def with_labels(seen: NDArray[np.floating], probabilities: Floats, weight: float) -> Floats:
+    """[seen, weight √p] float32, or where the weight is 0 what is seen alone: (n, r) and (n, classes) side by side."""
+    if not weight:
         return np.asarray(seen, np.float32)
-    return np.column_stack([seen, np.float32(projection.label_weight) * np.sqrt(probabilities)]).astype(
-        np.float32
-    )
+    return np.column_stack([seen, np.float32(weight) * np.sqrt(probabilities)]).astype(np.float32)
 
 
 def summed_logits(members: Sequence[Head], prepared: Floats) -> Floats:
@@ -135,7 +138,7 @@ def summed_logits(members: Sequence[Head], prepared: Floats) -> Floats:
     return total
 
 
-def probabilities_of(logits: Floats, kind: Kind, temperature: float) -> Floats:
+def probabilities_of(logits: NDArray[np.floating], kind: Kind, temperature: float) -> Floats:
     """Softmax of logits / temperature, or for multi_label the logistic function of each."""
     scaled = logits.astype(np.float64) / temperature
     if kind == "multi_label":

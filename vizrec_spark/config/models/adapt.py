@@ -52,7 +52,7 @@ class HeadConfig(Section):
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     epochs: Annotated[int, Field(ge=1)] = 40
     patience: Annotated[int, Field(ge=1)] = 8
-    members: Annotated[int, Field(ge=1, le=32)] = 4
+    members: Annotated[int, Field(ge=1, le=32)] = 1
     discriminants: bool = True
     landmarks: Annotated[int, Field(ge=0, le=20_000)] = 2000
     ridge: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.3, 1.0)
