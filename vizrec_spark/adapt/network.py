@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,7 @@ def _model(keras: Any, examples: Examples, config: HeadConfig) -> Any:
     for member in range(config.members):
         x = layers.Dropout(config.input_dropout)(inputs)
         for number, width in enumerate(config.layers):
-            activation = keras.activations.gelu if config.activation == "gelu" else config.activation
-            x = layers.Dense(
-                width, activation=_approximate(keras, activation), name=f"dense_{member}_{number}"
-            )(x)
+            x = layers.Dense(width, _activation(keras, config.activation), name=f"dense_{member}_{number}")(x)
             x = layers.Dropout(config.dropout)(x)
         outputs.append(layers.Dense(examples.truth.shape[1], name=f"dense_{member}_{len(config.layers)}")(x))
     stacked = outputs[0] if len(outputs) == 1 else layers.Concatenate()(outputs)
@@ -95,11 +93,9 @@ def _model(keras: Any, examples: Examples, config: HeadConfig) -> Any:
     return keras.Model(inputs, shaped, name="head")
 
 
-def _approximate(keras: Any, activation: Any) -> Any:
-    """Gelu in the form that `kernels.adapted` has; others by name."""
-    if activation is not keras.activations.gelu:
-        return activation
-    return lambda x: keras.activations.gelu(x, approximate=True)
+def _activation(keras: Any, name: str) -> Any:
+    """As `kernels.adapted` has it: gelu by the hyperbolic tangent."""
+    return partial(keras.activations.gelu, approximate=True) if name == "gelu" else name
 
 
 def _loss(keras: Any, examples: Examples, config: HeadConfig) -> Any:
