@@ -91,3 +91,8 @@ class CandidateHeld(EvaluationError):
     """The gate holds a candidate model back; not a failure of the run."""
 
     exit_code = 10
+
+
+class LabelError(InputError):
+    """Labels that nothing can be learned from, or judged on: too few examples, a label missing from a part, or other
+    labels than before."""

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from vizrec_spark.evaluate.intervals import Figures, figures_of, sums_of
-from vizrec_spark.evaluate.resampling import poisson_weights, random_signs
 from vizrec_spark.evaluate.summary import whole_users
+from vizrec_spark.kernels.resampling import poisson_weights, random_signs
 
 NAN = float("nan")
 some_values = hnp.arrays(

@@ -224,10 +224,10 @@ def test_encoders_side_by_side_anew_and_removed(spark: SparkSession, tmp_path: P
     assert vectors(one, first) == before
 
     changed = {written.table: written.changed for written in remove_other_encoders(two)}
-    assert changed == {"encoders": 1, "embeddings": 4, "encoding_failures": 0}
+    assert changed == {"encoders": 1, "embeddings": 4, "encoding_failures": 0, "image_labels": 0}
     assert {row.encoder_id for row in two.tables.read(EMBEDDINGS).collect()} == {second}
     assert {row.encoder_id for row in two.tables.read(ENCODERS).collect()} == {second}
-    assert [written.changed for written in remove_other_encoders(two)] == [0, 0, 0]
+    assert [written.changed for written in remove_other_encoders(two)] == [0, 0, 0, 0]
 
 
 def vectors(context: StageContext, encoder_id: str) -> dict[str, list[float]]:

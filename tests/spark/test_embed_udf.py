@@ -18,10 +18,10 @@ from pyspark.sql import functions as F
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.failures import quarantine_rows
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.select import contents, missing_keys
 from vizrec_spark.embed.udf import embed_images, ship_model, task_threads
 from vizrec_spark.imaging import load_rgb
+from vizrec_spark.kernels.keras_import import import_keras
 
 BROKEN = {"empty": b"", "text": b"not a picture", "png": b"\x89PNG\r\n\x1a\n"}
 

@@ -17,9 +17,9 @@ from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.cut import cut_model
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.preprocessing import NAMED, affine, application_preprocessing, as_layer
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import load_weights, randomise
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
+from vizrec_spark.kernels.keras_import import import_keras
 
 SMALL = "keras.applications:MobileNet"
 SMALL_OPTIONS = {"alpha": 0.25}

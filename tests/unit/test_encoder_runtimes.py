@@ -16,12 +16,12 @@ from vizrec_spark.embed.choice import Machine
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.export import _export_openvino, export_encoder
 from vizrec_spark.embed.preprocessing import NAMED
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.runtimes import Runtime, load_runtime
 from vizrec_spark.embed.runtimes.base import BATCH_BYTES, cpu_batch
 from vizrec_spark.embed.runtimes.tensorflow import gpu_batch
 from vizrec_spark.errors import EncoderError
 from vizrec_spark.imaging import load_rgb
+from vizrec_spark.kernels.keras_import import import_keras
 
 HERE = Machine.here()
 

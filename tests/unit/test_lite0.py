@@ -14,9 +14,9 @@ from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.checkpoint import _Storage, _Tensor, _view, read_checkpoint
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.lite0 import lite0_model, packaged_checkpoint
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
 from vizrec_spark.imaging import load_rgb
+from vizrec_spark.kernels.keras_import import import_keras
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 

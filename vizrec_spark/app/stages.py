@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vizrec_spark.adapt.stage import STAGE as ADAPT
 from vizrec_spark.als.stage import STAGE as ALS
 from vizrec_spark.als.tuning.stage import STAGE as TUNE
 from vizrec_spark.app.promotion import STAGE as PROMOTE
@@ -17,5 +18,5 @@ from vizrec_spark.stage import Stage
 PIPELINE: tuple[Stage, ...] = (INGEST, EMBED, SIMILAR, ALS, RECOMMEND, REPORT)
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
-BESIDE: tuple[Stage, ...] = (TUNE, HOLDOUT, EVALUATE, PROMOTE)
+BESIDE: tuple[Stage, ...] = (ADAPT, TUNE, HOLDOUT, EVALUATE, PROMOTE)
 """Jobs that run like a stage but are no step of the pipeline."""

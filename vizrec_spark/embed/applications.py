@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vizrec_spark.embed.encoder import EncoderSpec
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import first_line, load_weights, randomise
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
+from vizrec_spark.kernels.keras_import import import_keras
 
 _DOWNLOAD_STALL_S = 20.0
 

@@ -18,9 +18,9 @@ from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.fingerprint import encoder_id, slug
 from vizrec_spark.embed.onnx_graph import compose_onnx, model_digest, weight_files
 from vizrec_spark.embed.preprocessing import Preprocessing, application_preprocessing, as_layer, named
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import first_line, load_weights
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.keras_import import import_keras
 
 # Raise it when the same spec shall give another file.
 _FILE_VERSION = 1

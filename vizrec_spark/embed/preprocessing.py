@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.keras_import import import_keras
 
 Triple = tuple[float, float, float]
 

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import Config
+from vizrec_spark.embed.adapted import run_adapted
 from vizrec_spark.embed.applications import check_encoder
 from vizrec_spark.embed.chunks import DataFile, chunk_size, plan_chunks
 from vizrec_spark.embed.commit import ChunkWriter
@@ -18,12 +19,20 @@ from vizrec_spark.embed.select import missing_keys
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder, encoder_key
+from vizrec_spark.tables.registry import is_adapted, name_and_stage
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES, IMAGES, QUARANTINE
 
 __all__ = ["STAGE", "encoder_spec", "run"]
 
 
 def run(context: StageContext) -> StageResult:
+    """Brings the vectors of the configured encoder up to date: `run_plain`, or for an adapted one `run_adapted`."""
+    if is_adapted(context.config.embed.encoder):
+        return run_adapted(context, run_plain)
+    return run_plain(context)
+
+
+def run_plain(context: StageContext) -> StageResult:
     """Encodes each distinct picture that the configured encoder has not seen yet.
 
     Each chunk is one commit to `embeddings`, which stays whatever becomes of the run. Last of all the row of
@@ -85,7 +94,10 @@ def run(context: StageContext) -> StageResult:
 
 def check(config: Config) -> None:
     """Raises: EncoderError for an encoder that cannot be meant."""
-    check_encoder(encoder_spec(config.embed))
+    if is_adapted(config.embed.encoder):
+        name_and_stage(config.embed.encoder)
+    else:
+        check_encoder(encoder_spec(config.embed))
 
 
 STAGE = Stage("embed", "encode the pictures that have no embedding yet", run, check)

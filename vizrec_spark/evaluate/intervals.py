@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vizrec_spark.evaluate.resampling import Hashes, poisson_weights, random_signs
+from vizrec_spark.kernels.resampling import Hashes, poisson_weights, random_signs
 
 Floats = NDArray[np.float64]
 

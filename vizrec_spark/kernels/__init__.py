@@ -1,1 +1,1 @@
-"""Pure numpy kernels that several stages share; they import nothing else of the project."""
+"""Kernels that several stages share, pure numpy but for Keras' import; of the project they import errors alone."""

@@ -14,24 +14,26 @@ def components(nodes: int, left: NDArray[np.int64], right: NDArray[np.int64]) ->
     Union by smaller root with path halving (Tarjan, van Leeuwen, 1984): 8 bytes a node, one pass over the edges.
     """
     parent = np.arange(nodes, dtype=np.int64)
-    _join(parent, left, right)
+    join(parent, left, right)
     return parent
 
 
 @compiled
-def _join(parent, left, right):  # type: ignore[no-untyped-def]
+def join(parent, left, right):  # type: ignore[no-untyped-def]
+    """Joins the ends of edges in a forest of parents, in place, and lets every node point to its root."""
     for edge in range(len(left)):
-        a, b = _root(parent, left[edge]), _root(parent, right[edge])
+        a, b = root_of(parent, left[edge]), root_of(parent, right[edge])
         if a < b:
             parent[b] = a
         elif b < a:
             parent[a] = b
     for node in range(len(parent)):
-        parent[node] = _root(parent, node)
+        parent[node] = root_of(parent, node)
 
 
 @compiled
-def _root(parent, node):  # type: ignore[no-untyped-def]
+def root_of(parent, node):  # type: ignore[no-untyped-def]
+    """The root of a node; halves the path on its way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]

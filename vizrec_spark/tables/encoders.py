@@ -11,6 +11,13 @@ from vizrec_spark.config.models import EmbedConfig
 from vizrec_spark.tables.schemas import ENCODERS
 from vizrec_spark.tables.store import TableStore
 
+_NAMING = ("encoder", "weights", "layer", "input_size", "preprocessing", "options", "precision")
+
+
+def named_as(config: EmbedConfig, encoder: EmbedConfig) -> EmbedConfig:
+    """`config` with the encoder that `encoder` names; how it is run stays."""
+    return config.model_copy(update={name: getattr(encoder, name) for name in _NAMING})
+
 
 def encoder_key(config: EmbedConfig) -> str:
     """The part of the configuration that names the encoder, as canonical JSON.
@@ -18,9 +25,7 @@ def encoder_key(config: EmbedConfig) -> str:
     The runtime is no part of it: the row of this key tells, by its encoder id, how the vectors were made. The
     precision is where it is set; with ``auto`` the row says which one was taken, and it stays.
     """
-    names = {"encoder", "weights", "layer", "input_size", "preprocessing", "options"}
-    if config.precision != "auto":
-        names.add("precision")
+    names = set(_NAMING) - ({"precision"} if config.precision == "auto" else set())
     named = config.model_dump(mode="json", include=names)
     return json.dumps(named, sort_keys=True, separators=(",", ":"))
 

@@ -5,6 +5,14 @@ conf/base.yml shows the same defaults with comments (a test keeps the two equal)
 
 from __future__ import annotations
 
+from vizrec_spark.config.models.adapt import (
+    AdaptConfig,
+    AdaptGateConfig,
+    HeadConfig,
+    LabelsConfig,
+    ProjectionConfig,
+    SplitConfig,
+)
 from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
 from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
@@ -33,6 +41,8 @@ from vizrec_spark.config.models.similar import SimilarConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
+    "AdaptConfig",
+    "AdaptGateConfig",
     "AffinePreprocessing",
     "AlsConfig",
     "BlendWeights",
@@ -44,11 +54,14 @@ __all__ = [
     "EmbedConfig",
     "EvaluateConfig",
     "GateConfig",
+    "HeadConfig",
     "ImagesConfig",
     "IngestConfig",
     "InteractionColumns",
     "InteractionsConfig",
+    "LabelsConfig",
     "LearnConfig",
+    "ProjectionConfig",
     "RecommendConfig",
     "ReportConfig",
     "RerankConfig",
@@ -57,6 +70,7 @@ __all__ = [
     "SourceConfig",
     "SpanConfig",
     "SparkConfig",
+    "SplitConfig",
     "TablesConfig",
     "TuneConfig",
     "UsersConfig",
@@ -70,6 +84,7 @@ class Config(Section):
     spark: SparkConfig = SparkConfig()
     ingest: IngestConfig = IngestConfig()
     embed: EmbedConfig = EmbedConfig()
+    adapt: AdaptConfig = AdaptConfig()
     similar: SimilarConfig = SimilarConfig()
     als: AlsConfig = AlsConfig()
     tune: TuneConfig = TuneConfig()

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pyspark import TaskContext
 
 from vizrec_spark.embed.choice import Precision, cpu_has_bfloat16
-from vizrec_spark.embed.quiet import import_keras
 from vizrec_spark.embed.runtimes.base import cpu_batch, padded
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.keras_import import import_keras
 
 _CPU_BATCH = 16
 _GPU_BATCH = 512

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.schemas.adapt import (
+    ADAPTATION_CURVES,
+    ADAPTATION_METRICS,
+    ADAPTATION_MISTAKES,
+    ADAPTED_ENCODERS,
+    CONFUSIONS,
+    ENCODER_PROMOTIONS,
+    IMAGE_LABELS,
+    LABELLED_PICTURES,
+)
 from vizrec_spark.tables.schemas.als import (
     ALS_MODELS,
     ID_MAP,
@@ -25,21 +35,29 @@ from vizrec_spark.tables.schemas.similar import (
 )
 
 __all__ = [
+    "ADAPTATION_CURVES",
+    "ADAPTATION_METRICS",
+    "ADAPTATION_MISTAKES",
+    "ADAPTED_ENCODERS",
     "ALL_TABLES",
     "ALS_MODELS",
     "BLEND_WEIGHTS",
     "CATEGORY_NEIGHBORS",
     "COMPARED_ITEMS",
+    "CONFUSIONS",
     "EMBEDDINGS",
     "ENCODERS",
+    "ENCODER_PROMOTIONS",
     "ENCODING_FAILURES",
     "ID_MAP",
     "IMAGES",
+    "IMAGE_LABELS",
     "INTERACTIONS",
     "ITEMS",
     "ITEM_FACTORS",
     "ITEM_NEIGHBORS",
     "ITEM_RECOMMENDATIONS",
+    "LABELLED_PICTURES",
     "METRICS",
     "NEAR_DUPLICATES",
     "PROMOTIONS",
@@ -77,4 +95,12 @@ ALL_TABLES: tuple[Table, ...] = (
     METRICS,
     PROMOTIONS,
     RUNS,
+    LABELLED_PICTURES,
+    ADAPTED_ENCODERS,
+    ENCODER_PROMOTIONS,
+    ADAPTATION_METRICS,
+    CONFUSIONS,
+    ADAPTATION_CURVES,
+    ADAPTATION_MISTAKES,
+    IMAGE_LABELS,
 )

@@ -1,0 +1,238 @@
+"""Wires stage `adapt`: labels and stored vectors to a version of an adapted encoder, judged, registered, promoted."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import functions as F
+
+from vizrec_spark.adapt.choose import learn
+from vizrec_spark.adapt.gate import decide
+from vizrec_spark.adapt.judge import Judged, judge
+from vizrec_spark.adapt.judging.retrieval import mean_with_interval
+from vizrec_spark.adapt.near_groups import near_groups
+from vizrec_spark.adapt.pictures import Pictures, gather
+from vizrec_spark.adapt.predict import precisions, predicted, to_compare
+from vizrec_spark.adapt.split import keys_of, stratified, without_copies
+from vizrec_spark.adapt.spool import Features, spool
+from vizrec_spark.adapt.task import require_parts, require_same_labels, task_of
+from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
+from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.kernels.adapted import Adapted, to_bytes
+from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.tables import Written
+from vizrec_spark.tables.encoders import known_encoder, named_as
+from vizrec_spark.tables.registry import (
+    Origin,
+    encoder_id_of,
+    is_adapted,
+    latest,
+    promote,
+    register,
+    registered,
+    serving_version,
+    version_of,
+)
+from vizrec_spark.tables.schemas import (
+    ADAPTATION_CURVES,
+    ADAPTATION_METRICS,
+    ADAPTATION_MISTAKES,
+    ADAPTED_ENCODERS,
+    CONFUSIONS,
+    EMBEDDINGS,
+    ENCODER_PROMOTIONS,
+    IMAGES,
+    ITEMS,
+    LABELLED_PICTURES,
+)
+
+_SOURCES = (ITEMS, IMAGES, EMBEDDINGS)
+_JUDGEMENT = (ADAPTATION_METRICS, CONFUSIONS, ADAPTATION_CURVES, ADAPTATION_MISTAKES)
+
+
+def run(context: StageContext) -> StageResult:
+    """Learns a new version of `adapt.name`, registers it with what the test pictures say, and promotes it if the gate
+    lets it pass.
+
+    The row of the registry is written after all that belongs to it, and the promotion last: killed anywhere and run
+    again, the same version comes of the same input. What was learned before, number for number, keeps its version.
+    Raises: TableError without embeddings, or when another run has taken the version; LabelError for labels that
+    nothing can be learned from.
+    """
+    tables, config = context.tables, context.config.adapt
+    encoder = known_encoder(tables, context.config.embed)
+    if encoder is None:
+        raise TableError(
+            "No embeddings of the configured encoder: run stage `embed` with this configuration first."
+        )
+    versions = {table.name: tables.version(table) for table in _SOURCES}
+    items, images, embeddings = (tables.read_at(table, versions[table.name]) for table in _SOURCES)
+    mine = embeddings.where(F.col("encoder_id") == encoder.encoder_id)
+    pictures = gather(items, images, mine, config.labels)
+    task = task_of(pictures.labels, pictures.several, config.labels)
+    newest = latest(tables, config.name)
+    if newest is not None:
+        accept = config.labels.accept_changes
+        require_same_labels(task, newest.classes, config.name, newest.version, accept)
+    truth = task.matrix(pictures.labels)
+    with tempfile.TemporaryDirectory(prefix="vizrec-adapt-", dir=config.scratch) as folder:
+        began = time.monotonic()
+        features = spool(mine, pictures.sha256, encoder.dimension, Path(folder) / "features.f32")
+        part, groups = _parts(pictures, truth, features, config)
+        require_parts(truth, part, task, named=pictures.part is not None)
+        learned = learn(features, truth, part, task.classes, task.kind, config)
+        seconds = time.monotonic() - began
+        log.info("adapt: learned from stored vectors in %.1f s", seconds)
+        for line in learned.told:
+            log.info("adapt: %s", line)
+        rows = np.flatnonzero(part == "test")
+        compared = to_compare(rows, config.seed)
+        probabilities = predicted(learned.adapted, features, rows)[1]
+        plain, own = (
+            precisions(which, features, compared, truth, config.k) for which in (None, learned.adapted)
+        )
+        names = pictures.sha256.take(pa.array(rows))
+        judged = judge(task, truth[rows], probabilities, plain, own, names, config)
+        serves = _serving(context, encoder.encoder_id, learned.adapted)
+        current = None
+        if serves is not None:
+            theirs = precisions(serves, features, compared, truth, config.k)
+            current = mean_with_interval(own - theirs, config.replicates, config.seed)
+    written = [_labelled(context, pictures, part, groups)]
+    versions[LABELLED_PICTURES.name] = written[0].version
+    origin = Origin(
+        encoder.encoder_id,
+        named_as(EmbedConfig(), context.config.embed),
+        config.model_dump_json(),
+        versions,
+    )
+    metrics = {row.metric: row.value for row in judged.metrics if row.label == ""}
+    encoder_id = encoder_id_of(encoder.encoder_id, config.name, learned.adapted)
+    version = version_of(tables, config.name, encoder_id)
+    if version is None:
+        version = 1 if newest is None else int(newest.version) + 1
+        written += _judgement(context, encoder_id, judged)
+        written.append(
+            register(tables, context.spark, config.name, version, learned.adapted, origin, metrics)
+        )
+    else:
+        written += [tables.unchanged(table) for table in (*_JUDGEMENT, ADAPTED_ENCODERS)]
+    decision = decide(judged.correct, judged.gain, current, config.k, config.gate)
+    if decision.promoted and config.gate.promote:
+        written.append(
+            promote(tables, context.spark, config.name, config.gate.stage, version, decision.sentence)
+        )
+    else:
+        written.append(tables.unchanged(ENCODER_PROMOTIONS))
+    figures = {
+        **metrics,
+        "version": float(version),
+        "learning_seconds": seconds,
+        "passed_gate": float(decision.promoted),
+    }
+    return StageResult(written, _notes(config, part, version, judged, decision.sentence), figures)
+
+
+def check(config: Config) -> None:
+    """Raises: ConfigError when `embed.encoder` is itself an adapted encoder, or the scratch folder is missing."""
+    if is_adapted(config.embed.encoder):
+        raise ConfigError(
+            f"stage `adapt` starts from a plain encoder's vectors, and embed.encoder = {config.embed.encoder!r} is "
+            "an adapted one: set embed.encoder for this run to the encoder that it was adapted from."
+        )
+    if config.adapt.scratch is not None and not Path(config.adapt.scratch).is_dir():
+        raise ConfigError(
+            f"adapt.scratch = {config.adapt.scratch!r} is no folder: make it, or set it to null."
+        )
+
+
+STAGE = Stage("adapt", "teach an encoder the labels of this catalogue", run, check)
+
+
+def _parts(
+    pictures: Pictures, truth: NDArray[np.bool_], features: Features, config: AdaptConfig
+) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """The part and the group of nearly equal pictures of each; a group never lies in two parts."""
+    split = config.split
+    groups = near_groups(
+        pictures.hashes,
+        pictures.hashed,
+        features.raw,
+        bits=split.duplicate_bits,
+        cosine=split.duplicate_cosine,
+    )
+    if pictures.part is not None:
+        return without_copies(pictures.part, groups), groups
+    keys = keys_of(pictures.sha256.to_pylist(), config.seed)
+    return stratified(truth, groups, keys, split.validation_share, split.test_share), groups
+
+
+def _serving(context: StageContext, base: str, learned: Adapted) -> Adapted | None:
+    """The version that serves now, for comparison; None without another one on this base.
+
+    It may have learned from some of these test pictures, which speaks for it.
+    """
+    config = context.config.adapt
+    version = serving_version(context.tables, config.name, config.gate.stage)
+    if version is None:
+        return None
+    serves = registered(context.tables, config.name, version)
+    if serves.base_encoder_id != base or to_bytes(serves.adapted) == to_bytes(learned):
+        return None
+    return serves.adapted
+
+
+def _labelled(
+    context: StageContext, pictures: Pictures, part: NDArray[np.str_], groups: NDArray[np.int64]
+) -> Written:
+    name = context.config.adapt.name
+    rows = pa.table(
+        {
+            "name": pa.repeat(name, len(pictures)),
+            "sha256": pictures.sha256,
+            "labels": pictures.labels,
+            "part": pa.array(part, pa.string()),
+            "group_id": pictures.sha256.take(pa.array(groups)),
+        }
+    )
+    frame = context.spark.createDataFrame(rows)
+    return context.tables.overwrite(LABELLED_PICTURES, frame, where=f"name = '{name}'")
+
+
+def _judgement(context: StageContext, encoder_id: str, judged: Judged) -> list[Written]:
+    of_tables: tuple[Sequence[tuple[Any, ...]], ...] = (
+        judged.metrics,
+        judged.confusions,
+        judged.curves,
+        judged.mistakes,
+    )
+    return [
+        context.tables.overwrite(
+            table,
+            context.spark.createDataFrame([(encoder_id, *row) for row in rows], table.schema),
+            where=f"encoder_id = '{encoder_id}'",
+        )
+        for table, rows in zip(_JUDGEMENT, of_tables, strict=True)
+    ]
+
+
+def _notes(
+    adapt: AdaptConfig, part: NDArray[np.str_], version: int, judged: Judged, sentence: str
+) -> list[str]:
+    names = ("train", "validation", "test", "left_out")
+    counted = ", ".join(f"{name} {int((part == name).sum()):,}" for name in names)
+    return [
+        f"pictures: {counted}",
+        f"{adapt.name} version {version}: accuracy {judged.correct.value:.4f} [{judged.correct.lo:.4f}, "
+        f"{judged.correct.hi:.4f}]; precision@{adapt.k} {judged.before.value:.4f} before, {judged.after.value:.4f} "
+        f"after, gain {judged.gain.value:+.4f} [{judged.gain.lo:+.4f}, {judged.gain.hi:+.4f}]",
+        sentence if adapt.gate.promote else f"not promoted, as adapt.gate.promote is false; {sentence}",
+        f"to use it, run stage `embed` with embed.encoder=adapted:{adapt.name}",
+    ]

@@ -1,0 +1,99 @@
+"""Section `adapt`: teach an encoder the labels of this catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vizrec_spark.config.models.section import Name, Section
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+Open = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class LabelsConfig(Section):
+    """Where labels come from: SQL over the columns of table `items`."""
+
+    label: Name = "get(categories, 0)"
+    part: Name | None = None
+    kind: Literal["auto", "binary", "multi_class", "multi_label"] = "auto"
+    min_examples: Annotated[int, Field(ge=2)] = 2
+    accept_changes: bool = False
+
+
+class SplitConfig(Section):
+    """How labelled pictures are parted where the labels do not say so."""
+
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    duplicate_cosine: Annotated[float, Field(gt=0, le=1)] = 0.95
+    duplicate_bits: Annotated[int, Field(ge=0, le=6)] = 3
+
+    @model_validator(mode="after")
+    def _room(self) -> SplitConfig:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("`validation_share` and `test_share` must leave room for training")
+        return self
+
+
+class HeadConfig(Section):
+    """The classifier on top of the features: dense layers, and how they are trained."""
+
+    layers: Annotated[tuple[Width, ...], Field(max_length=8)] = (512,)
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    dropout: Open = 0.5
+    input_dropout: Open = 0.2
+    label_smoothing: Open = 0.1
+    mixup: Annotated[float, Field(ge=0)] = 0.4
+    learning_rate: Positive = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 40
+    patience: Annotated[int, Field(ge=1)] = 8
+    members: Annotated[int, Field(ge=1, le=32)] = 1
+    discriminants: bool = True
+    landmarks: Annotated[int, Field(ge=0, le=20_000)] = 2000
+    ridge: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.3, 1.0)
+    class_weights: bool = False
+
+
+class ProjectionConfig(Section):
+    """The projection that look-alikes are compared in."""
+
+    shrinkage: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
+        0.1,
+        0.3,
+        0.5,
+        0.7,
+        0.9,
+    )
+    dimensions: Annotated[int, Field(ge=0, le=4096)] = 128
+    keep: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.0, 0.2, 0.4)
+    labels: Annotated[tuple[Annotated[float, Field(ge=0, le=10)], ...], Field(min_length=1)] = (0.0, 1.0, 2.0)
+
+
+class AdaptGateConfig(Section):
+    """What an adapted encoder has to reach before it is promoted."""
+
+    promote: bool = True
+    stage: Name = "production"
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class AdaptConfig(Section):
+    """Stage `adapt`: a head and a projection learned from labels on stored embeddings."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "catalogue"
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    head: HeadConfig = HeadConfig()
+    projection: ProjectionConfig = ProjectionConfig()
+    gate: AdaptGateConfig = AdaptGateConfig()
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    replicates: Annotated[int, Field(ge=100, le=10_000)] = 1000
+    mistakes: Annotated[int, Field(ge=0)] = 5
+    scratch: Name | None = None
+    seed: int = 42
