@@ -11,6 +11,7 @@ import pytest
 from devtools import Page, find_chromium
 from PIL import Image
 
+from vizrec_spark.imaging import thumbnail
 from vizrec_spark.report.model import (
     Facts,
     Gallery,
@@ -25,7 +26,6 @@ from vizrec_spark.report.model import (
     Thumbnail,
 )
 from vizrec_spark.report.render import render
-from vizrec_spark.report.thumbnails import thumbnail
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from vizrec_spark.config.models import RecommendConfig
 from vizrec_spark.recommend.blend import SOURCES, Ranked, recommend_block
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.pairs import Users
-from vizrec_spark.recommend.reasons import reason
+from vizrec_spark.wording import reason
 
 _STRING = StringType()
 SCORED = StructType(

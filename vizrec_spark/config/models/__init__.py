@@ -22,6 +22,7 @@ from vizrec_spark.config.models.places import SparkConfig, TablesConfig
 from vizrec_spark.config.models.recommend import BlendWeights, CandidatesConfig, RecommendConfig
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
+from vizrec_spark.config.models.serve import ServeConfig
 from vizrec_spark.config.models.similar import SimilarConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
@@ -43,6 +44,7 @@ __all__ = [
     "RecommendConfig",
     "ReportConfig",
     "Section",
+    "ServeConfig",
     "SimilarConfig",
     "SourceConfig",
     "SpanConfig",
@@ -66,3 +68,4 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    serve: ServeConfig = ServeConfig()
