@@ -1,6 +1,6 @@
 """Delta tables without Spark: the log by `deltalake`, the data files by Arrow, deletion vectors applied here.
 
-Spark writes our tables with deletion vectors, which `deltalake` knows but does not apply when it makes an Arrow data set.
+Spark writes our tables with deletion vectors. `deltalake` reads them, but its Arrow data sets refuse such a table.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ class TableFolder:
             opened = {s.name: table for s in sources if (table := self.open(s)) is not None}
             if self.versions(sources) == {name: table.version for name, table in opened.items()}:
                 return opened
-        raise TableError(f"The tables below {self._root} change faster than they can be opened; tried 10 times.")
+        raise TableError(
+            f"The tables below {self._root} change faster than they can be opened; tried 10 times."
+        )
 
     def versions(self, sources: Sequence[Source]) -> dict[str, int]:
         """The latest version of each of `sources` that exists, from its log alone. Raises: TableError."""

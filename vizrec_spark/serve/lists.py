@@ -99,9 +99,7 @@ def read_neighbors(
     item, neighbor = np.concatenate(of), np.concatenate(to)
     kept = np.flatnonzero((item >= 0) & (neighbor >= 0))
     order = kept[_in_order(item[kept], np.concatenate(rank)[kept])]
-    measured = (
-        None if quality is None else quality.table(("mean_cosine",), where={"encoder_id": encoder_id})
-    )
+    measured = None if quality is None else quality.table(("mean_cosine",), where={"encoder_id": encoder_id})
     return Neighbors(
         encoder_id,
         0.0 if measured is None else float(measured["mean_cosine"][0].as_py()),
@@ -153,12 +151,14 @@ def read_offers(table: Opened, catalogue: Catalogue) -> Offers:
 
 
 def _distinct(pieces: Sequence[pa.Table], name: str) -> pa.Array:
-    """The distinct texts of a column, without null, in ascending order; of dictionaries only the entries are looked at."""
+    """The distinct texts of a column in ascending order, without null; of dictionaries all entries."""
     entries = []
     for piece in pieces:
         for chunk in piece[name].chunks:
             # An entry that no row has any more costs a few bytes; to look for it would cost a pass over the rows.
-            entries.append((chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk).cast(pa.string()))
+            entries.append(
+                (chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk).cast(pa.string())
+            )
     if not entries:
         return pa.array([], pa.string())
     found = pc.unique(pa.chunked_array(entries)).drop_null()

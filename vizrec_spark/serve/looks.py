@@ -115,9 +115,8 @@ class PictureSearch:
         self._one_at_a_time = threading.Lock()
 
     def find(self, content: bytes, vectors: Vectors, k: int) -> Found:
-        """The k items that look most like the picture. Raises: ImageRefused for what stage `ingest` would refuse too."""
+        """The k items that look most like the picture. Raises: ImageRefused, as stage `ingest` refuses."""
         pixels = load_rgb(content, self._encoder.input_size, max_pixels=self._max_pixels)
         with self._one_at_a_time:
             (vector,) = self._encoder.encode(pixels[np.newaxis])
         return vectors.nearest(vector, k)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -20,11 +20,15 @@ class Metrics:
     """The service's metrics, in a registry of its own, so that two services in a process do not share any."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a series more for each counter, which nobody reads
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self.requests = Counter(
-            "vizrec_requests", "Answers by endpoint and status.", ("endpoint", "status"), registry=self.registry
+            "vizrec_requests",
+            "Answers by endpoint and status.",
+            ("endpoint", "status"),
+            registry=self.registry,
         )
         self.seconds = Histogram(
             "vizrec_request_seconds",
@@ -39,7 +43,10 @@ class Metrics:
         self.in_flight = Gauge("vizrec_in_flight", "Requests in work.", registry=self.registry)
         self.delay = Gauge("vizrec_delay_seconds", "How late the event loop is.", registry=self.registry)
         self.served = Counter(
-            "vizrec_lists", "Lists of recommendations by what they came from.", ("source",), registry=self.registry
+            "vizrec_lists",
+            "Lists of recommendations by what they came from.",
+            ("source",),
+            registry=self.registry,
         )
         self.reloads = Counter("vizrec_reloads", "Snapshots loaded.", registry=self.registry)
         self.reload_failures = Counter(
@@ -52,7 +59,10 @@ class Metrics:
             "vizrec_snapshot_stale", "1: what is served is older than the tables.", registry=self.registry
         )
         self.version = Gauge(
-            "vizrec_table_version", "Version of each table that is served.", ("table",), registry=self.registry
+            "vizrec_table_version",
+            "Version of each table that is served.",
+            ("table",),
+            registry=self.registry,
         )
         self.memory = Gauge(
             "vizrec_snapshot_bytes", "Memory of the snapshot by part.", ("part",), registry=self.registry

@@ -177,7 +177,9 @@ class Thumbnails:
             assert index.table is not None  # it has a picture
             with index.table.filesystem.open_input_file(index.table.files[place[1]]) as stream:
                 rest, first = list(wanted), 0
-                for batch in pq.ParquetFile(stream).iter_batches(32, row_groups=[place[2]], columns=["content"]):
+                for batch in pq.ParquetFile(stream).iter_batches(
+                    32, row_groups=[place[2]], columns=["content"]
+                ):
                     while rest and rest[0].row < first + len(batch):
                         one = rest.pop(0)
                         content = batch.column(0)[one.row - first].as_py()

@@ -189,8 +189,8 @@ def _refuse_half(
         return
     if before.neighbors is not None and neighbors is None:
         raise NotWhole(
-            f"Table item_neighbors has nothing of encoder {encoder_id} yet: run stage `similar`. Until then the state of "
-            "before is served."
+            f"Table item_neighbors has nothing of encoder {encoder_id} yet: run stage `similar`. Until then the state "
+            "of before is served."
         )
     mixed = _mixed(encoder_id, offers)
     if mixed is not None and _mixed(before.encoder_id, before.offers) is None:
@@ -203,8 +203,8 @@ def _mixed(encoder_id: str | None, offers: Offers | None) -> str | None:
     if not others:
         return None
     return (
-        f"Table recommendations was made with encoder {', '.join(others)}, the look-alikes with {encoder_id}: run stage "
-        "`recommend`."
+        f"Table recommendations was made with encoder {', '.join(others)}, the look-alikes with {encoder_id}: run "
+        "stage `recommend`."
     )
 
 
@@ -213,6 +213,8 @@ def _notes(encoder_id: str | None, neighbors: Neighbors | None, offers: Offers |
     if neighbors is None:
         notes.append("There are no look-alikes of the configured encoder: run stages `embed` and `similar`.")
     if offers is None:
-        notes.append("There is no table recommendations: run stage `recommend`. Everybody gets what is popular.")
+        notes.append(
+            "There is no table recommendations: run stage `recommend`. Everybody gets what is popular."
+        )
     mixed = _mixed(encoder_id, offers)
     return [*notes, mixed] if mixed is not None else notes

@@ -52,7 +52,7 @@ class SortedTexts(Texts):
         return at if at < len(self) and self._bytes(at) == wanted else -1
 
     def positions(self, column: pa.ChunkedArray) -> NDArray[np.int32]:
-        """Positions of a column of strings or of a dictionary of strings; -1 for one that is not there, and for null."""
+        """Positions of a column of strings or a dictionary of them; -1 for one that is not there, and for null."""
         found = [self._of(chunk) for chunk in column.chunks]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
 

@@ -1,0 +1,155 @@
+"""Recommendations as they are answered: from the tables, from popularity, and for what somebody has just looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from vizrec_spark.config.models import BlendWeights
+from vizrec_spark.serve.lists import SOURCE_NAMES
+from vizrec_spark.serve.snapshot import Snapshot
+from vizrec_spark.wording import reason
+
+FADING: Final = 0.85
+"""What a look of a session counts less than the one after it."""
+
+_POPULARITY: Final = SOURCE_NAMES.index("popularity")
+_VISUAL: Final = SOURCE_NAMES.index("visual")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An item that is offered: positions of the item and of the one that caused it (−1: none), what cf, looks and
+    popularity add to the score, the number of its source in `SOURCE_NAMES`, and the sentence."""
+
+    item: int
+    parts: tuple[float, float, float]
+    source: int
+    because: int
+    reason: str
+
+    @property
+    def score(self) -> float:
+        """The sum of the parts."""
+        return sum(self.parts)
+
+
+ListSource = Callable[[Snapshot, str | None, int, BlendWeights], list[Row] | None]
+"""At most k rows for a user id (None: nobody that is known), best first; None where the source knows nothing of them."""
+
+
+def batch_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
+    """What stage `recommend` wrote for the user."""
+    offers = snapshot.offers
+    rows = None if offers is None or user_id is None else offers.of(user_id)
+    if offers is None or rows is None:
+        return None
+    return [
+        Row(
+            int(offers.item[at]),
+            tuple(offers.parts[at].tolist()),
+            int(offers.source[at]),
+            int(offers.because[at]),
+            offers.reasons[int(offers.reason[at])],
+        )
+        for at in rows[:k]
+    ]
+
+
+def popular_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
+    """What most people like: the same for everybody."""
+    return [_popular(snapshot, int(item), weights) for item in snapshot.by_popularity[:k]]
+
+
+LIST_SOURCES: Final[Mapping[str, ListSource]] = {"batch": batch_rows, "popular": popular_rows}
+"""By name, in the order in which they are asked; the last one always has an answer."""
+
+
+def rows_for(
+    snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights, asked: str | None = None
+) -> tuple[str, list[Row]]:
+    """The source that answers, and its rows: the first that knows the user, or the one that is asked for."""
+    for name, source in LIST_SOURCES.items():
+        if asked in (None, name) and (rows := source(snapshot, user_id, k, weights)) is not None:
+            return name, rows
+    return str(asked), []
+
+
+def session_rows(
+    snapshot: Snapshot, known: Sequence[Row], viewed: Sequence[int], k: int, weights: BlendWeights
+) -> list[Row]:
+    """A list for somebody who has just looked at `viewed` (positions, the latest last), of whom `known` is known.
+
+    Candidates are the rows `known`, the look-alikes of what was viewed, and what is popular; not what was viewed. As
+    in stage `recommend`, looks add weight · max over the viewed h of influence(h) · strength(h, c), over the largest of
+    all c, and popularity weight · log(1 + people) over the catalogue's largest. The influence of the latest look is 1,
+    and of each before it `FADING` of the next. Where a row of `known` has more from looks already, it keeps that; what
+    collaborative filtering added stays as it is.
+    """
+    looks: dict[int, tuple[float, int]] = {}
+    neighbors = snapshot.neighbors
+    if neighbors is not None:
+        for age, seen in enumerate(reversed(viewed)):
+            where = neighbors.of(seen)
+            strengths = neighbors.strength(where) * FADING**age
+            for item, strength in zip(neighbors.item[where].tolist(), strengths.tolist(), strict=True):
+                if strength > looks.get(item, (0.0, -1))[0]:
+                    looks[item] = (strength, seen)
+    largest = max((strength for strength, _ in looks.values()), default=0.0)
+    rows = {row.item: row for row in popular_rows(snapshot, None, k + len(viewed), weights) or ()}
+    rows |= {row.item: row for row in known}
+    for item, (strength, seen) in looks.items():
+        row = rows.get(item) or _popular(snapshot, item, weights)
+        visual = weights.visual * strength / largest
+        if visual > row.parts[_VISUAL]:
+            rows[item] = _looked_like(snapshot, row, visual, seen)
+    for seen in viewed:
+        rows.pop(seen, None)
+    return sorted(rows.values(), key=lambda row: (-row.score, row.item))[:k]
+
+
+def _looked_like(snapshot: Snapshot, row: Row, visual: float, seen: int) -> Row:
+    """`row` with more from looks; its source and sentence change where looks add most now."""
+    parts = (row.parts[0], visual, row.parts[2])
+    if max(parts) > visual:
+        return Row(row.item, parts, row.source, row.because, row.reason)
+    sentence = reason("visual", 0, (snapshot.catalogue.title(seen), "view"))
+    return Row(row.item, parts, _VISUAL, seen, sentence)
+
+
+def _popular(snapshot: Snapshot, item: int, weights: BlendWeights) -> Row:
+    people = int(snapshot.people[item])
+    most = int(snapshot.people[snapshot.by_popularity[0]])
+    share = float(np.log1p(people) / np.log1p(most)) if most else 0.0
+    return Row(
+        item, (0.0, 0.0, weights.popularity * share), _POPULARITY, -1, reason("popularity", people, None)
+    )
+
+
+def told(snapshot: Snapshot, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON has them, with the items' facts and ranks from 1."""
+    ids = snapshot.catalogue.ids
+    return [
+        {
+            "rank": rank,
+            **facts(snapshot, row.item),
+            "score": round(row.score, 6),
+            "parts": dict(zip(("cf", "visual", "popularity"), (round(p, 6) for p in row.parts), strict=True)),
+            "source": SOURCE_NAMES[row.source],
+            "because_item_id": None if row.because < 0 else ids[row.because],
+            "reason": row.reason,
+        }
+        for rank, row in enumerate(rows, 1)
+    ]
+
+
+def facts(snapshot: Snapshot, item: int) -> dict[str, Any]:
+    """The catalogue's facts of an item, and the content hash of its picture (null: none to show)."""
+    has = snapshot.pictures.has(item)
+    return {
+        **snapshot.catalogue.facts(item),
+        "picture": snapshot.pictures.content_hash(item) if has else None,
+    }
