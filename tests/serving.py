@@ -344,7 +344,9 @@ def running(shop: Shop, folder: Path, *pairs: str, environment: Mapping[str, str
     """The service on `shop`, as the console command starts it; told to stop at the end, if it still runs."""
     file, log = save_config(shop.config, folder / "serve.yml"), folder / "serve.log"
     command = [str(Path(sys.executable).with_name("vizrec")), "serve", "--config", str(file), "--port", "0"]
-    command += [part for pair in ("serve.reload_seconds=0.2", *pairs) for part in ("--set", pair)]
+    # The machine of a test may stand still for a while.
+    patient = ("serve.reload_seconds=0.2", "serve.max_delay_ms=1000", "serve.timeout_s=60")
+    command += [part for pair in (*patient, *pairs) for part in ("--set", pair)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
     try:

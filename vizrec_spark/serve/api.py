@@ -69,7 +69,6 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
         watching = asyncio.create_task(guard.watch())
         reloader.start()
         yield
-        reloader.stop()
         watching.cancel()
         for pool in (search_pool, picture_pool):
             await asyncio.to_thread(pool.close)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ INTERNAL: Final = ("internal", "the service has failed; its log says why")
 
 MULTIPART_ROOM: Final = 16_384  # bytes of boundaries and headers around an upload
 _TICK_S: Final = 0.01
+_TICKS: Final = 3
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -70,9 +72,10 @@ def overloaded(what: str) -> Refusal:
 class Guard:
     """An ASGI application around another.
 
-    Overload is seen in two ways: too many requests in work (those that wait for threads), and an event loop that is
+    Overload is seen in two ways: too many requests in work (those that wait for threads), and an event loop that stays
     later than `ServeConfig.max_delay_ms` (those that wait for the processor). Then requests are refused at once, which
-    costs a tenth of an answer, until it has caught up.
+    costs a part of an answer, until it has caught up. One late moment is none: as in CoDel (Nichols and Jacobson, 2012),
+    the smallest delay of the last few measurements counts, so that a pause of the machine refuses nobody.
     """
 
     def __init__(self, app: Asgi, config: ServeConfig, key: str | None, metrics: Metrics) -> None:
@@ -80,7 +83,7 @@ class Guard:
         self._app, self._config, self._metrics = app, config, metrics
         self._key = None if key is None else hashlib.sha256(key.encode()).digest()
         self._in_flight = 0
-        self._late_s = 0.0
+        self._late: deque[float] = deque(maxlen=_TICKS)
         self._counted: dict[tuple[str, int], Any] = {}
         self._timed: dict[str, Any] = {}
 
@@ -90,8 +93,12 @@ class Guard:
         while True:
             due = loop.time() + _TICK_S
             await asyncio.sleep(_TICK_S)
-            self._late_s = max(0.0, loop.time() - due)
-            self._metrics.delay.set(self._late_s)
+            self._late.append(loop.time() - due)
+            self._metrics.delay.set(self._delay())
+
+    def _delay(self) -> float:
+        """Seconds by which the event loop has been late at least, lately."""
+        return max(0.0, min(self._late, default=0.0))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -130,7 +137,7 @@ class Guard:
 
     def _refusal(self, scope: MutableMapping[str, Any], path: str) -> Refusal | None:
         if path not in ALWAYS:
-            if self._late_s * 1000 > self._config.max_delay_ms:
+            if self._delay() * 1000 > self._config.max_delay_ms:
                 return overloaded("more requests come than can be answered")
             if self._in_flight > self._config.max_in_flight:
                 return overloaded("too many requests are in work")

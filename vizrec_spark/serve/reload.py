@@ -45,9 +45,12 @@ class Reloader:
         """Begins to look for new versions."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends that; a load that is under way is not waited for."""
+    def stop(self, seconds: float) -> bool:
+        """Ends that; whether it has ended within `seconds`, which a load that is under way may take."""
         self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         began = time.monotonic()

@@ -84,8 +84,13 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
         gc.freeze()
         host, port = listener.getsockname()[:2]
         log.info("serve: listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-        server.run(sockets=[listener])
+        server.run(sockets=[listener])  # the application's lifespan starts the reloader
+    ended = reloader.stop(serve.grace_s)
     log.info("serve: stopped")
+    if not ended:
+        # A thread that is reading must not find the interpreter taken down around it.
+        logging.shutdown()
+        os._exit(0)
 
 
 def _key(config: Config) -> str | None:
