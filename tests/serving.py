@@ -49,7 +49,12 @@ USERS = ["u1", "u2", "ü/3 &", "u4"]
 WHEN = datetime(2025, 6, 1, tzinfo=UTC)
 
 
-def write_table(root: Path, table: Table, rows: Sequence[Mapping[str, Any]], mode: Literal["overwrite", "append"] = "overwrite") -> None:
+def write_table(
+    root: Path,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    mode: Literal["overwrite", "append"] = "overwrite",
+) -> None:
     """One commit to a table of the contract's columns, with the contract's version, as Spark writes it."""
     schema = to_arrow_schema(table.schema, timezone="UTC")
     place = str(root / table.name)
@@ -68,7 +73,9 @@ def drawn(seed: int, side: int = 96, kind: str = "JPEG") -> bytes:
     """A picture of its own colours: a disc on a ground."""
     colours = np.random.default_rng(seed).integers(0, 256, (2, 3))
     image = Image.new("RGB", (side, side), tuple(colours[0].tolist()))
-    ImageDraw.Draw(image).ellipse((side // 5, side // 5, 4 * side // 5, 4 * side // 5), fill=tuple(colours[1].tolist()))
+    ImageDraw.Draw(image).ellipse(
+        (side // 5, side // 5, 4 * side // 5, 4 * side // 5), fill=tuple(colours[1].tolist())
+    )
     stream = BytesIO()
     image.save(stream, kind)
     return stream.getvalue()
@@ -118,9 +125,7 @@ class Shop:
         config = self.config.model_copy(
             update={"tables": self.config.tables.model_copy(update={"root": str(folder / "tables")})}
         )
-        return Shop(
-            folder / "tables", config, self.encoder_id, self.pictures, self.vectors, self.offers
-        )
+        return Shop(folder / "tables", config, self.encoder_id, self.pictures, self.vectors, self.offers)
 
 
 def make_shop(folder: Path) -> Shop:
@@ -147,15 +152,24 @@ def make_shop(folder: Path) -> Shop:
         for contents in pictures.values()
         for content in contents
     }
-    means = {item: np.mean([raw[c] for c in contents], axis=0, dtype=np.float64) for item, contents in pictures.items()}
+    means = {
+        item: np.mean([raw[c] for c in contents], axis=0, dtype=np.float64)
+        for item, contents in pictures.items()
+    }
     vectors = {item: mean / np.linalg.norm(mean) for item, mean in means.items()}
     # Bytes that ingest would not have let in: a table may hold what a later decoder refuses.
     pictures[NOT_SHOWN] = [b"\xff\xd8\xff these are no pixels"]
 
     write_table(root, S.ITEMS, [_item(n, item) for n, item in enumerate(ITEMS)])
-    write_table(root, S.IMAGES, [row for item, contents in pictures.items() for row in _images(item, contents)])
+    write_table(
+        root, S.IMAGES, [row for item, contents in pictures.items() for row in _images(item, contents)]
+    )
     write_table(root, S.INTERACTIONS, _interactions())
-    write_table(root, S.ENCODERS, [{"config_key": encoder_key(config.embed), "encoder_id": built.encoder_id, "dimension": 8}])
+    write_table(
+        root,
+        S.ENCODERS,
+        [{"config_key": encoder_key(config.embed), "encoder_id": built.encoder_id, "dimension": 8}],
+    )
     write_table(
         root,
         S.EMBEDDINGS,
@@ -217,7 +231,9 @@ def _interactions() -> list[dict[str, Any]]:
     return rows
 
 
-def _event(user: str, item: str, weight: float, rating: float | None = None, minutes: int = 0) -> dict[str, Any]:
+def _event(
+    user: str, item: str, weight: float, rating: float | None = None, minutes: int = 0
+) -> dict[str, Any]:
     return {
         "user_id": user,
         "item_id": item,
@@ -230,7 +246,9 @@ def _event(user: str, item: str, weight: float, rating: float | None = None, min
 
 def neighbor_rows(shop: Shop, item: str, k: int = 6) -> list[dict[str, Any]]:
     """Rows of `item_neighbors` of one item, exact."""
-    near = [(other, cosine) for other, cosine in shop.cosines(shop.vectors[item]).items() if other != item][:k]
+    near = [(other, cosine) for other, cosine in shop.cosines(shop.vectors[item]).items() if other != item][
+        :k
+    ]
     return [
         {
             "encoder_id": shop.encoder_id,
@@ -244,7 +262,9 @@ def neighbor_rows(shop: Shop, item: str, k: int = 6) -> list[dict[str, Any]]:
     ]
 
 
-def offer_rows(shop: Shop, user: str, seed: int, encoder_id: str | None = None, k: int = 8) -> list[dict[str, Any]]:
+def offer_rows(
+    shop: Shop, user: str, seed: int, encoder_id: str | None = None, k: int = 8
+) -> list[dict[str, Any]]:
     """Rows of `recommendations` of one user: each third from another source."""
     draw = np.random.default_rng(seed)
     chosen = draw.permutation(len(PLAIN))[: k + 1]
@@ -314,7 +334,9 @@ class Service:
 
     def post(self, path: str, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
         """POST of JSON."""
-        return self.send(path, json.dumps(value).encode(), {"content-type": "application/json", **(headers or {})})
+        return self.send(
+            path, json.dumps(value).encode(), {"content-type": "application/json", **(headers or {})}
+        )
 
     def upload(self, content: bytes, field: str = "picture", name: str = "x.jpg", k: int = 5) -> Answer:
         """POST of a picture to the search."""
@@ -340,7 +362,9 @@ class Service:
 
 
 @contextmanager
-def running(shop: Shop, folder: Path, *pairs: str, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
+def running(
+    shop: Shop, folder: Path, *pairs: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
     """The service on `shop`, as the console command starts it; told to stop at the end, if it still runs."""
     file, log = save_config(shop.config, folder / "serve.yml"), folder / "serve.log"
     command = [str(Path(sys.executable).with_name("vizrec")), "serve", "--config", str(file), "--port", "0"]

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,7 +137,9 @@ def test_a_picture_finds_its_look_alikes_exactly(service: Service, shop: Shop) -
     runtime = published_runtime(shop.config.embed, shop.encoder_id, 1)
     for content in (shop.pictures[PLAIN[7]][0], drawn(77, kind="PNG"), drawn(78, side=300, kind="WEBP")):
         answer = service.upload(content, k=6)
-        wanted = list(shop.cosines(runtime.encode(load_rgb(content, runtime.input_size)[None])[0]).items())[:6]
+        wanted = list(shop.cosines(runtime.encode(load_rgb(content, runtime.input_size)[None])[0]).items())[
+            :6
+        ]
         assert [item["item_id"] for item in answer.json["items"]] == [item for item, _ in wanted]
         assert [i["cosine"] for i in answer.json["items"]] == pytest.approx([c for _, c in wanted], abs=1e-5)
     assert service.upload(shop.pictures[PLAIN[7]][0]).json["items"][0]["item_id"] == PLAIN[7]
@@ -161,7 +162,9 @@ HOSTILE_UPLOADS = {
     "polyglot": b"GIF89a/*<script>alert(1)</script>*/" * 20,
     "truncated": picture(3, side=200)[:900],
     "empty_file": b"",
-    "undecodable": picture(4, side=60, kind="PNG")[:60] + b"\xff" * 4000 + picture(4, side=60, kind="PNG")[4060:],
+    "undecodable": picture(4, side=60, kind="PNG")[:60]
+    + b"\xff" * 4000
+    + picture(4, side=60, kind="PNG")[4060:],
 }
 
 
@@ -179,10 +182,14 @@ def test_hostile_forms_are_refused(service: Service, shop: Shop) -> None:
     assert service.send("/v1/search", content, {"content-type": "image/jpeg"}).code == "not_multipart"
     broken = service.send("/v1/search", b"no boundary here", {"content-type": "multipart/form-data"})
     assert (broken.status, broken.code) == (400, "bad_request")
-    cut = service.send("/v1/search", b"--b\r\nContent-Dis", {"content-type": "multipart/form-data; boundary=b"})
+    cut = service.send(
+        "/v1/search", b"--b\r\nContent-Dis", {"content-type": "multipart/form-data; boundary=b"}
+    )
     assert cut.status in (400, 422)
     many = b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % n for n in range(500))
-    flood = service.send("/v1/search", many + b"--b--\r\n", {"content-type": "multipart/form-data; boundary=b"})
+    flood = service.send(
+        "/v1/search", many + b"--b--\r\n", {"content-type": "multipart/form-data; boundary=b"}
+    )
     assert flood.status == 400
     text = {"content-type": "application/json"}
     for body in (b"{", b"[]", b'{"viewed": "p01"}', b'{"viewed": [], "more": 1}', b'{"viewed": ["\\ud800"]}'):
@@ -257,7 +264,8 @@ def test_every_answer_carries_the_headers_that_browsers_heed(service: Service) -
 def test_the_description_names_every_endpoint(service: Service) -> None:
     paths = service.get("/v1/openapi.json").json["paths"]
     assert set(paths) == {
-        f"/v1/{name}" for name in ("recommendations", "similar", "why", "item", "items", "users", "picture", "search")
+        f"/v1/{name}"
+        for name in ("recommendations", "similar", "why", "item", "items", "users", "picture", "search")
     }
     for methods in paths.values():
         for operation in methods.values():
@@ -299,7 +307,9 @@ def small(own_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A service with a key, without the page, and with little room."""
     limits = ("max_upload_bytes=20000", "workers=1", "max_waiting=1", "max_connections=40", "timeout_s=2.0")
     pairs = [f"serve.{pair}" for pair in (*limits, "page=false", "api_key_variable=TEST_KEY")]
-    with running(own_shop, tmp_path_factory.mktemp("small"), *pairs, environment={"TEST_KEY": KEY}) as started:
+    with running(
+        own_shop, tmp_path_factory.mktemp("small"), *pairs, environment={"TEST_KEY": KEY}
+    ) as started:
         yield started
 
 
@@ -332,7 +342,11 @@ def test_uploads_have_an_end(small: Service) -> None:
 def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
     """Far more uploads at a time than one worker and one waiting place take, then more connections than are allowed."""
     noise = picture(1, side=70, kind="PNG")
-    form = b'--b\r\nContent-Disposition: form-data; name="picture"; filename="x"\r\n\r\n' + noise + b"\r\n--b--\r\n"
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="picture"; filename="x"\r\n\r\n'
+        + noise
+        + b"\r\n--b--\r\n"
+    )
     headers = {"X-API-Key": KEY, "content-type": "multipart/form-data; boundary=b"}
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda _: small.send("/v1/search", form, headers), range(300)))
@@ -395,7 +409,9 @@ def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: 
 def test_told_to_stop_it_answers_what_it_has_begun_and_ends_well(small: Service) -> None:
     """Last of this module: it ends the service."""
     body = json.dumps({"viewed": [PLAIN[0]]}).encode()
-    head = f"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n"
+    )
     with socket.create_connection(small.address, timeout=30) as connection:
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body[:5])
         time.sleep(0.3)

@@ -100,7 +100,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
     async def recommendations(
         user_id: Id | None = None, k: K = 20, source: Literal["auto", "batch", "popular"] = "auto"
     ) -> Response:
-        """What to offer to a user, best first, each with its reason. Who has no list, or no id, gets what is popular."""
+        """What to offer to a user, best first, each with its reason; what is popular to who has no list, or no id."""
         snapshot = reloader.snapshot
         asked = None if source == "auto" else source
         name, rows = rows_for(snapshot, user_id, length(k), config.recommend.weights, asked)

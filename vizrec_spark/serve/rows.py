@@ -38,7 +38,7 @@ class Row:
 
 
 ListSource = Callable[[Snapshot, str | None, int, BlendWeights], list[Row] | None]
-"""At most k rows for a user id (None: nobody that is known), best first; None where the source knows nothing of them."""
+"""At most k rows for a user id (None: nobody known), best first; None where the source knows nothing of them."""
 
 
 def batch_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
