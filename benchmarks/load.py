@@ -13,7 +13,7 @@ import asyncio
 import json
 import sys
 from collections import Counter, deque
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -28,14 +28,11 @@ class Connection(asyncio.Protocol):
         self.due: float | None = None
         self.kind = 0
         self.heard = b""
-        self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def ask(self, due: float, kind: int, request: bytes) -> None:
-        assert self.transport is not None
         self.due, self.kind, self.heard = due, kind, b""
         self.transport.write(request)
 
@@ -50,7 +47,7 @@ class Connection(asyncio.Protocol):
         due, self.due = self.due, None
         self.phase.answered(self, due, int(head[9:12]), b"retry-after: " in head)
         if b"connection: close" in head:
-            self.transport.close()  # type: ignore[union-attr]
+            self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.phase.lost(self)
@@ -137,7 +134,7 @@ class Phase:
         took = self.loop.time() - began
         self.closing = True
         for connection in list(self.open):
-            connection.transport.close()  # type: ignore[union-attr]
+            connection.transport.close()
         return {
             "sent": self.sent,
             "seconds": took,

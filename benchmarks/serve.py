@@ -2,11 +2,11 @@
 
 The tables have the project's schemas and are written with `deltalake`; ids, titles, reasons and vectors are as large as
 real ones. Who is whose look-alike is drawn at random, as a look-up costs the same whoever stands there; the vectors are
-those of `benchmarks.vectors`. The service is `vizrec serve` in a process of its own, the generator of load
-(`benchmarks.load`) another: it sends at a fixed rate over loopback, half look-alikes and half lists, and counts each
-latency from the moment at which the request was due. Phases: the bar's rate; the same while a new version is committed and loaded; ten
-times the rate; the bar's rate again; pictures, one after the other at a fixed rate. There is no peer: the bars are
-absolute. Everything shares the cores of one machine, the generator too; what it took is printed.
+those of `benchmarks.vectors`. The service is `vizrec serve` in a process of its own, and so is the generator of load
+(`benchmarks.load`): it sends at a fixed rate over loopback, half look-alikes and half lists, and counts each latency
+from the moment at which the request was due. Phases: the bar's rate; the same while a new version is committed and
+loaded; ten times the rate; the bar's rate again; pictures, one after the other at a fixed rate. There is no peer: the
+bars are absolute. Everything shares the cores of one machine, the generator too; what it took is printed.
 """
 
 from __future__ import annotations

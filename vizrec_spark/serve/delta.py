@@ -182,7 +182,7 @@ class TableFolder:
         found = {}
         for source in sources:
             try:
-                found[source.name] = int(DeltaTable(self.location(source), without_files=True).version())
+                found[source.name] = int(DeltaTable(self.location(source)).version())
             except TableNotFoundError:
                 continue
             except (DeltaError, OSError) as error:

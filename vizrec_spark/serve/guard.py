@@ -73,9 +73,9 @@ class Guard:
     """An ASGI application around another.
 
     Overload is seen in two ways: too many requests in work (they wait for threads), and an event loop that is later
-    than `ServeConfig.max_delay_ms` (they wait for the processor). Then requests are refused at once, which
-    costs a part of an answer, until it has caught up. One late moment is none: as in CoDel (Nichols and Jacobson, 2012),
-    the smallest delay of the last few measurements counts, so that a pause of the machine refuses nobody.
+    than `ServeConfig.max_delay_ms` (they wait for the processor). Then requests are refused at once, which costs a
+    part of an answer, until it has caught up. One late moment is none: as in CoDel (Nichols and Jacobson, 2012), the
+    smallest delay of the last few measurements counts, so that a pause of the machine refuses nobody.
     """
 
     def __init__(self, app: Asgi, config: ServeConfig, key: str | None, metrics: Metrics) -> None:
