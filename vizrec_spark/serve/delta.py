@@ -59,6 +59,10 @@ class Opened:
     @cached_property
     def filesystem(self) -> pa_fs.FileSystem:
         """The table's folder, in whatever store it lies."""
+        scheme, _, path, *_ = urlsplit(self._table.table_uri)
+        if scheme in ("", "file"):
+            # Arrow's own reads leave the interpreter to those who answer; those of the handler go through it.
+            return pa_fs.SubTreeFileSystem(unquote(path), pa_fs.LocalFileSystem())
         return pa_fs.PyFileSystem(DeltaStorageHandler.from_table(self._table._table))
 
     @cached_property

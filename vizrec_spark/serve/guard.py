@@ -33,6 +33,8 @@ OPEN: Final = ALWAYS | {"/", "/page.css", "/page.js", "/favicon.svg"}
 INTERNAL: Final = ("internal", "the service has failed; its log says why")
 """Code and message of a bug."""
 
+LATE: Final = "more requests come than can be answered"
+
 MULTIPART_ROOM: Final = 16_384  # bytes of boundaries and headers around an upload
 _TICK_S: Final = 0.01
 _TICKS: Final = 3
@@ -96,6 +98,15 @@ class Guard:
             self._late.append(loop.time() - due)
             self._metrics.delay.set(self._delay())
 
+    def late(self) -> bool:
+        """Whether requests come faster than they are answered."""
+        return self._delay() * 1000 > self._config.max_delay_ms
+
+    def refused_unread(self) -> None:
+        """Counts a request that was refused before it was parsed."""
+        self._metrics.refused.labels("overloaded").inc()
+        self._metrics.requests.labels("other", "503").inc()
+
     def _delay(self) -> float:
         """Seconds by which the event loop has been late at least, lately."""
         return max(0.0, min(self._late, default=0.0))
@@ -137,8 +148,8 @@ class Guard:
 
     def _refusal(self, scope: MutableMapping[str, Any], path: str) -> Refusal | None:
         if path not in ALWAYS:
-            if self._delay() * 1000 > self._config.max_delay_ms:
-                return overloaded("more requests come than can be answered")
+            if self.late():
+                return overloaded(LATE)
             if self._in_flight > self._config.max_in_flight:
                 return overloaded("too many requests are in work")
         if self._key is not None and path not in OPEN and not self._knows(scope["headers"]):

@@ -53,7 +53,8 @@ class Vectors:
         if k == 0:
             return Found(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
         length = float(np.linalg.norm(vector))
-        cosine = self.unit @ (vector / length if length > 0 else vector)
+        asked = vector / np.float32(length) if length > 0 else vector
+        cosine: NDArray[np.float32] = self.unit @ asked.astype(np.float32, copy=False)
         if k < len(cosine):
             bar = np.partition(cosine, len(cosine) - k)[len(cosine) - k]
             best = np.flatnonzero(cosine >= bar)

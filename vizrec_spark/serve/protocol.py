@@ -7,20 +7,32 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from vizrec_spark.serve.guard import error_body
+from vizrec_spark.serve.guard import LATE, Guard, error_body, overloaded
 
 MAX_HEADER_BYTES: Final = 32_768
 
+_END: Final = b"\r\n\r\n"
+_LATE_BODY: Final = error_body("overloaded", str(overloaded(LATE).detail))
+_LATE: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_LATE_BODY), _LATE_BODY)
+)
 
-def bounded_protocol(max_connections: int, timeout_s: float) -> type[HttpToolsProtocol]:
+
+def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> type[HttpToolsProtocol]:
     """uvicorn's protocol where one connection more than `max_connections` gets 503, a request whose headers take longer
-    than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431."""
+    than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431.
+
+    A look-up that comes while the service is late is refused as `guard` does, but unparsed: to refuse has to cost far
+    less than to answer, or a flood of what is refused does as much harm as one that is not.
+    """
 
     class BoundedProtocol(HttpToolsProtocol):
         _headers_due: asyncio.TimerHandle | None = None
         _header_bytes = 0  # of the request whose headers come now, as far as the parser has told
         _unparsed = 0  # bytes that have come since headers began
         _in_headers = True
+        _between = True  # the last request has come as a whole
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -38,18 +50,36 @@ def bounded_protocol(max_connections: int, timeout_s: float) -> type[HttpToolsPr
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
+            if guard.late() and self._is_look_up(data):
+                self._refuse_unread()
+                return
             self._unparsed = self._unparsed + len(data) if self._in_headers else 0
             super().data_received(data)
             # One header that does not end is in none of the parser's calls.
             if self._in_headers and self._unparsed > MAX_HEADER_BYTES:
                 self._headers_too_large()
 
+        def _is_look_up(self, data: bytes) -> bool:
+            """Whether `data` is one whole request without a body, of an endpoint that may be refused."""
+            # Not what may be the rest of a body whose request was answered before it had come.
+            idle = self._between and (self.cycle is None or self.cycle.response_complete)
+            return idle and data.startswith(b"GET /v1/") and data.find(_END) == len(data) - len(_END)
+
+        def _refuse_unread(self) -> None:
+            guard.refused_unread()
+            self._headers_came()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            self.transport.write(_LATE)
+
         def send_400_response(self, msg: str) -> None:
             if not self.transport.is_closing():
                 self._refuse(400, "Bad Request", "bad_request", "this is no HTTP request")
 
         def on_message_begin(self) -> None:
-            self._in_headers, self._header_bytes, self._unparsed = True, 0, 0
+            self._between, self._in_headers, self._header_bytes, self._unparsed = False, True, 0, 0
             if self._headers_due is None:
                 self._expect_headers()
             super().on_message_begin()
@@ -69,6 +99,10 @@ def bounded_protocol(max_connections: int, timeout_s: float) -> type[HttpToolsPr
                 self._headers_too_large()
                 raise ValueError("the headers are too large")  # ends the parser
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._between = True
+            super().on_message_complete()
 
         def _headers_too_large(self) -> None:
             if not self.transport.is_closing():

@@ -66,8 +66,8 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
         app = create_app(config, reloader, key, metrics)
         server = Server(
             uvicorn.Config(
-                app,  # type: ignore[arg-type]
-                http=bounded_protocol(serve.max_connections, serve.timeout_s),
+                app,
+                http=bounded_protocol(app, serve.max_connections, serve.timeout_s),
                 ws="none",
                 log_config=None,
                 log_level="warning",
