@@ -3,7 +3,8 @@
     python -m benchmarks.load HOST PORT < JSON lines
 
 Each line of standard input is a phase: rate (requests a second), seconds, connections, paths. A request goes out at its
-time on a free connection, or on the first that gets free; its latency counts from its time, so waiting counts.
+time on a free connection, or on the first that gets free; its latency counts from its time, so waiting counts. What has
+found no connection when the phase ends is dropped, and counted as unsent.
 One event loop, no HTTP library: the generator shares the machine with the service and must cost less than it.
 """
 
@@ -128,8 +129,11 @@ class Phase:
                 task = self.loop.create_task(self.connect())
                 connecting.add(task)
                 task.add_done_callback(connecting.discard)
+        # What is still in the queue now was kept from going out by those before it: it is counted, and not sent.
+        unsent = len(self.waiting)
+        self.waiting.clear()
         until = self.loop.time() + TIMEOUT_S
-        while self.done < self.sent and self.loop.time() < until:
+        while self.done < self.sent - unsent and self.loop.time() < until:
             await asyncio.sleep(0.01)
         took = self.loop.time() - began
         self.closing = True
@@ -140,7 +144,8 @@ class Phase:
             "seconds": took,
             "latencies": self.latencies,
             "statuses": dict(self.statuses),
-            "hung": self.sent - self.done,
+            "unsent": unsent,
+            "hung": self.sent - unsent - self.done,
             "broken": self.broken,
             "unclean": self.unclean,
         }

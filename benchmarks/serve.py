@@ -199,8 +199,9 @@ def _load(args: argparse.Namespace, scratch: Path, pid: int, host: str, port: in
     result["reload_refused"] = heard["sent"] - heard["statuses"].get("200", 0) - result["reload_errors"]
 
     over = phase(10 * args.rate, 10, 512)
-    result["overload_sent_per_s"] = over["sent"] / over["seconds"]
+    result["overload_sent_per_s"] = (over["sent"] - over["unsent"]) / over["seconds"]
     result["overload_answered_per_s"] = over["statuses"].get("200", 0) / over["seconds"]
+    result["overload_unsent"] = over["unsent"]
     result["overload_refused"] = sum(over["statuses"].get(code, 0) for code in ("429", "503"))
     result |= _percentiles("overload", over["latencies"][0] + over["latencies"][1])
     result["overload_errors"] = _errors(over)
@@ -214,9 +215,9 @@ def _load(args: argparse.Namespace, scratch: Path, pid: int, host: str, port: in
 
 
 def _errors(heard: dict[str, Any]) -> int:
-    """What is neither an answer nor a clean refusal (429 or 503 with Retry-After)."""
+    """Of what was sent: what got neither an answer nor a clean refusal (429 or 503 with Retry-After) within 30 s."""
     clean = sum(heard["statuses"].get(code, 0) for code in ("200", "429", "503"))
-    return int(heard["sent"] - clean + heard["unclean"])
+    return int(heard["sent"] - heard["unsent"] - clean + heard["unclean"])
 
 
 def _searches(args: argparse.Namespace, scratch: Path, host: str, port: int) -> dict[str, Any]:

@@ -140,10 +140,10 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
 
     @endpoint("/v1/why", shapes.Why, 404)
     async def why(user_id: Id, item_id: Id) -> Response:
-        """Why an item is in a user's list: the parts of its score, and the item behind it."""
+        """Why an item is in a user's list (of `serve.max_k`): the parts of its score, and the item behind it."""
         snapshot = reloader.snapshot
         item = _position(snapshot, item_id)
-        name, rows = rows_for(snapshot, user_id, len(snapshot.catalogue), config.recommend.weights)
+        name, rows = rows_for(snapshot, user_id, serve.max_k, config.recommend.weights)
         found = next((offer for offer in _list(snapshot, rows, item)), None)
         if found is None:
             raise Refusal(404, "not_offered", "this item is not in the user's list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,11 @@ class Catalogue:
 
     def facts(self, item: int) -> dict[str, Any]:
         """What every answer says of an item: id, title, price (null where none is known), categories."""
-        price = float(self.price[item])
+        price, item_id = float(self.price[item]), self.ids[item]
         return {
-            "item_id": self.ids[item],
-            "title": self.title(item),
-            "price": None if np.isnan(price) else price,
+            "item_id": item_id,
+            "title": self.titles[item] or item_id,
+            "price": None if isnan(price) else price,
             "categories": self.categories[item].as_py(),
         }
 

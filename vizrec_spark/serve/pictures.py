@@ -188,9 +188,9 @@ class Thumbnails:
                     first += len(batch)
                     if not rest:
                         break
-        except (OSError, pa.ArrowInvalid) as error:
-            # A vacuum may have taken the file; the next reload knows the new one.
-            log.warning("serve: pictures cannot be read: %s", str(error)[:300])
+        except Exception as error:
+            # A vacuum may have taken the file, of which the next reload knows. Whatever it is, nobody may wait for ever.
+            log.warning("serve: pictures cannot be read: %s: %s", type(error).__name__, str(error)[:300])
         finally:
             loop.call_soon_threadsafe(self._give, wanted, made)
 

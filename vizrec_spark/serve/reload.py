@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 
 log = logging.getLogger("vizrec")
+
+_RETRY_S = 60.0  # to try the same versions again, which costs as much as a load that works
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,10 @@ class Reloader:
         self._loader, self._seconds, self._metrics = loader, seconds, metrics
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vizrec-reload", daemon=True)
-        self._failed: Mapping[str, int] | None = None
+        self._failed: Mapping[str, int] | None = (
+            None  # versions that could not be loaded, and when to try them again
+        )
+        self._again = 0.0
         self.state = ReloadState()
         self.snapshot: Snapshot = self._load(None)
 
@@ -55,6 +63,7 @@ class Reloader:
     def _load(self, before: Snapshot | None) -> Snapshot:
         began = time.monotonic()
         snapshot = self._loader.load(before)
+        pa.default_memory_pool().release_unused()  # what reading took
         seconds = time.monotonic() - began
         self._metrics.loaded(snapshot, seconds)
         size = sum(snapshot.nbytes.values()) / 2**20
@@ -77,17 +86,19 @@ class Reloader:
             if versions == self.snapshot.versions:
                 self._settled()
                 return
-            if self.state.waiting and versions == self._failed:
-                return  # nothing has been committed since
+            if versions == self._failed and time.monotonic() < self._again:
+                return
             self.snapshot = self._load(self.snapshot)
             self._settled()
         except NotWhole as error:
             self._problem(str(error), waiting=True)
+            self._again = math.inf  # it stays so until something is committed
         except Exception as error:
             # Everything else too, a full disk or a bug: an old answer is better than none.
             log.debug("where it happened", exc_info=error)
             self._metrics.reload_failures.inc()
             self._problem(f"{type(error).__name__}: {error}"[:500], waiting=False)
+            self._again = time.monotonic() + _RETRY_S
         self._failed = versions
 
     def _settled(self) -> None:

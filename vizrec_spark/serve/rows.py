@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,12 +15,14 @@ from vizrec_spark.wording import reason
 FADING: Final = 0.85
 """What a look of a session counts less than the one after it."""
 
+_LOOK_ALIKES: Final = 200
+"""Most look-alikes of one item that a session's list is made from: the list is made while others wait."""
+
 _POPULARITY: Final = SOURCE_NAMES.index("popularity")
 _VISUAL: Final = SOURCE_NAMES.index("visual")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """An item that is offered: positions of the item and of the one that caused it (−1: none), what cf, looks and
     popularity add to the score, the number of its source in `SOURCE_NAMES`, and the sentence."""
 
@@ -47,15 +48,12 @@ def batch_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWe
     rows = None if offers is None or user_id is None else offers.of(user_id)
     if offers is None or rows is None:
         return None
+    where = slice(rows.start, min(rows.stop, rows.start + k))
+    columns = (offers.item, offers.parts, offers.source, offers.because, offers.reason)
+    listed = zip(*(column[where].tolist() for column in columns), strict=True)
     return [
-        Row(
-            int(offers.item[at]),
-            tuple(offers.parts[at].tolist()),
-            int(offers.source[at]),
-            int(offers.because[at]),
-            offers.reasons[int(offers.reason[at])],
-        )
-        for at in rows[:k]
+        Row(item, tuple(parts), source, because, offers.reasons[sentence])
+        for item, parts, source, because, sentence in listed
     ]
 
 
@@ -94,6 +92,7 @@ def session_rows(
     if neighbors is not None:
         for age, seen in enumerate(reversed(viewed)):
             where = neighbors.of(seen)
+            where = slice(where.start, min(where.stop, where.start + _LOOK_ALIKES))
             strengths = neighbors.strength(where) * FADING**age
             for item, strength in zip(neighbors.item[where].tolist(), strengths.tolist(), strict=True):
                 if strength > looks.get(item, (0.0, -1))[0]:
@@ -137,7 +136,11 @@ def told(snapshot: Snapshot, rows: Sequence[Row]) -> list[dict[str, Any]]:
             "rank": rank,
             **facts(snapshot, row.item),
             "score": round(row.score, 6),
-            "parts": dict(zip(("cf", "visual", "popularity"), (round(p, 6) for p in row.parts), strict=True)),
+            "parts": {
+                "cf": round(row.parts[0], 6),
+                "visual": round(row.parts[1], 6),
+                "popularity": round(row.parts[2], 6),
+            },
             "source": SOURCE_NAMES[row.source],
             "because_item_id": None if row.because < 0 else ids[row.because],
             "reason": row.reason,

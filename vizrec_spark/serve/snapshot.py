@@ -18,7 +18,7 @@ from vizrec_spark.serve.catalogue import Catalogue, read_catalogue, read_people
 from vizrec_spark.serve.delta import Opened, TableFolder
 from vizrec_spark.serve.lists import Neighbors, Offers, read_neighbors, read_offers
 from vizrec_spark.serve.looks import Encoder, EncoderLoader, PictureSearch, Vectors, read_vectors
-from vizrec_spark.serve.pictures import PictureIndex, index_pictures, read_picture_rows
+from vizrec_spark.serve.pictures import PictureIndex, PictureRows, index_pictures, read_picture_rows
 
 
 class NotWhole(VizrecError):
@@ -117,10 +117,11 @@ class Loader:
         )
         offers = part("offers", version(c.RECOMMENDATIONS), lambda: _offers(opened, shop))
         _refuse_half(before, encoder_id, neighbors, offers)
+        finder, why = part("encoder", encoder, lambda: self._finder(encoder))
         search = part(
             "search",
             (encoder, version(c.IMAGES, c.EMBEDDINGS)),
-            lambda: self._search(opened, encoder, rows),
+            lambda: _search(opened, encoder, finder, why, rows),
         )
         self._parts = parts
         return Snapshot(
@@ -147,24 +148,36 @@ class Loader:
                 return row["encoder_id"], row["dimension"]
         return None
 
-    def _search(self, opened: Mapping[str, Opened], encoder: tuple[str, int] | None, rows: Any) -> Search:
+    def _finder(self, encoder: tuple[str, int] | None) -> tuple[PictureSearch | None, str | None]:
+        """The encoder ready to search with, or why there is none."""
         if not self._config.serve.search:
-            return Search(None, None, "serve.search is false")
-        if encoder is None or c.EMBEDDINGS.name not in opened:
-            return Search(None, None, "there are no vectors of the configured encoder: run stage `embed`")
+            return None, "serve.search is false"
+        if encoder is None:
+            return None, "there are no vectors of the configured encoder: run stage `embed`"
         try:
             ready: Encoder = self._load_encoder(encoder[0])
         except EncoderError as error:
-            return Search(None, None, str(error))
+            return None, str(error)
         if ready.dimension != encoder[1]:
-            return Search(
-                None, None, f"the encoder gives {ready.dimension} numbers, its vectors have {encoder[1]}"
-            )
-        vectors = read_vectors(opened[c.EMBEDDINGS.name], *encoder, rows)
-        return Search(PictureSearch(ready, self._config.serve.max_pixels), vectors, None)
+            return None, f"the encoder gives {ready.dimension} numbers, its vectors have {encoder[1]}"
+        return PictureSearch(ready, self._config.serve.max_pixels), None
 
 
-def _pictures(opened: Mapping[str, Opened], shop: Catalogue) -> tuple[Any, PictureIndex]:
+def _search(
+    opened: Mapping[str, Opened],
+    encoder: tuple[str, int] | None,
+    finder: PictureSearch | None,
+    why: str | None,
+    rows: PictureRows,
+) -> Search:
+    if finder is None or encoder is None:
+        return Search(None, None, why)
+    if c.EMBEDDINGS.name not in opened:
+        return Search(None, None, "there is no table embeddings: run stage `embed`")
+    return Search(finder, read_vectors(opened[c.EMBEDDINGS.name], *encoder, rows), None)
+
+
+def _pictures(opened: Mapping[str, Opened], shop: Catalogue) -> tuple[PictureRows, PictureIndex]:
     images = opened.get(c.IMAGES.name)
     rows = read_picture_rows(images, shop)
     return rows, index_pictures(images, rows, len(shop))

@@ -19,14 +19,17 @@ class Texts:
             column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
         array = pc.fill_null(column.cast(pa.large_string()), "")
         _, bounds, data = array.buffers()
-        self._bounds = np.frombuffer(bounds, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        places = np.frombuffer(bounds, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        self._bounds = memoryview(
+            places
+        )  # which gives Python's integers, several times faster than NumPy its own
         self._data = memoryview(data) if data is not None else memoryview(b"")
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def __getitem__(self, at: int) -> str:
-        return str(self._bytes(at), "utf-8")
+        return str(self._data[self._bounds[at] : self._bounds[at + 1]], "utf-8")
 
     def _bytes(self, at: int) -> bytes:
         return bytes(self._data[self._bounds[at] : self._bounds[at + 1]])
