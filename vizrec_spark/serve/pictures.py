@@ -189,7 +189,7 @@ class Thumbnails:
                     if not rest:
                         break
         except Exception as error:
-            # A vacuum may have taken the file, of which the next reload knows. Whatever it is, nobody may wait for ever.
+            # A vacuum may have taken the file, as the next reload will know. Nobody may wait for ever.
             log.warning("serve: pictures cannot be read: %s: %s", type(error).__name__, str(error)[:300])
         finally:
             loop.call_soon_threadsafe(self._give, wanted, made)
