@@ -20,9 +20,8 @@ class Texts:
         array = pc.fill_null(column.cast(pa.large_string()), "")
         _, bounds, data = array.buffers()
         places = np.frombuffer(bounds, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-        self._bounds = memoryview(
-            places
-        )  # which gives Python's integers, several times faster than NumPy its own
+        # A memoryview gives Python's integers, several times faster than NumPy its own.
+        self._bounds = places.data
         self._data = memoryview(data) if data is not None else memoryview(b"")
 
     def __len__(self) -> int:
