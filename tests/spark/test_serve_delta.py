@@ -15,7 +15,7 @@ from vizrec_spark.tables.schemas import EMBEDDINGS
 
 
 def test_deleted_rows_are_not_read_and_partitions_are_kept_apart(spark: SparkSession, tmp_path: Path) -> None:
-    config = TablesConfig(root=f"file://{tmp_path}/a b%41")
+    config = TablesConfig(root=f"file://{tmp_path}/a b")
     store = TableStore(spark, config, Stamp("r", "embed", "c"))
     rows = spark.range(40).select(
         F.sha2(F.col("id").cast("string"), 256).alias("sha256"),

@@ -197,6 +197,7 @@ def test_a_state_between_two_stages_is_not_loaded_over_a_whole_one(shop: Shop, t
     [
         (["tables.catalog=spark_catalog.shop"], "tables.catalog=null"),
         (["tables.root=hdfs://name/tables"], "not hdfs://"),
+        (["tables.root=work/100%25"], "with % in its name"),
     ],
 )
 def test_tables_that_only_spark_finds_are_refused(overrides: list[str], told: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -141,18 +140,17 @@ class TableFolder:
             raise ConfigError(
                 f"tables.root = {config.root}: the service reads local paths and {known}, not {scheme}://."
             )
-        # Hadoop writes file:/srv and file:///srv alike, and a % in a path stands for itself.
+        if "%" in config.root:
+            raise ConfigError(
+                f"tables.root = {config.root}: the service cannot read below a folder with % in its name, which "
+                "`deltalake` takes for an escaped character."
+            )
+        # Hadoop writes file:/srv and file:///srv alike, and escapes nothing.
         self._root = re.sub(r"^file:(//)?(?=/)", "", config.root, flags=re.IGNORECASE).rstrip("/")
-        self._local = scheme in ("", "file")
 
     def location(self, source: Source) -> str:
         """Path or URI of the table."""
         return f"{self._root}/{source.name}"
-
-    def _uri(self, source: Source) -> str:
-        """The location as `deltalake` takes it, which would decode a % in a plain path."""
-        place = self.location(source)
-        return Path(place).absolute().as_uri() if self._local else place
 
     def open(self, source: Source) -> Opened | None:
         """The table's latest version; None where it does not exist.
@@ -160,7 +158,7 @@ class TableFolder:
         Raises: TableError for one that is not ours, follows another version of the contract, or cannot be read.
         """
         try:
-            table = DeltaTable(self._uri(source))
+            table = DeltaTable(self.location(source))
             found = table.metadata().configuration.get(VERSION_PROPERTY)
         except TableNotFoundError:
             return None
@@ -194,7 +192,7 @@ class TableFolder:
         found = {}
         for source in sources:
             try:
-                found[source.name] = int(DeltaTable(self._uri(source)).version())
+                found[source.name] = int(DeltaTable(self.location(source)).version())
             except TableNotFoundError:
                 continue
             except (DeltaError, OSError) as error:
