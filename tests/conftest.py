@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
 from vizrec_spark.session import UNSUMMED_FILES, build_session
+
+if TYPE_CHECKING:
+    from tests.serving import Service, Shop
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -66,3 +70,20 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"real inputs not found: put them at {folder} or set VIZREC_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A small shop in Delta tables, for the service; not to be written to."""
+    from tests.serving import make_shop  # imports what only the tests of the service need
+
+    return make_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def service(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service on it, in a process of its own."""
+    from tests.serving import running
+
+    with running(shop, tmp_path_factory.mktemp("service")) as started:
+        yield started

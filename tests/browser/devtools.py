@@ -26,6 +26,36 @@ _SWITCHES = (
     "--remote-debugging-pipe",
 )
 
+STICKS_OUT = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+"""How many pixels the page is wider than the screen."""
+
+CONTRASTS = """
+(() => {
+  const linear = c => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const style = getComputedStyle(e), colour = parse(style.backgroundColor);
+      if (style.backgroundImage !== "none") return null;
+      if (colour.length < 4 || colour[3] === 1) return colour;
+      if (colour[3] > 0) return null;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const e of document.querySelectorAll("main *, header *")) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const back = behind(e);
+    if (!back) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(back)].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) low.push(`${e.className || e.tagName} ${((a + .05) / (b + .05)).toFixed(2)}`);
+  }
+  return [...new Set(low)];
+})()
+"""
+"""Texts whose contrast with what is behind them is below 4.5."""
+
 
 def find_chromium() -> str | None:
     """The browser's command, or None where none is installed."""
@@ -101,9 +131,9 @@ class Page:
         )
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def open(self, file: Path) -> None:
-        """Loads a file and waits until its load event has fired."""
-        self.send("Page.navigate", url=file.resolve().as_uri())
+    def open(self, page: Path | str) -> None:
+        """Loads a file, or a URL, and waits until its load event has fired."""
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 

@@ -8,9 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from devtools import Page, find_chromium
+from devtools import CONTRASTS, STICKS_OUT, Page, find_chromium
 from PIL import Image
 
+from vizrec_spark.imaging import thumbnail
 from vizrec_spark.report.model import (
     Facts,
     Gallery,
@@ -25,7 +26,6 @@ from vizrec_spark.report.model import (
     Thumbnail,
 )
 from vizrec_spark.report.render import render
-from vizrec_spark.report.thumbnails import thumbnail
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(
@@ -41,32 +41,6 @@ Promise.all([...new Set([...document.querySelectorAll("*")]
     image.onload = image.onerror = () => done(image.naturalWidth);
     image.src = b.slice(5, -2);
   })))
-"""
-_STICKS_OUT = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-_CONTRASTS = """
-(() => {
-  const linear = c => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const style = getComputedStyle(e), colour = parse(style.backgroundColor);
-      if (style.backgroundImage !== "none") return null;
-      if (colour.length < 4 || colour[3] === 1) return colour;
-      if (colour[3] > 0) return null;
-    }
-    return [255, 255, 255];
-  };
-  const low = [];
-  for (const e of document.querySelectorAll("main *, header *")) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
-    const back = behind(e);
-    if (!back) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(back)].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) low.push(`${e.className || e.tagName} ${((a + .05) / (b + .05)).toFixed(2)}`);
-  }
-  return [...new Set(low)];
-})()
 """
 
 
@@ -145,8 +119,8 @@ def test_the_page_as_a_person_meets_it(page: Page, report: Path, width: int, sch
     assert len(sizes) == 10
     assert min(sizes) > 0
     page.value("document.querySelector('details').open = true")
-    assert page.value(_STICKS_OUT) <= 0
-    assert page.value(_CONTRASTS) == []
+    assert page.value(STICKS_OUT) <= 0
+    assert page.value(CONTRASTS) == []
     complaints = [e for e in page.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
     complaints += [e for e in page.events if e["method"] == "Runtime.consoleAPICalled"]
     assert complaints == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vizrec_spark.config.models import InteractionsConfig
-from vizrec_spark.recommend.reasons import VERBS, reason
+from vizrec_spark.wording import VERBS, reason
 
 
 @pytest.mark.parametrize(

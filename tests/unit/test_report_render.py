@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vizrec_spark.imaging import thumbnail
 from vizrec_spark.report.model import (
     Facts,
     Gallery,
@@ -37,7 +38,7 @@ from vizrec_spark.report.render import (
 )
 from vizrec_spark.report.select import KINDS
 from vizrec_spark.report.stage import write_atomically
-from vizrec_spark.report.thumbnails import data_uri, thumbnail
+from vizrec_spark.report.thumbnails import data_uri
 
 HOSTILE = "\"><script>alert('x')</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} </style>"
 LATEST = datetime(2025, 6, 30, 12, tzinfo=UTC)

@@ -23,12 +23,13 @@ from vizrec_spark.adapt.predict import precisions, predicted, to_compare
 from vizrec_spark.adapt.split import keys_of, stratified, without_copies
 from vizrec_spark.adapt.spool import Features, spool
 from vizrec_spark.adapt.task import require_parts, require_same_labels, task_of
+from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.kernels.adapted import Adapted, to_bytes
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
-from vizrec_spark.tables.encoders import known_encoder, named_as
+from vizrec_spark.tables.encoders import known_encoder
 from vizrec_spark.tables.registry import (
     Origin,
     encoder_id_of,

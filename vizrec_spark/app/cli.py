@@ -17,6 +17,7 @@ from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
 from vizrec_spark.app.pipeline import add_pipeline_arguments, run_pipeline
 from vizrec_spark.app.runner import add_arguments, run_stages
+from vizrec_spark.app.serve import add_serve_arguments, run_serve
 from vizrec_spark.app.stages import BESIDE, EMBED, PIPELINE
 
 DEFAULT_CONFIG = Path("conf/local.yml")
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_lookup_arguments(neighbors, "item_id", "the item to ask about")
     offers = command("recommendations", "show what is offered to a user, and why", look_up_recommendations)
     add_lookup_arguments(offers, "user_id", "the user to ask about")
+    add_serve_arguments(command("serve", "answer over HTTP, from the tables and without Spark", run_serve))
     return parser
 
 

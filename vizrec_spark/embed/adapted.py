@@ -19,7 +19,7 @@ from vizrec_spark.kernels.adapted import Adapted, from_bytes, given, to_bytes
 from vizrec_spark.kernels.vector_rows import vector_rows
 from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
-from vizrec_spark.tables.encoders import current_encoder, encoder_key, named_as
+from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.registry import Registered, serving
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGE_LABELS
 

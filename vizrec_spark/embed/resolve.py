@@ -15,6 +15,8 @@ from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.export import export_encoder
 from vizrec_spark.embed.fingerprint import at_precision
 from vizrec_spark.embed.preprocessing import affine
+from vizrec_spark.embed.runtimes import Runtime, load_runtime
+from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import EMBEDDINGS
@@ -75,13 +77,42 @@ def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
     Vectors without a row in `encoders` are those of a first run that did not end. Where there are some of several
     kinds, none counts.
     """
-    tables = context.tables
-    ids = {float32_id: Recorded("float32", None)}
-    for runtime in get_args(RuntimeName):
-        ids[at_precision(float32_id, "bfloat16", runtime)] = Recorded("bfloat16", runtime)
+    tables, ids = context.tables, _ways(float32_id)
     known = current_encoder(tables, context.config.embed)
     if known is not None:
         return ids.get(known)
     vectors = tables.read_or_empty(EMBEDDINGS)
     found = [how for name, how in ids.items() if not vectors.where(F.col("encoder_id") == name).isEmpty()]
     return found[0] if len(found) == 1 else None
+
+
+def _ways(float32_id: str) -> dict[str, Recorded]:
+    """How vectors of an encoder may have been made, by the id that they then have."""
+    ids = {float32_id: Recorded("float32", None)}
+    for runtime in get_args(RuntimeName):
+        ids[at_precision(float32_id, "bfloat16", runtime)] = Recorded("bfloat16", runtime)
+    return ids
+
+
+def published_runtime(config: EmbedConfig, encoder_id: str, threads: int) -> Runtime:
+    """The encoder that made the vectors of `encoder_id`, in this process, for one picture at a time; without Spark.
+
+    Raises: EncoderError when the configuration makes another one, or this machine cannot run it as it was;
+    WeightsUnavailable.
+    """
+    spec = encoder_spec(config)
+    built = build_encoder(spec, Path(config.cache))
+    recorded = _ways(built.encoder_id).get(encoder_id)
+    if recorded is None:
+        raise EncoderError(
+            f"the configuration makes encoder {built.encoder_id}, the vectors are those of {encoder_id}: the weights, "
+            "the model file or the release of Keras is another. Use those that stage `embed` had, or run it again."
+        )
+    choice = choose(spec.kind, Machine.here(), config.runtime, config.precision, recorded)
+    if at_precision(built.encoder_id, choice.precision, choice.runtime) != encoder_id:
+        raise EncoderError(
+            f"the vectors of {encoder_id} were made in {recorded.precision}, the configuration asks for "
+            f"{choice.precision} by {choice.runtime}."
+        )
+    path = export_encoder(built, choice.runtime)
+    return load_runtime(choice.runtime, path, precision=choice.precision, batch_size=1, threads=threads)

@@ -5,5 +5,15 @@ from __future__ import annotations
 from vizrec_spark.imaging.decode import DEFAULT_MAX_PIXELS, ImageInfo, inspect_image, load_rgb
 from vizrec_spark.imaging.formats import REASONS
 from vizrec_spark.imaging.perceptual import difference_hash
+from vizrec_spark.imaging.thumbnail import Thumbnail, thumbnail
 
-__all__ = ["DEFAULT_MAX_PIXELS", "REASONS", "ImageInfo", "difference_hash", "inspect_image", "load_rgb"]
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "REASONS",
+    "ImageInfo",
+    "Thumbnail",
+    "difference_hash",
+    "inspect_image",
+    "load_rgb",
+    "thumbnail",
+]

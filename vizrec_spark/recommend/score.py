@@ -17,10 +17,10 @@ from vizrec_spark.recommend.blend import Blend, contributions
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
-from vizrec_spark.recommend.reasons import reason
 from vizrec_spark.recommend.rerank import rerank
 from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
+from vizrec_spark.wording import reason
 
 _STRING = StringType()
 SCORED = StructType(

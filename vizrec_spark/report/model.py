@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture: its JPEG file and its size in pixels."""
-
-    jpeg: bytes = field(repr=False)
-    width: int
-    height: int
+from vizrec_spark.imaging import Thumbnail
 
 
 @dataclass(frozen=True)

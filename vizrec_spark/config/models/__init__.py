@@ -37,6 +37,7 @@ from vizrec_spark.config.models.recommend import (
 )
 from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
+from vizrec_spark.config.models.serve import ServeConfig
 from vizrec_spark.config.models.similar import SimilarConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
@@ -66,6 +67,7 @@ __all__ = [
     "ReportConfig",
     "RerankConfig",
     "Section",
+    "ServeConfig",
     "SimilarConfig",
     "SourceConfig",
     "SpanConfig",
@@ -91,3 +93,4 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    serve: ServeConfig = ServeConfig()

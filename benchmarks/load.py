@@ -1,0 +1,161 @@
+"""Requests at a fixed rate, whatever the answers take: an open loop, so that a slow answer does not spare the next one.
+
+    python -m benchmarks.load HOST PORT < JSON lines
+
+Each line of standard input is a phase: rate (requests a second), seconds, connections, paths. A request goes out at its
+time on a free connection, or on the first that gets free; its latency counts from its time, so waiting counts. What has
+found no connection when the phase ends is dropped, and counted as unsent.
+One event loop, no HTTP library: the generator shares the machine with the service and must cost less than it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter, deque
+from typing import Any, cast
+
+import uvloop
+
+TIMEOUT_S = 30.0
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with at most one request under way."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.due: float | None = None
+        self.kind = 0
+        self.heard = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(self, due: float, kind: int, request: bytes) -> None:
+        self.due, self.kind, self.heard = due, kind, b""
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+        head, mark, body = self.heard.partition(b"\r\n\r\n")
+        if not mark or self.due is None:
+            return
+        at = head.find(b"content-length: ") + 16
+        if len(body) < int(head[at : head.find(b"\r", at) if head.find(b"\r", at) > 0 else None]):
+            return
+        due, self.due = self.due, None
+        self.phase.answered(self, due, int(head[9:12]), b"retry-after: " in head)
+        if b"connection: close" in head:
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.phase.lost(self)
+
+
+class Phase:
+    """Some seconds of load."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: tuple[str, int], what: dict[str, Any]
+    ) -> None:
+        self.loop, self.address = loop, address
+        self.rate, self.seconds = float(what["rate"]), float(what["seconds"])
+        self.most = int(what["connections"])
+        self.requests = [
+            (int(kind), f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode("ascii"))
+            for kind, path in what["paths"]
+        ]
+        self.open: set[Connection] = set()
+        self.free: deque[Connection] = deque()
+        self.waiting: deque[tuple[float, int, bytes]] = deque()
+        self.latencies: list[list[float]] = [[], []]
+        self.statuses: Counter[int] = Counter()
+        self.unclean = self.broken = self.sent = self.done = 0
+        self.opening = 0
+        self.closing = False
+
+    def answered(self, connection: Connection, due: float, status: int, retry: bool) -> None:
+        self.done += 1
+        self.statuses[status] += 1
+        if status == 200:
+            self.latencies[connection.kind].append(self.loop.time() - due)
+        elif status in (429, 503) and not retry:
+            self.unclean += 1
+        if self.waiting:
+            connection.ask(*self.waiting.popleft())
+        else:
+            self.free.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        self.open.discard(connection)
+        if connection in self.free:
+            self.free.remove(connection)
+        if connection.due is not None and not self.closing:
+            self.broken += 1
+            self.done += 1
+
+    async def connect(self) -> None:
+        try:
+            _, connection = await self.loop.create_connection(lambda: Connection(self), *self.address)
+        except OSError:
+            self.broken += 1
+            return
+        finally:
+            self.opening -= 1
+        self.open.add(connection)
+        if self.waiting:
+            connection.ask(*self.waiting.popleft())
+        else:
+            self.free.append(connection)
+
+    async def run(self) -> dict[str, Any]:
+        began, total = self.loop.time() + 0.1, int(self.rate * self.seconds)
+        connecting = set()
+        while self.sent < total:
+            late = self.loop.time() - (began + self.sent / self.rate)
+            if late < 0:
+                await asyncio.sleep(-late)
+            kind, request = self.requests[self.sent % len(self.requests)]
+            due = began + self.sent / self.rate
+            self.sent += 1
+            if self.free:
+                self.free.pop().ask(due, kind, request)
+                continue
+            self.waiting.append((due, kind, request))
+            if len(self.open) + self.opening < self.most:
+                self.opening += 1
+                task = self.loop.create_task(self.connect())
+                connecting.add(task)
+                task.add_done_callback(connecting.discard)
+        # What is still in the queue now was kept from going out by those before it: it is counted, and not sent.
+        unsent = len(self.waiting)
+        self.waiting.clear()
+        until = self.loop.time() + TIMEOUT_S
+        while self.done < self.sent - unsent and self.loop.time() < until:
+            await asyncio.sleep(0.01)
+        took = self.loop.time() - began
+        self.closing = True
+        for connection in list(self.open):
+            connection.transport.close()
+        return {
+            "sent": self.sent,
+            "seconds": took,
+            "latencies": self.latencies,
+            "statuses": dict(self.statuses),
+            "unsent": unsent,
+            "hung": self.sent - unsent - self.done,
+            "broken": self.broken,
+            "unclean": self.unclean,
+        }
+
+
+async def _run(host: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    for line in sys.stdin:
+        print(json.dumps(await Phase(loop, (host, port), json.loads(line)).run()), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(_run(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,121 @@
+"""What stands before the endpoints, without a network: refusals under load, and a request that is refused unread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from vizrec_spark.config.models import ServeConfig
+from vizrec_spark.serve.guard import Guard
+from vizrec_spark.serve.metrics import Metrics
+from vizrec_spark.serve.pool import Busy, Pool
+from vizrec_spark.serve.protocol import bounded_protocol
+
+
+async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    """Answers 200 as soon as the body has come, if there is one."""
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Wire(asyncio.Transport):
+    """A connection whose other end remembers what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard, self.closed = b"", False
+
+    def write(self, data: bytes) -> None:
+        self.heard += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def guarded(config: ServeConfig, key: str | None = None) -> tuple[Guard, Metrics]:
+    metrics = Metrics()
+    return Guard(app, config, key, metrics), metrics
+
+
+async def told(guard: Guard, *pieces: bytes) -> list[bytes]:
+    """What a connection hears after each piece."""
+    protocol = bounded_protocol(guard, 10, 5.0)
+    config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
+    config.load()
+    connection, wire = protocol(config, ServerState(), {}), Wire()
+    connection.connection_made(wire)
+    heard = []
+    for piece in pieces:
+        wire.heard = b""
+        connection.data_received(piece)
+        await asyncio.sleep(0.01)
+        heard.append(wire.heard)
+    connection.connection_lost(None)
+    return heard
+
+
+LOOK_UP = b"GET /v1/similar?item_id=a HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def late(guard: Guard, *delays: float) -> None:
+    guard._late.clear()
+    guard._late.extend(delays)
+
+
+def test_a_service_that_stays_late_refuses_and_one_late_moment_is_none() -> None:
+    guard, metrics = guarded(ServeConfig(max_delay_ms=50.0))
+    late(guard, 0.0, 0.9, 0.0)
+    (answer,) = asyncio.run(told(guard, LOOK_UP))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    late(guard, 0.06, 0.9, 0.07)
+    first, second, alive, posted = asyncio.run(
+        told(
+            guard,
+            LOOK_UP,
+            LOOK_UP,
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        )
+    )
+    for refused in (first, second, posted):
+        assert refused.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1\r\n" in refused
+    assert alive.startswith(b"HTTP/1.1 200 ")
+    assert b'vizrec_refused_total{why="overloaded"} 3.0' in metrics.text()
+
+
+def test_a_body_is_never_taken_for_a_request() -> None:
+    """Its request was refused before the body had come; then the body reads like a look-up."""
+    guard, _ = guarded(ServeConfig(), key="k" * 20)
+    late(guard, 1.0, 1.0, 1.0)
+    head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(LOOK_UP)
+    first, body, after = asyncio.run(told(guard, head, LOOK_UP, LOOK_UP))
+    assert first.startswith(b"HTTP/1.1 503 ") and body == b"" and after.startswith(b"HTTP/1.1 503 ")
+    split = asyncio.run(told(guard, LOOK_UP[:20], LOOK_UP[20:]))
+    assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_pool_takes_what_it_can_hold_and_no_more() -> None:
+    pool, gate = Pool(1, 2, "test"), threading.Event()
+    held = [pool.submit(gate.wait) for _ in range(3)]
+    with pytest.raises(Busy):
+        pool.submit(gate.wait)
+    gate.set()
+    assert [one.result(10) for one in held] == [True] * 3
+    pool.submit(gate.wait).result(10)
+    pool.close()

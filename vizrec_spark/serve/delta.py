@@ -1,0 +1,202 @@
+"""Delta tables without Spark: the log by `deltalake`, the data files by Arrow, deletion vectors applied here.
+
+Spark writes our tables with deletion vectors. `deltalake` reads them, but its Arrow data sets refuse such a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from numpy.typing import NDArray
+
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.serve.columns import VERSION_PROPERTY, Source
+
+_SCHEMES = ("", "file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
+
+
+class Place(NamedTuple):
+    """Where a row lies: number of the file in `Opened.files`, row group, row within the group."""
+
+    file: NDArray[np.int32]
+    group: NDArray[np.int32]
+    row: NDArray[np.int64]
+
+
+class Piece(NamedTuple):
+    """The living rows of one row group: numbers of the file and the group, rows within the group, the columns."""
+
+    file: int
+    group: int
+    rows: NDArray[np.int64]
+    data: pa.Table
+
+
+class Opened:
+    """A table at one version, which it keeps, whatever is committed later."""
+
+    def __init__(self, source: Source, table: DeltaTable) -> None:
+        self.source = source
+        self.version = int(table.version())
+        self._table = table
+        adds = pa.table(table.get_add_actions())
+        self.files: list[str] = [unquote(path) for path in adds["path"].to_pylist()]
+        self._partitions: list[Mapping[str, str | None]] = (
+            adds["partition"].to_pylist() if "partition" in adds.column_names else [{}] * len(self.files)
+        )
+
+    @cached_property
+    def filesystem(self) -> pa_fs.FileSystem:
+        """The table's folder, in whatever store it lies."""
+        scheme, _, path, *_ = urlsplit(self._table.table_uri)
+        if scheme in ("", "file"):
+            # Arrow's own reads leave the interpreter to those who answer; those of the handler go through it.
+            return pa_fs.SubTreeFileSystem(unquote(path), pa_fs.LocalFileSystem())
+        return pa_fs.PyFileSystem(DeltaStorageHandler.from_table(self._table._table))
+
+    @cached_property
+    def _living(self) -> dict[str, NDArray[np.bool_]]:
+        """For each file from which rows were deleted: which of its rows are alive."""
+        found = pa.table(self._table.deletion_vectors())
+        living = {}
+        for uri, kept in zip(found["filepath"], found["selection_vector"], strict=True):
+            name = unquote(str(uri.as_py()))
+            (file,) = [f for f in self.files if name.endswith("/" + f)]
+            living[file] = np.asarray(kept.values.to_numpy(zero_copy_only=False), dtype=bool)
+        return living
+
+    def pieces(
+        self,
+        columns: Sequence[str],
+        *,
+        texts: Sequence[str] = (),
+        where: Mapping[str, str] | None = None,
+    ) -> Iterator[Piece]:
+        """The living rows of `columns`, a row group at a time; `texts` among them come as dictionaries.
+
+        `where` names partition columns and the value that their files have. Raises: TableError for a column that is
+        missing, or a file that cannot be read.
+        """
+        for number, (file, partition) in enumerate(zip(self.files, self._partitions, strict=True)):
+            if any(partition.get(name) != value for name, value in (where or {}).items()):
+                continue
+            try:
+                yield from self._file(number, file, columns, texts)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise TableError(
+                    f"Table {self.source.name}: {file} cannot be read: {str(error)[:300]}"
+                ) from error
+
+    def _file(self, number: int, file: str, columns: Sequence[str], texts: Sequence[str]) -> Iterator[Piece]:
+        with self.filesystem.open_input_file(file) as stream:
+            parquet = pq.ParquetFile(stream, read_dictionary=list(texts))
+            missing = sorted(set(columns) - set(parquet.schema_arrow.names))
+            if missing:
+                raise TableError(
+                    f"Table {self.source.name}: column {', '.join(missing)} is missing in {file}; run stage "
+                    f"`{self.source.writer}` of this version."
+                )
+            living, first = self._living.get(file), 0
+            for group in range(parquet.num_row_groups):
+                data = parquet.read_row_group(group, columns=list(columns))
+                rows = np.arange(len(data))
+                if living is not None:
+                    rows = np.flatnonzero(living[first : first + len(data)])
+                    first += len(data)
+                    data = data.take(pa.array(rows))
+                yield Piece(number, group, rows, data)
+
+    def table(self, columns: Sequence[str], *, where: Mapping[str, str] | None = None) -> pa.Table | None:
+        """All living rows of `columns` at once; None where there is none."""
+        found = [piece.data for piece in self.pieces(columns, where=where) if len(piece.data)]
+        return pa.concat_tables(found) if found else None
+
+
+class TableFolder:
+    """All tables below ``tables.root``."""
+
+    def __init__(self, config: TablesConfig) -> None:
+        """Raises: ConfigError for tables that only Spark finds (a catalog, a store that `deltalake` does not know)."""
+        if config.catalog is not None:
+            raise ConfigError(
+                f"tables.catalog = {config.catalog}: the service reads tables without Spark, by their path. Set "
+                "tables.catalog=null and tables.root to the folder in which the catalog keeps them."
+            )
+        scheme = urlsplit(config.root).scheme.lower()
+        if scheme not in _SCHEMES:
+            known = ", ".join(f"{s}://" for s in _SCHEMES if s)
+            raise ConfigError(
+                f"tables.root = {config.root}: the service reads local paths and {known}, not {scheme}://."
+            )
+        if "%" in config.root:
+            raise ConfigError(
+                f"tables.root = {config.root}: the service cannot read below a folder with % in its name, which "
+                "`deltalake` takes for an escaped character."
+            )
+        # Hadoop writes file:/srv and file:///srv alike, and escapes nothing.
+        self._root = re.sub(r"^file:(//)?(?=/)", "", config.root, flags=re.IGNORECASE).rstrip("/")
+
+    def location(self, source: Source) -> str:
+        """Path or URI of the table."""
+        return f"{self._root}/{source.name}"
+
+    def open(self, source: Source) -> Opened | None:
+        """The table's latest version; None where it does not exist.
+
+        Raises: TableError for one that is not ours, follows another version of the contract, or cannot be read.
+        """
+        try:
+            table = DeltaTable(self.location(source))
+            found = table.metadata().configuration.get(VERSION_PROPERTY)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise TableError(
+                f"Table {source.name} at {self.location(source)} cannot be read: {str(error)[:300]}"
+            ) from error
+        if found != str(source.contract):
+            told = "has no contract of this package" if found is None else f"follows version {found} of it"
+            raise TableError(
+                f"Table {source.name} at {self.location(source)} {told}, expected version {source.contract} of the "
+                f"contract: run stage `{source.writer}` and the service from the same release."
+            )
+        return Opened(source, table)
+
+    def open_all(self, sources: Sequence[Source]) -> dict[str, Opened]:
+        """Those of `sources` that exist, all as they were at one moment: none had changed when the last was opened.
+
+        Raises: TableError as `open`, or when they do not come to rest.
+        """
+        for _ in range(10):
+            opened = {s.name: table for s in sources if (table := self.open(s)) is not None}
+            if self.versions(sources) == {name: table.version for name, table in opened.items()}:
+                return opened
+        raise TableError(
+            f"The tables below {self._root} change faster than they can be opened; tried 10 times."
+        )
+
+    def versions(self, sources: Sequence[Source]) -> dict[str, int]:
+        """The latest version of each of `sources` that exists, from its log alone. Raises: TableError."""
+        found = {}
+        for source in sources:
+            try:
+                found[source.name] = int(DeltaTable(self.location(source)).version())
+            except TableNotFoundError:
+                continue
+            except (DeltaError, OSError) as error:
+                raise TableError(
+                    f"Table {source.name} at {self.location(source)} cannot be read: {str(error)[:300]}"
+                ) from error
+        return found

@@ -1,0 +1,182 @@
+"""The lists of tables `item_neighbors` and `recommendations` as arrays: a list is a slice of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vizrec_spark.serve.catalogue import Catalogue
+from vizrec_spark.serve.delta import Opened
+from vizrec_spark.serve.texts import SortedTexts, Texts
+
+PARTS: Final = ("cf", "cooccurrence", "visual", "attributes", "popularity", "boost")
+"""What adds up to a score: columns `score_*` of `recommendations`."""
+
+SOURCE_NAMES: Final = ("als", "cooccurrence", "visual", "attributes", "popularity")
+"""Column `source` of `recommendations`, in the order of `PARTS`; a boost is no source."""
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The look-alikes of item i, nearest first: ``item[start[i]:start[i + 1]]`` (positions) with their cosines beside.
+
+    `strength` is the cosine measured from that of a random pair, 0 to 1, as stage `recommend` has it.
+    """
+
+    encoder_id: str
+    mean_cosine: float
+    start: NDArray[np.int64]
+    item: NDArray[np.int32]
+    cosine: NDArray[np.float32]
+
+    def of(self, item: int) -> slice:
+        """Where the look-alikes of an item stand."""
+        return slice(int(self.start[item]), int(self.start[item + 1]))
+
+    def strength(self, where: slice) -> NDArray[np.float64]:
+        """max(0, (cosine − mean) / (1 − mean))."""
+        above = self.cosine[where].astype(np.float64) - self.mean_cosine
+        return np.clip(above / max(1.0 - self.mean_cosine, 1e-6), 0.0, 1.0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return int(self.start.nbytes + self.item.nbytes + self.cosine.nbytes)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What table `recommendations` offers to each user, best first: rows ``start[u]`` to ``start[u + 1] − 1``.
+
+    `item` and `because` (−1: none) are positions in the catalogue; `parts` (m, 6) float32 what each of `PARTS` adds;
+    `source` the number of a name in `SOURCE_NAMES`; `reason` the number of a text in `reasons`. `model_ids` and
+    `encoder_ids` are all that the rows name, in most cases one each.
+    """
+
+    users: SortedTexts
+    start: NDArray[np.int64]
+    item: NDArray[np.int32]
+    parts: NDArray[np.float32]
+    because: NDArray[np.int32]
+    source: NDArray[np.uint8]
+    reason: NDArray[np.int32]
+    reasons: Texts
+    model_ids: tuple[str, ...]
+    encoder_ids: tuple[str, ...]
+
+    def of(self, user_id: str) -> range | None:
+        """The rows of a user; None for one that the table does not know."""
+        user = self.users.position(user_id)
+        return None if user < 0 else range(int(self.start[user]), int(self.start[user + 1]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        arrays = (self.start, self.item, self.parts, self.because, self.source, self.reason)
+        return int(sum(a.nbytes for a in arrays) + self.users.nbytes + self.reasons.nbytes)
+
+
+def read_neighbors(
+    table: Opened, quality: Opened | None, encoder_id: str, catalogue: Catalogue
+) -> Neighbors | None:
+    """The look-alikes under one encoder; None where stage `similar` has none of it.
+
+    Rows about items that have left the catalogue are left out. Raises: TableError.
+    """
+    of, rank, to, cosine = [], [], [], []
+    where = {"encoder_id": encoder_id}
+    names = ("item_id", "rank", "neighbor_id", "cosine")
+    for piece in table.pieces(names, texts=("item_id", "neighbor_id"), where=where):
+        of.append(catalogue.ids.positions(piece.data["item_id"]))
+        to.append(catalogue.ids.positions(piece.data["neighbor_id"]))
+        rank.append(piece.data["rank"].to_numpy())
+        cosine.append(piece.data["cosine"].to_numpy())
+    if not of:
+        return None
+    item, neighbor = np.concatenate(of), np.concatenate(to)
+    kept = np.flatnonzero((item >= 0) & (neighbor >= 0))
+    order = kept[_in_order(item[kept], np.concatenate(rank)[kept])]
+    measured = None if quality is None else quality.table(("mean_cosine",), where={"encoder_id": encoder_id})
+    return Neighbors(
+        encoder_id,
+        0.0 if measured is None else float(measured["mean_cosine"][0].as_py()),
+        _starts(item[order], len(catalogue)),
+        neighbor[order],
+        np.concatenate(cosine)[order],
+    )
+
+
+def read_offers(table: Opened, catalogue: Catalogue) -> Offers:
+    """All of table `recommendations`; rows that offer an item which has left the catalogue are left out.
+
+    Raises: TableError.
+    """
+    texts = ("user_id", "item_id", "source", "because_item_id", "reason", "model_id", "encoder_id")
+    scores = tuple(f"score_{part}" for part in PARTS)
+    names = (*texts, "rank", *scores)
+    pieces = [piece.data for piece in table.pieces(names, texts=texts)]
+    if not pieces:
+        nothing = {name: pa.array([], pa.string()) for name in texts}
+        numbers = {name: pa.array([], pa.float64()) for name in names if name not in texts}
+        pieces = [pa.table({**nothing, **numbers})]
+    users = SortedTexts(_distinct(pieces, "user_id"))
+    reasons = _distinct(pieces, "reason")
+    sources = SortedTexts(pa.array(sorted(SOURCE_NAMES)))
+    number_of_source = np.array([SOURCE_NAMES.index(sources[i]) for i in range(len(sources))], dtype=np.uint8)
+
+    def joined(name: str, known: SortedTexts) -> NDArray[np.int32]:
+        return np.concatenate([known.positions(piece[name]) for piece in pieces])
+
+    user, item = joined("user_id", users), joined("item_id", catalogue.ids)
+    rank = np.concatenate([piece["rank"].to_numpy() for piece in pieces])
+    kept = np.flatnonzero(item >= 0)
+    order = kept[_in_order(user[kept], rank[kept])]
+    parts = np.empty((len(order), len(PARTS)), dtype=np.float32)
+    for column, name in enumerate(scores):
+        parts[:, column] = np.concatenate([piece[name].to_numpy() for piece in pieces])[order]
+    return Offers(
+        users,
+        _starts(user[order], len(users)),
+        item[order],
+        parts,
+        joined("because_item_id", catalogue.ids)[order],
+        number_of_source[joined("source", sources)][order],
+        joined("reason", SortedTexts(reasons))[order],
+        Texts(reasons),
+        tuple(_distinct(pieces, "model_id").to_pylist()),
+        tuple(_distinct(pieces, "encoder_id").to_pylist()),
+    )
+
+
+def _distinct(pieces: Sequence[pa.Table], name: str) -> pa.Array:
+    """The distinct texts of a column in ascending order, without null; of dictionaries all entries."""
+    entries = []
+    for piece in pieces:
+        for chunk in piece[name].chunks:
+            # An entry that no row has any more costs a few bytes; to look for it would cost a pass over the rows.
+            entries.append(
+                (chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk).cast(pa.string())
+            )
+    if not entries:
+        return pa.array([], pa.string())
+    found = pc.unique(pa.chunked_array(entries)).drop_null()
+    return found.take(pc.sort_indices(found))
+
+
+def _in_order(group: NDArray[np.int32], rank: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The order by group and rank within it; nearly nothing to do where the table is written in it."""
+    key = group.astype(np.int64) << 32 | rank.astype(np.int64)
+    return np.argsort(key, kind="stable")
+
+
+def _starts(group: NDArray[np.int32], groups: int) -> NDArray[np.int64]:
+    """Where each group begins in rows that are ordered by it, and behind the last the number of rows."""
+    start = np.zeros(groups + 1, dtype=np.int64)
+    np.cumsum(np.bincount(group, minlength=groups), out=start[1:])
+    return start

@@ -1,0 +1,328 @@
+// The storefront. All that comes from the tables is set as text, never as markup.
+const byId = id => document.getElementById(id);
+const LONGEST_SESSION = 50;
+const STRIP = 20;
+const PAGE = 24;
+
+let key = sessionStorage.getItem("vizrec-key") ?? "";
+let viewed = []; // ids of the items looked at, the latest last
+let offset = 0;
+let asked = {}; // number of the latest request by part of the page: an older answer that comes late is dropped
+
+class Trouble extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+async function call(path, options = {}) {
+  const headers = { ...options.headers, ...(key && { "X-API-Key": key }) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Trouble(0, "unreachable", "The shop cannot be reached. Is the service running?");
+  }
+  if (response.ok) return response;
+  const fault = (await response.json().catch(() => null))?.error;
+  throw new Trouble(response.status, fault?.code, fault?.message ?? `The shop answered ${response.status}.`);
+}
+
+const json = async (path, options) => (await call(path, options)).json();
+const query = values => new URLSearchParams(values).toString();
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+const initials = title =>
+  title.split(/\s+/).filter(Boolean).slice(0, 2).map(word => [...word][0].toUpperCase()).join("");
+
+const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const price = item => (item.price === null ? "" : money.format(item.price));
+
+function withoutPicture(frame, item, told) {
+  frame.classList.add("none");
+  const letters = make("b", "", initials(item.title));
+  letters.setAttribute("aria-hidden", "true");
+  frame.replaceChildren(letters, make("span", "", told));
+}
+
+function picture(item, size) {
+  const frame = make("span", "pic");
+  if (item.picture === null) {
+    withoutPicture(frame, item, "No picture");
+    return frame;
+  }
+  const image = make("img");
+  image.alt = ""; // the title stands beside it
+  image.width = image.height = size;
+  image.decoding = "async";
+  image.addEventListener("error", () => withoutPicture(frame, item, "Picture cannot be shown"));
+  const path = `/v1/picture?${query({ item_id: item.item_id, size })}`;
+  if (key) {
+    // An image cannot carry the key, a request can.
+    call(path).then(response => response.blob()).then(blob => {
+      image.src = URL.createObjectURL(blob);
+      image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+    }).catch(() => withoutPicture(frame, item, "Picture cannot be shown"));
+  } else {
+    image.loading = "lazy";
+    image.src = path;
+  }
+  frame.append(image);
+  return frame;
+}
+
+function card(item) {
+  const entry = make("li");
+  const button = make("button", "card");
+  button.type = "button";
+  button.dataset.item = item.item_id;
+  button.append(picture(item, 320), make("span", "name", item.title));
+  const cost = price(item);
+  if (cost) button.append(make("span", "cost", cost));
+  if (item.reason) button.append(make("span", `why ${item.source ?? "visual"}`, item.reason));
+  button.addEventListener("click", () => look(item.item_id));
+  entry.append(button);
+  return entry;
+}
+
+function fill(list, items, ifEmpty) {
+  list.replaceChildren(...(items.length ? items.map(card) : [make("li", "empty", ifEmpty)]));
+  list.scrollLeft = 0;
+}
+
+function say(text) {
+  byId("status").textContent = text;
+}
+
+// Runs one part of the page: shows that it works, keeps the newest answer only, tells what went wrong.
+async function part(name, place, work) {
+  const mine = (asked[name] = (asked[name] ?? 0) + 1);
+  place.classList.add("busy");
+  place.setAttribute("aria-busy", "true");
+  try {
+    const show = await work();
+    if (mine !== asked[name]) return false;
+    byId("trouble").hidden = true;
+    show();
+    return true;
+  } catch (trouble) {
+    if (mine === asked[name]) complain(trouble);
+    return false;
+  } finally {
+    if (mine === asked[name]) {
+      place.classList.remove("busy");
+      place.removeAttribute("aria-busy");
+    }
+  }
+}
+
+function complain(trouble) {
+  if (!(trouble instanceof Trouble)) throw trouble;
+  if (trouble.status === 401) {
+    byId("key-form").hidden = false;
+    byId("key").focus();
+  }
+  byId("trouble").textContent = trouble.status === 401 && !key ? "Enter the key of this shop." : trouble.message;
+  byId("trouble").hidden = false;
+}
+
+const shopper = () => byId("shopper").value;
+
+function forYou() {
+  return part("for-you", byId("for-you-items"), async () => {
+    const answer = viewed.length
+      ? await json(`/v1/recommendations?${query({ k: STRIP })}`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ ...(shopper() && { user_id: shopper() }), viewed }),
+        })
+      : await json(`/v1/recommendations?${query({ k: STRIP, ...(shopper() && { user_id: shopper() }) })}`);
+    return () => {
+      fill(byId("for-you-items"), answer.items, "Nothing is left to offer.");
+      byId("for-you-note").textContent = noteFor(answer);
+      byId("forget").hidden = !viewed.length;
+      mark();
+    };
+  });
+}
+
+function noteFor(answer) {
+  const looks = `${viewed.length} ${viewed.length === 1 ? "product" : "products"} you just looked at`;
+  if (answer.source === "session") return answer.known ? `From your history and ${looks}.` : `From ${looks}.`;
+  if (answer.source === "popular") return "You are new here: this is what most people like. Click a product to change it.";
+  return "From your history.";
+}
+
+async function look(id) {
+  viewed = [...viewed.filter(other => other !== id), id].slice(-LONGEST_SESSION);
+  const product = byId("product");
+  const shown = part("product", product, async () => {
+    const ask = query({ item_id: id });
+    const [item, alike] = await Promise.all([json(`/v1/item?${ask}`), json(`/v1/similar?${ask}&k=${STRIP}`)]);
+    return () => {
+      showProduct(item, alike);
+      product.hidden = false;
+      byId("product-title").focus({ preventScroll: true });
+      product.scrollIntoView({ block: "start" });
+      mark();
+      say(`${item.title}: ${alike.items.length} products look like it. The list for you has changed.`);
+    };
+  });
+  await Promise.all([shown, forYou()]);
+}
+
+function showProduct(item, alike) {
+  byId("product-picture").replaceChildren(picture(item, 320));
+  byId("product-title").textContent = item.title;
+  byId("product-price").textContent = price(item);
+  const facts = [
+    ...(item.categories.length ? [["Category", item.categories.join(", ")]] : []),
+    ...Object.entries(item.attributes).filter(([, value]) => value !== null),
+    ["Liked by", `${item.people} ${item.people === 1 ? "person" : "people"}`],
+  ];
+  byId("product-facts").replaceChildren(
+    ...facts.map(([name, value]) => {
+      const row = make("div");
+      row.append(make("dt", "", name), make("dd", "", value));
+      return row;
+    }),
+  );
+  const none = item.picture === null ? "It has no picture, so nothing looks like it." : "Nothing looks like it.";
+  fill(byId("alike-items"), alike.items, none);
+}
+
+// Which cards are about the product that is open.
+function mark() {
+  const open = byId("product").hidden ? null : viewed.at(-1);
+  for (const button of document.querySelectorAll(".card")) {
+    if (button.dataset.item === open) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+}
+
+function shop() {
+  return part("shop", byId("shop-items"), async () => {
+    const answer = await json(`/v1/items?${query({ offset, limit: PAGE })}`);
+    return () => {
+      const fresh = answer.items.map(card);
+      if (offset === 0) byId("shop-items").replaceChildren(...fresh);
+      else byId("shop-items").append(...fresh);
+      if (offset > 0) fresh[0]?.querySelector("button").focus({ preventScroll: true });
+      if (!answer.total) byId("shop-items").replaceChildren(make("li", "empty", "The catalogue is empty."));
+      offset += answer.items.length;
+      byId("shop-note").textContent = `${answer.total.toLocaleString()} products, what most people like first`;
+      byId("more").hidden = offset >= answer.total;
+      const { encoder_id: encoder, loaded_at: loaded } = answer.state;
+      byId("state").textContent = `Tables read ${new Date(loaded).toLocaleString()}${encoder ? `, looks by ${encoder}` : ""}.`;
+      mark();
+    };
+  });
+}
+
+async function shoppers() {
+  const answer = await json(`/v1/users?${query({ limit: 24 })}`);
+  const chosen = shopper();
+  byId("shopper").replaceChildren(
+    new Option("Somebody new", ""),
+    ...answer.users.map(user => new Option(user, user, false, user === chosen)),
+  );
+}
+
+function search(file) {
+  if (!file) return;
+  const url = URL.createObjectURL(file);
+  const form = new FormData();
+  form.append("picture", file);
+  const upload = byId("upload");
+  return part("found", byId("found"), async () => {
+    const answer = await json(`/v1/search?k=${STRIP}`, { method: "POST", body: form });
+    return () => {
+      upload.onload = upload.onerror = () => URL.revokeObjectURL(url);
+      upload.src = url;
+      byId("found-note").textContent = file.name;
+      fill(byId("found-items"), answer.items, "The shop has no pictures to compare with.");
+      byId("found").hidden = false;
+      byId("found-title").focus({ preventScroll: true });
+      byId("found").scrollIntoView({ block: "start" });
+      say(`${answer.items.length} products look like your picture.`);
+      mark();
+    };
+  });
+}
+
+function close(section) {
+  byId(section).hidden = true;
+  mark();
+  byId("shop").focus({ preventScroll: true });
+}
+
+byId("shopper").addEventListener("change", async () => {
+  viewed = [];
+  byId("product").hidden = true;
+  await forYou();
+  say(shopper() ? `Shopping as ${shopper()}. The list for you has changed.` : "Shopping as somebody new.");
+});
+byId("forget").addEventListener("click", async () => {
+  viewed = [];
+  byId("product").hidden = true;
+  byId("for-you-items").focus();
+  await forYou();
+  say("Forgotten. The list for you has changed.");
+});
+byId("more").addEventListener("click", shop);
+byId("found-close").addEventListener("click", () => close("found"));
+byId("product-close").addEventListener("click", () => close("product"));
+byId("picture").addEventListener("change", event => {
+  search(event.target.files[0]);
+  event.target.value = ""; // the same picture may be chosen again
+});
+byId("key-form").addEventListener("submit", event => {
+  event.preventDefault();
+  key = byId("key").value;
+  sessionStorage.setItem("vizrec-key", key);
+  byId("key").value = "";
+  byId("key-form").hidden = true;
+  begin();
+});
+
+let over = 0;
+const carriesFiles = event => event.dataTransfer?.types.includes("Files");
+addEventListener("dragenter", event => {
+  if (!carriesFiles(event)) return;
+  over += 1;
+  byId("drop").hidden = false;
+});
+addEventListener("dragleave", event => {
+  if (!carriesFiles(event)) return;
+  over = Math.max(0, over - 1);
+  byId("drop").hidden = over === 0;
+});
+addEventListener("dragover", event => {
+  if (carriesFiles(event)) event.preventDefault();
+});
+addEventListener("drop", event => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  over = 0;
+  byId("drop").hidden = true;
+  search(event.dataTransfer.files[0]);
+});
+addEventListener("paste", event => {
+  const file = [...(event.clipboardData?.files ?? [])].find(one => one.type.startsWith("image/"));
+  if (file) search(file);
+});
+
+async function begin() {
+  offset = 0;
+  await Promise.all([shop(), forYou(), shoppers().catch(complain)]);
+  document.body.dataset.ready = "true";
+}
+begin();

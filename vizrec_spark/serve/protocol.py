@@ -1,0 +1,135 @@
+"""HTTP on a connection: uvicorn's, with bounds on how many there are, and on how long and how large headers may be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from vizrec_spark.serve.guard import LATE, Guard, error_body, overloaded
+
+MAX_HEADER_BYTES: Final = 32_768
+
+_END: Final = b"\r\n\r\n"
+_LATE_BODY: Final = error_body("overloaded", str(overloaded(LATE).detail))
+_LATE: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_LATE_BODY), _LATE_BODY)
+)
+
+
+def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol where one connection more than `max_connections` gets 503, a request whose headers take longer
+    than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431.
+
+    A look-up that comes while the service is late is refused as `guard` does, but unparsed: to refuse has to cost far
+    less than to answer, or a flood of what is refused does as much harm as one that is not.
+    """
+
+    class BoundedProtocol(HttpToolsProtocol):
+        _headers_due: asyncio.TimerHandle | None = None
+        _header_bytes = 0  # of the request whose headers come now, as far as the parser has told
+        _unparsed = 0  # bytes that have come since headers began
+        _in_headers = True
+        _between = True  # the last request has come as a whole
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > max_connections:
+                self._refuse(
+                    503, "Service Unavailable", "overloaded", "too many connections", b"retry-after: 1\r\n"
+                )
+            else:
+                self._expect_headers()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._headers_came()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            if guard.late() and self._is_look_up(data):
+                self._refuse_unread()
+                return
+            self._unparsed = self._unparsed + len(data) if self._in_headers else 0
+            super().data_received(data)
+            # One header that does not end is in none of the parser's calls.
+            if self._in_headers and self._unparsed > MAX_HEADER_BYTES:
+                self._headers_too_large()
+
+        def _is_look_up(self, data: bytes) -> bool:
+            """Whether `data` is one whole request without a body, of an endpoint that may be refused."""
+            # Not what may be the rest of a body whose request was answered before it had come.
+            idle = self._between and (self.cycle is None or self.cycle.response_complete)
+            return idle and data.startswith(b"GET /v1/") and data.find(_END) == len(data) - len(_END)
+
+        def _refuse_unread(self) -> None:
+            guard.refused_unread()
+            self._headers_came()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            self.transport.write(_LATE)
+
+        def send_400_response(self, msg: str) -> None:
+            if not self.transport.is_closing():
+                self._refuse(400, "Bad Request", "bad_request", "this is no HTTP request")
+
+        def on_message_begin(self) -> None:
+            self._between, self._in_headers, self._header_bytes, self._unparsed = False, True, 0, 0
+            if self._headers_due is None:
+                self._expect_headers()
+            super().on_message_begin()
+
+        def on_url(self, url: bytes) -> None:
+            self._header_bytes += len(url)
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._header_bytes += len(name) + len(value)
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_headers = False
+            self._headers_came()
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._headers_too_large()
+                raise ValueError("the headers are too large")  # ends the parser
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._between = True
+            super().on_message_complete()
+
+        def _headers_too_large(self) -> None:
+            if not self.transport.is_closing():
+                self._refuse(
+                    431, "Request Header Fields Too Large", "headers_too_large", "the headers are too large"
+                )
+
+        def _expect_headers(self) -> None:
+            self._headers_due = self.loop.call_later(timeout_s, self._late)
+
+        def _headers_came(self) -> None:
+            if self._headers_due is not None:
+                self._headers_due.cancel()
+                self._headers_due = None
+
+        def _late(self) -> None:
+            self._headers_due = None
+            if not self.transport.is_closing():
+                self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
+
+        def _refuse(self, status: int, phrase: str, code: str, message: str, more: bytes = b"") -> None:
+            body = error_body(code, message)
+            head = (
+                f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n"
+            )
+            self.transport.write(head.encode("ascii") + more + b"\r\n" + body)
+            self.transport.close()
+
+    return BoundedProtocol
