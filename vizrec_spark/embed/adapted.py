@@ -14,6 +14,7 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.encoders import encoder_key, named_as
 from vizrec_spark.errors import EncoderError
 from vizrec_spark.kernels.adapted import Adapted, from_bytes, given, to_bytes
 from vizrec_spark.kernels.vector_rows import vector_rows
