@@ -202,6 +202,7 @@ def _load(args: argparse.Namespace, scratch: Path, pid: int, host: str, port: in
     over = phase(10 * args.rate, 10, 512)
     result["overload_sent_per_s"] = (over["sent"] - over["unsent"]) / over["seconds"]
     result["overload_answered_per_s"] = over["statuses"].get("200", 0) / over["seconds"]
+    result["overload_service_cores"], result["overload_generator_cores"] = over["cores"]
     result["overload_unsent"] = over["unsent"]
     result["overload_refused"] = sum(over["statuses"].get(code, 0) for code in ("429", "503"))
     result |= _percentiles("overload", over["latencies"][0] + over["latencies"][1])

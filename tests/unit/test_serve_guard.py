@@ -110,6 +110,28 @@ def test_a_body_is_never_taken_for_a_request() -> None:
     assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
 
 
+def test_what_is_begun_and_not_answered_has_a_bound() -> None:
+    guard, _ = guarded(ServeConfig(max_in_flight=3))
+    protocol = bounded_protocol(guard, 10, 5.0)
+
+    async def burst() -> list[bytes]:
+        """Five look-ups that come in one turn of the event loop, and one after it."""
+        config, state = uvicorn.Config(guard, http=protocol, ws="none", log_config=None), ServerState()  # type: ignore[arg-type]
+        config.load()
+        wires = [Wire() for _ in range(6)]
+        for number, wire in enumerate(wires):
+            connection = protocol(config, state, {})
+            connection.connection_made(wire)
+            connection.data_received(LOOK_UP)
+            if number == 4:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        return [wire.heard[:12] for wire in wires]
+
+    answered, refused = b"HTTP/1.1 200", b"HTTP/1.1 503"
+    assert asyncio.run(burst()) == [answered] * 3 + [refused] * 2 + [answered]
+
+
 def test_a_pool_takes_what_it_can_hold_and_no_more() -> None:
     pool, gate = Pool(1, 2, "test"), threading.Event()
     held = [pool.submit(gate.wait) for _ in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +185,9 @@ def test_a_state_between_two_stages_is_not_loaded_over_a_whole_one(shop: Shop, t
         Loader(own.config, no_encoder).load(whole)
     alone = Loader(own.config, no_encoder).load()  # nothing better is there
     assert "older" in alone.notes[0]
+    shutil.rmtree(own.root / "recommendations")
+    with pytest.raises(NotWhole, match="is gone"):
+        Loader(own.config, no_encoder).load(whole)
 
 
 @pytest.mark.parametrize(

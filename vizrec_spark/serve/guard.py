@@ -74,10 +74,10 @@ def overloaded(what: str) -> Refusal:
 class Guard:
     """An ASGI application around another.
 
-    Overload is seen in two ways: too many requests in work (they wait for threads), and an event loop that is later
-    than `ServeConfig.max_delay_ms` (they wait for the processor). Then requests are refused at once, which costs a
-    part of an answer, until it has caught up. One late moment is none: as in CoDel (Nichols and Jacobson, 2012), the
-    smallest delay of the last few measurements counts, so that a pause of the machine refuses nobody.
+    Overload is seen in two ways: `ServeConfig.max_in_flight` requests are begun and not answered, or the event loop is
+    later than `ServeConfig.max_delay_ms`. Then requests are refused at once, which costs a part of an answer. One late
+    moment is none: as in CoDel (Nichols and Jacobson, 2012), the smallest delay of the last few measurements counts,
+    so that a pause of the machine refuses nobody.
     """
 
     def __init__(self, app: Asgi, config: ServeConfig, key: str | None, metrics: Metrics) -> None:
@@ -98,9 +98,9 @@ class Guard:
             self._late.append(loop.time() - due)
             self._metrics.delay.set(self._delay())
 
-    def late(self) -> bool:
-        """Whether requests come faster than they are answered."""
-        return self._delay() * 1000 > self._config.max_delay_ms
+    def overloaded(self, begun: int) -> bool:
+        """Whether requests come faster than they are answered, where `begun` of them are not answered yet."""
+        return begun >= self._config.max_in_flight or self._delay() * 1000 > self._config.max_delay_ms
 
     def refused_unread(self) -> None:
         """Counts a request that was refused before it was parsed."""
@@ -147,11 +147,8 @@ class Guard:
             self._count(scope, int(told["status"]), time.perf_counter() - began)
 
     def _refusal(self, scope: MutableMapping[str, Any], path: str) -> Refusal | None:
-        if path not in ALWAYS:
-            if self.late():
-                return overloaded(LATE)
-            if self._in_flight > self._config.max_in_flight:
-                return overloaded("too many requests are in work")
+        if path not in ALWAYS and self.overloaded(self._in_flight - 1):
+            return overloaded(LATE)
         if self._key is not None and path not in OPEN and not self._knows(scope["headers"]):
             return Refusal(
                 401,

@@ -23,7 +23,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
     """uvicorn's protocol where one connection more than `max_connections` gets 503, a request whose headers take longer
     than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431.
 
-    A look-up that comes while the service is late is refused as `guard` does, but unparsed: to refuse has to cost far
+    A look-up that comes under overload is refused as `guard` does, but unparsed: to refuse has to cost far
     less than to answer, or a flood of what is refused does as much harm as one that is not.
     """
 
@@ -50,7 +50,8 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            if guard.late() and self._is_look_up(data):
+            # All that has come in this turn of the event loop stands in `tasks` before any of it is answered.
+            if guard.overloaded(len(self.tasks)) and self._is_look_up(data):
                 self._refuse_unread()
                 return
             self._unparsed = self._unparsed + len(data) if self._in_headers else 0

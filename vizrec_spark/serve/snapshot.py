@@ -205,6 +205,10 @@ def _refuse_half(
             f"Table item_neighbors has nothing of encoder {encoder_id} yet: run stage `similar`. Until then the state "
             "of before is served."
         )
+    if before.offers is not None and offers is None:
+        raise NotWhole(
+            "Table recommendations is gone: run stage `recommend`. Until then the state of before is served."
+        )
     mixed = _mixed(encoder_id, offers)
     if mixed is not None and _mixed(before.encoder_id, before.offers) is None:
         raise NotWhole(f"{mixed} Until then the state of before is served.")

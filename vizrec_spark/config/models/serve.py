@@ -23,9 +23,9 @@ class ServeConfig(Section):
     max_pixels: Annotated[int, Field(ge=4096)] = 25_000_000
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     max_waiting: Annotated[int, Field(ge=1)] = 16
-    max_in_flight: Annotated[int, Field(ge=1)] = 256
+    max_in_flight: Annotated[int, Field(ge=1)] = 128
     max_connections: Annotated[int, Field(ge=1)] = 1024
-    max_delay_ms: Annotated[float, Field(gt=0)] = 50.0
+    max_delay_ms: Annotated[float, Field(gt=0)] = 250.0
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
     grace_s: Annotated[float, Field(ge=0)] = 10.0
     picture_cache_bytes: Annotated[int, Field(ge=0)] = 67_108_864
