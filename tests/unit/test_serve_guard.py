@@ -106,8 +106,36 @@ def test_a_body_is_never_taken_for_a_request() -> None:
     head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(LOOK_UP)
     first, body, after = asyncio.run(told(guard, head, LOOK_UP, LOOK_UP))
     assert first.startswith(b"HTTP/1.1 503 ") and body == b"" and after.startswith(b"HTTP/1.1 503 ")
+    get = LOOK_UP.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(LOOK_UP))
+    first, body, after = asyncio.run(told(guard, get, LOOK_UP, LOOK_UP))
+    assert first.startswith(b"HTTP/1.1 503 ") and body == b"" and after.startswith(b"HTTP/1.1 503 ")
     split = asyncio.run(told(guard, LOOK_UP[:20], LOOK_UP[20:]))
     assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("more", [b"x", b"\r\n"])
+def test_bytes_after_an_answer_that_begin_no_request_do_not_hold_the_connection(more: bytes) -> None:
+    """The rest of a body that nobody waits for, or an empty line."""
+    guard, _ = guarded(ServeConfig())
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    begun = head + (b"Content-Length: 999999999\r\n\r\n" if more == b"x" else b"\r\n")
+
+    async def held() -> tuple[bytes, bool, bool]:
+        protocol = bounded_protocol(guard, 10, 0.1)
+        config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
+        config.load()
+        connection, wire = protocol(config, ServerState(), {}), Wire()
+        connection.connection_made(wire)
+        connection.data_received(begun)
+        await asyncio.sleep(0.02)
+        answered, early = wire.heard, wire.is_closing()
+        for _ in range(8):  # what dribbles on does not move the bound
+            connection.data_received(more)
+            await asyncio.sleep(0.02)
+        return answered, early, wire.is_closing()
+
+    answered, early, late_on = asyncio.run(held())
+    assert answered.startswith(b"HTTP/1.1 200 ") and not early and late_on
 
 
 def test_what_is_begun_and_not_answered_has_a_bound() -> None:

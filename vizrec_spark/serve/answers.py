@@ -12,7 +12,7 @@ Id = Annotated[str, Field(min_length=1, max_length=512)]
 class Session(BaseModel):
     """What somebody has just looked at."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")  # to name a million unknown keys would take long
 
     user_id: Id | None = Field(
         None, description="The user, if known; what the tables know of them counts too."

@@ -125,12 +125,12 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
     @endpoint("/v1/similar", shapes.LookAlikes, 404)
     async def similar(item_id: Id, k: K = 20) -> Response:
         """The look-alikes of an item, nearest first; none for an item without a picture."""
-        snapshot = reloader.snapshot
+        snapshot, most = reloader.snapshot, length(k)
         item = _position(snapshot, item_id)
         neighbors, items = snapshot.neighbors, []
         if neighbors is not None:
             where = neighbors.of(item)
-            where = slice(where.start, min(where.stop, where.start + length(k)))
+            where = slice(where.start, min(where.stop, where.start + most))
             found = zip(neighbors.item[where].tolist(), neighbors.cosine[where].tolist(), strict=True)
             items = [
                 _look_alike(snapshot, rank, at, cosine, f"Looks like “{snapshot.catalogue.title(item)}”")
@@ -199,13 +199,13 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
     )
     async def search(request: Request, k: K = 20) -> Response:
         """The items that look most like the uploaded picture: all are compared, by cosine."""
-        snapshot = reloader.snapshot
+        snapshot, most = reloader.snapshot, length(k)
         finder, vectors = snapshot.search.finder, snapshot.search.vectors
         if finder is None or vectors is None:
             raise Refusal(503, "search_unavailable", "there is no search by picture now; /readyz says why")
         content = await _uploaded(request)
         try:
-            found = await asyncio.wrap_future(search_pool.submit(finder.find, content, vectors, length(k)))
+            found = await asyncio.wrap_future(search_pool.submit(finder.find, content, vectors, most))
         except Busy:
             raise overloaded("too many pictures wait to be searched for") from None
         except ImageRefused as refused:
@@ -222,8 +222,9 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
         return _json({"alive": True})
 
     @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
-        return _json(_readiness(reloader))
+    async def readyz(request: Request) -> Response:
+        """All of it to who has the key; an orchestrator has none and needs none."""
+        return _json(_readiness(reloader) if guard.tells_all(request.scope["headers"]) else {"ready": True})
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics_text() -> Response:
@@ -283,7 +284,7 @@ async def _uploaded(request: Request) -> bytes:
 
 def _offers(snapshot: Snapshot, user_id: str | None, source: str, rows: list[Any]) -> dict[str, Any]:
     offers = snapshot.offers
-    known = user_id is not None and offers is not None and offers.users.position(user_id) >= 0
+    known = user_id is not None and offers is not None and offers.of(user_id) is not None
     return {
         "user_id": user_id,
         "known": known,
@@ -373,7 +374,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # What came is not sent back: it may be long, and is of no use to its sender.
-    faults = [f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in error.errors()]
+    some = error.errors()[:10]
+    faults = [f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in some]
     return Response(error_body("invalid", "; ".join(faults)[:1000]), 422, media_type="application/json")
 
 

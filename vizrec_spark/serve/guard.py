@@ -35,7 +35,11 @@ INTERNAL: Final = ("internal", "the service has failed; its log says why")
 
 LATE: Final = "more requests come than can be answered"
 
+UPLOADS: Final = "/v1/search"
+"""The endpoint that takes pictures; bodies of others are JSON."""
+
 MULTIPART_ROOM: Final = 16_384  # bytes of boundaries and headers around an upload
+MAX_JSON_BYTES: Final = 524_288  # of a body: 51 ids of the greatest length, every character escaped
 _TICK_S: Final = 0.01
 _TICKS: Final = 3
 _CSP: Final = (
@@ -158,6 +162,10 @@ class Guard:
             )
         return None
 
+    def tells_all(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether these headers carry the key, if there is one."""
+        return self._key is None or self._knows(headers)
+
     def _knows(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = b""
         for name, value in headers:
@@ -172,23 +180,25 @@ class Guard:
     async def _answered(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         seconds = self._config.timeout_s
         if scope["method"] not in ("GET", "HEAD"):
-            receive, seconds = self._bounded(scope["headers"], receive), 2 * seconds
+            receive, seconds = self._bounded(scope, receive), 2 * seconds
         try:
             async with asyncio.timeout(seconds):
                 await self._app(scope, receive, send)
         except TimeoutError:
             raise overloaded(f"no answer within {seconds:g} s") from None
 
-    def _bounded(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> Receive:
-        """`receive` that ends a body which is larger than an upload may be, or comes too slowly."""
-        most = self._config.max_upload_bytes + MULTIPART_ROOM
+    def _bounded(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
+        """`receive` that ends a body which is larger than it may be, or comes too slowly."""
+        uploads = scope["path"] == UPLOADS
+        allowed = self._config.max_upload_bytes if uploads else MAX_JSON_BYTES
+        most = allowed + MULTIPART_ROOM if uploads else allowed
         refusal = Refusal(
             413,
             "too_large",
-            f"at most {self._config.max_upload_bytes:,} bytes may be uploaded",
+            f"at most {allowed:,} bytes may be sent here",
             connection="close",  # the rest of the body is not read
         )
-        declared = next((value for name, value in headers if name == b"content-length"), b"0")
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if int(declared) > most:  # the parser has seen to it that these are digits
             raise refusal
         seen, loop = 0, asyncio.get_running_loop()

@@ -71,9 +71,11 @@ class Offers:
     encoder_ids: tuple[str, ...]
 
     def of(self, user_id: str) -> range | None:
-        """The rows of a user; None for one that the table does not know."""
+        """The rows of a user; None for one that the table does not know, or whose items have all left."""
         user = self.users.position(user_id)
-        return None if user < 0 else range(int(self.start[user]), int(self.start[user + 1]))
+        if user < 0 or self.start[user] == self.start[user + 1]:
+            return None
+        return range(int(self.start[user]), int(self.start[user + 1]))
 
     @property
     def nbytes(self) -> int:

@@ -12,6 +12,7 @@ from vizrec_spark.serve.guard import LATE, Guard, error_body, overloaded
 MAX_HEADER_BYTES: Final = 32_768
 
 _END: Final = b"\r\n\r\n"
+_FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
 _LATE_BODY: Final = error_body("overloaded", str(overloaded(LATE).detail))
 _LATE: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
@@ -56,6 +57,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
                 return
             self._unparsed = self._unparsed + len(data) if self._in_headers else 0
             super().data_received(data)
+            self._bound_silence()
             # One header that does not end is in none of the parser's calls.
             if self._in_headers and self._unparsed > MAX_HEADER_BYTES:
                 self._headers_too_large()
@@ -63,8 +65,24 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
         def _is_look_up(self, data: bytes) -> bool:
             """Whether `data` is one whole request without a body, of an endpoint that may be refused."""
             # Not what may be the rest of a body whose request was answered before it had come.
-            idle = self._between and (self.cycle is None or self.cycle.response_complete)
-            return idle and data.startswith(b"GET /v1/") and data.find(_END) == len(data) - len(_END)
+            if not (self._between and self._answered and data.startswith(b"GET /v1/")):
+                return False
+            if data.find(_END) != len(data) - len(_END) or data.find(b" HTTP/1.1\r\n") < 0:
+                return False
+            # What says how the request goes on, or the connection after it, is for the parser.
+            lower = data.lower()
+            return not any(name in lower for name in _FRAMING)
+
+        @property
+        def _answered(self) -> bool:
+            return self.cycle is None or bool(self.cycle.response_complete)
+
+        def _bound_silence(self) -> None:
+            """Bytes have taken uvicorn's timer away. Where they are no request, or the rest of one that has its answer,
+            no other comes: a bound that further bytes do not move."""
+            waiting = self.timeout_keep_alive_task is None and self._headers_due is None
+            if waiting and self._answered and not self.transport.is_closing():
+                self._expect_headers()
 
         def _refuse_unread(self) -> None:
             guard.refused_unread()
@@ -121,8 +139,12 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
 
         def _late(self) -> None:
             self._headers_due = None
-            if not self.transport.is_closing():
-                self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
+            if self.transport.is_closing():
+                return
+            if self.cycle is not None and (self._between or not self._in_headers):
+                self.transport.close()  # nobody has begun to ask, or what was asked has its answer
+                return
+            self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
 
         def _refuse(self, status: int, phrase: str, code: str, message: str, more: bytes = b"") -> None:
             body = error_body(code, message)

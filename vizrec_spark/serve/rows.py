@@ -114,6 +114,12 @@ def session_rows(
             rows[item] = _looked_like(snapshot, row, visual, seen)
     for seen in viewed:
         rows.pop(seen, None)
+    if (
+        not looks
+    ):  # nothing new to say: the list as stage `recommend` has ranked it, and what is popular behind it
+        listed = {row.item for row in known}
+        rest = [row for row in rows.values() if row.item not in listed]
+        return [*(row for row in known if row.item in rows), *rest][:k]
     return sorted(rows.values(), key=lambda row: (-row.score, row.item))[:k]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ from vizrec_spark.serve.snapshot import Loader
 
 log = logging.getLogger("vizrec")
 
+_FILES = 256  # beside connections: data files that are read, the log, the interpreter
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 15
 # A thread that reads tables must not keep the event loop waiting for longer than this.
@@ -57,6 +59,7 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
     `load_encoder` gives the encoder of an id. Raises: ConfigError, TableError before it listens.
     """
     serve, key = config.serve, _key(config)
+    _allow_files(serve.max_connections + _FILES)
     # Both cores of a small machine, taken for a reload, would be missed by those who wait for an answer.
     pa.set_cpu_count(1)
     sys.setswitchinterval(_SWITCH_S)
@@ -91,6 +94,22 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
         # A thread that is reading must not find the interpreter taken down around it.
         logging.shutdown()
         os._exit(0)
+
+
+def _allow_files(wanted: int) -> None:
+    """Raises the limit of open files, of which a connection is one, to `wanted` where it is less.
+
+    Raises: ConfigError where the system does not let it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ConfigError(
+            f"serve.max_connections needs {wanted} open files, and the system allows {hard}: lower it, or raise the "
+            "limit (ulimit -Hn)."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _key(config: Config) -> str | None:
