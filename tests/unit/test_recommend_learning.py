@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.kernels.block_ridge import SCALES, Grams, fit_block_ridge
+from vizrec_spark.kernels.components import components
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
 from vizrec_spark.recommend.assemble import fixed_side, item_side
 from vizrec_spark.recommend.attributes import (
@@ -19,7 +20,7 @@ from vizrec_spark.recommend.attributes import (
 )
 from vizrec_spark.recommend.content import Content, nearest_by_attributes
 from vizrec_spark.recommend.describe import Candidates
-from vizrec_spark.recommend.duplicates import duplicate_groups, same_values
+from vizrec_spark.recommend.duplicates import same_values
 from vizrec_spark.recommend.fit import Pairs, clustered_errors, sample_pairs
 from vizrec_spark.recommend.items import Entries
 from vizrec_spark.recommend.learn import anchored, open_window
@@ -226,10 +227,10 @@ def test_attributes_become_blocks() -> None:
 
 
 def test_near_duplicates_form_groups() -> None:
-    groups = duplicate_groups(6, np.array([4, 1, 0]), np.array([1, 3, 5]))
+    groups = components(6, np.array([4, 1, 0]), np.array([1, 3, 5]))
     assert groups.tolist() == [0, 1, 2, 1, 1, 0]
     left, right = same_values(np.array(["a", None, "b", "a", "", "", "a"], dtype=object))
-    assert duplicate_groups(7, left, right).tolist() == [0, 1, 2, 0, 4, 5, 0]
+    assert components(7, left, right).tolist() == [0, 1, 2, 0, 4, 5, 0]
 
 
 def described(n_users: int, each: int, rng: np.random.Generator) -> Candidates:

@@ -15,8 +15,8 @@ from pyspark.sql.types import LongType
 
 from vizrec_spark.adapt.labels import given_parts, gives_several, labelled_pictures
 from vizrec_spark.config.models import LabelsConfig
-from vizrec_spark.errors import ImageRefused, LabelError
-from vizrec_spark.imaging import difference_hash
+from vizrec_spark.errors import LabelError
+from vizrec_spark.imaging import difference_hashes
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,6 @@ def gather(items: DataFrame, images: DataFrame, embeddings: DataFrame, config: L
 def _hashes():  # type: ignore[no-untyped-def]
     def hashed(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
-            yield pa.array([_hash(content.as_py()) for content in batch], pa.int64())
+            yield difference_hashes(batch)
 
     return F.arrow_udf(hashed, LongType())  # type: ignore[call-overload]
-
-
-def _hash(content: bytes) -> int | None:
-    try:
-        return difference_hash(content)
-    except ImageRefused:
-        return None

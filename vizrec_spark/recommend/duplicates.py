@@ -1,28 +1,9 @@
-"""Groups of near-duplicates: items with the same picture, or with pictures that hardly differ."""
+"""Which items show the same pictures."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def duplicate_groups(n: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The group of each of n items (n,) int64, named after its smallest member.
-
-    `left` and `right`: pairs that are near-duplicates. A group is what such pairs connect (union-find).
-    """
-    parent = np.arange(n)
-
-    def root(of: int) -> int:
-        while parent[of] != of:
-            parent[of] = parent[parent[of]]
-            of = int(parent[of])
-        return of
-
-    for a, b in zip(left.tolist(), right.tolist(), strict=True):
-        first, second = sorted((root(a), root(b)))
-        parent[second] = first
-    return np.array([root(i) for i in range(n)], dtype=np.int64)
 
 
 def same_values(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -12,9 +12,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import RecommendConfig
+from vizrec_spark.kernels.components import components
 from vizrec_spark.recommend.attributes import Block, attribute_block, category_block, number_block
 from vizrec_spark.recommend.content import Content
-from vizrec_spark.recommend.duplicates import duplicate_groups, same_values
+from vizrec_spark.recommend.duplicates import same_values
 from vizrec_spark.recommend.items import Entries, strength
 from vizrec_spark.recommend.log import Log
 from vizrec_spark.recommend.rules import with_rules
@@ -54,7 +55,7 @@ def gather_content(
     kept = (of >= 0) & (to >= 0) & (strong > 0)
     twins = (of >= 0) & (to >= 0) & np.isnan(cosine) & (of != to)
     same = same_values(hashes)
-    group = duplicate_groups(n, np.concatenate([of[twins], same[0]]), np.concatenate([to[twins], same[1]]))
+    group = components(n, np.concatenate([of[twins], same[0]]), np.concatenate([to[twins], same[1]]))
     categories = table["categories"].to_pylist()
     first = np.array([c[0] if c else "" for c in categories], dtype=object)
     category = (

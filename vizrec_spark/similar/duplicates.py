@@ -15,8 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
-from vizrec_spark.errors import ImageRefused
-from vizrec_spark.imaging import difference_hash
+from vizrec_spark.imaging import difference_hashes
 from vizrec_spark.kernels.components import components
 
 GROUPS_SCHEMA = StructType(
@@ -55,16 +54,9 @@ def near_duplicates(neighbors: DataFrame, images: DataFrame, *, cosine: float, h
 def _hashes():  # type: ignore[no-untyped-def]
     def hashed(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
-            yield pa.array([_hash(content.as_py()) for content in batch], pa.int64())
+            yield difference_hashes(batch)
 
     return F.arrow_udf(hashed, LongType())  # type: ignore[call-overload]
-
-
-def _hash(content: bytes) -> int | None:
-    try:
-        return difference_hash(content)
-    except ImageRefused:
-        return None
 
 
 def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
