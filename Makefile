@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 AIRFLOW := .venv-airflow
 AIRFLOW_STAMP := $(AIRFLOW)/.installed
 SHELL := /bin/bash
+# Processes of `make test`, each with a Spark of its own (6 GB of memory).
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-airflow demo test test-dags test-faults lint format docs clean
@@ -41,7 +43,7 @@ demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
 test: lint $(AIRFLOW_STAMP) ## lint, types, import direction, then every test but the two sets below
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-dags: $(STAMP) $(AIRFLOW_STAMP) ## the Airflow part alone, with the DAGs' whole runs under a real scheduler
 	@$(BIN)/python -m pytest -m '' tests/dags $(ARGS)

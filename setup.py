@@ -47,6 +47,7 @@ DEV = [
     "faiss-cpu>=1.12",
     "pytest>=9",
     "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
     "hypothesis>=6.150",
     "ruff>=0.17",
     "mypy>=2.4",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,26 @@ settings.load_profile("default")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# The data is small and the plans are many: to compile each, and to plan it anew after every shuffle, costs more than
+# running it. The jobs that `make test` starts in processes of their own keep these defaults of Spark.
+INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+# What costs minutes to set up, and more than one file looks at.
+_DEAR = ("demo", "service", "shop")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`make test`), a file stays in one, and so do the files that share a dear fixture."""
+    asked: defaultdict[Path, set[str]] = defaultdict(set)
+    for item in items:
+        asked[item.path].update(getattr(item, "fixturenames", ()))
+    for item in items:
+        group = next((name for name in _DEAR if name in asked[item.path]), str(item.path))
+        item.add_marker(pytest.mark.xdist_group("service" if group == "shop" else group))
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
@@ -34,16 +55,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.master": "local[2]",
         "spark.ui.enabled": "false",
         "spark.driver.memory": "3g",
+        # Delta keeps the state of every table that it has seen, in tests thousands: they would fill the memory.
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Ddelta.log.cacheSize=50",
         # What a session remembers of thousands of queries would fill its memory.
         "spark.sql.ui.retainedExecutions": "100",
         "spark.ui.retainedJobs": "20",
         "spark.ui.retainedStages": "20",
         "spark.ui.retainedTasks": "200",
-        # The data is small and the plans are many: to compile each, and to plan it anew after every shuffle, costs
-        # more than running it. The jobs that tests start in processes of their own keep these defaults of Spark.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.adaptive.enabled": "false",
+        **INTERPRETED,
         **UNSUMMED_FILES,
         "spark.sql.shuffle.partitions": "2",
         "spark.default.parallelism": "2",

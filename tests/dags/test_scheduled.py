@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import INTERPRETED
 from tests.dags.conftest import Airflow
 from tests.jobs.conftest import SHORT_LIVED
 from vizrec_spark.app.folder import folder_overrides
@@ -212,8 +213,14 @@ def scheduled(repository: Path, delta_log: ModuleType, tmp_path_factory: pytest.
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": _free_port(),
-        # A machine that does other things too may be slow to answer, Spark's executors among them.
-        "SPARK_SUBMIT_OPTS": f"{SHORT_LIVED['SPARK_SUBMIT_OPTS']} -Dspark.network.timeout=7200s",
+        "SPARK_SUBMIT_OPTS": " ".join(
+            [
+                SHORT_LIVED["SPARK_SUBMIT_OPTS"],
+                *(f"-D{key}={value}" for key, value in INTERPRETED.items()),
+                # A machine that does other things too may be slow to answer, Spark's executors among them.
+                "-Dspark.network.timeout=7200s",
+            ]
+        ),
         "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "86400",
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "7200",
