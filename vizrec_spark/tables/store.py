@@ -34,6 +34,9 @@ _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 _REFUSE_OLD_CONF = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 # Delta also refuses to vacuum sooner than a table's own retention, unless told that it is meant.
 _RETENTION_CHECK_CONF = "spark.databricks.delta.retentionDurationCheck.enabled"
+_LISTING_TASKS_CONF = (
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism"  # a vacuum starts 10,000 otherwise
+)
 _VERSION_PROPERTY = "vizrec.contractVersion"
 _KEPT_DAYS = 30  # how long files stay that no later version needs, and with them what can be restored
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
@@ -435,15 +438,21 @@ class TableStore:
 
     def unused_files(self, table: Table, hours: float) -> set[str]:
         """Files, in full, that no version of the last `hours` needs; what `vacuum` deletes."""
-        with self._alone(), self._set(_RETENTION_CHECK_CONF, "false"):
+        with self._alone(), self._vacuuming():
             found = self._spark.sql(f"VACUUM {self._sql_name(table)} RETAIN {hours} HOURS DRY RUN").collect()
         return {qualified(self._spark, row.path) for row in found}
 
     def vacuum(self, table: Table, hours: float) -> None:
         """Deletes files that no version of the last `hours` needs; those versions stay readable, and the log."""
         self.refuse_during_restore()
-        with self._alone(), self._set(_RETENTION_CHECK_CONF, "false"), self._stamped(table):
+        with self._alone(), self._vacuuming(), self._stamped(table):
             self._delta(table).vacuum(hours)
+
+    @contextmanager
+    def _vacuuming(self) -> Iterator[None]:
+        tasks = 4 * self._spark.sparkContext.defaultParallelism
+        with self._set(_RETENTION_CHECK_CONF, "false"), self._set(_LISTING_TASKS_CONF, str(tasks)):
+            yield
 
     def bytes_of(self, files: Iterable[str]) -> int:
         """Bytes of files by their paths in full; one look-up each, and none for what is gone."""
