@@ -121,7 +121,13 @@ def test_the_model_in_service_stays_however_old_it_is(spark: SparkSession, tmp_p
     assert run(spark, tmp_path, "maintain.tables=[user_factors]").metrics["deleted"] == 0.0
     assert tables.read_kept(USER_FACTORS, 1).count() == 1
     tables.upsert(PROMOTIONS, spark.createDataFrame([(2, "day-2", "m2", 2, 2, {}, "{}")], PROMOTIONS.schema))
-    assert run(spark, tmp_path, "maintain.tables=[user_factors]").metrics["deleted"] == 1.0
+    there = set((tmp_path / "user_factors").glob("*.parquet"))
+    deleted = run(spark, tmp_path, "maintain.tables=[user_factors]").metrics["deleted"]
+    gone = there - set((tmp_path / "user_factors").glob("*.parquet"))
+    assert deleted == len(gone) > 0
+    with pytest.raises(Exception, match=r"FAILED_READ_FILE|FILE_NOT_EXIST"):
+        tables.read_kept(USER_FACTORS, 1).collect()
+    assert tables.read(USER_FACTORS).count() == 1
 
 
 def test_no_retention_that_a_job_could_outlive_and_no_unknown_table() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -187,7 +188,7 @@ def test_a_plan_that_is_out_of_date_and_a_second_restore_change_nothing(
 def test_what_was_vacuumed_is_told_before_anything_changes(spark: SparkSession, root: Path) -> None:
     store = context(spark, root, "undo", "restore").tables
     file, *_ = store.read_at(ITEM_FACTORS, 1).inputFiles()
-    Path(file.removeprefix("file://")).unlink()
+    Path(urlparse(file).path).unlink()
     with pytest.raises(TableError, match=r"item_factors misses 1 files of version 1, first .*parquet"):
         plan_restore(store, "bad")
     with pytest.raises(TableError, match=r"Run nobody has written nothing here\. The last runs: bad, good"):

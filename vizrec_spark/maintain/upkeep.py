@@ -9,7 +9,6 @@ from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.history import history
 from vizrec_spark.tables.models import in_service
 from vizrec_spark.tables.schemas import (
-    IMAGES,
     INTERACTIONS,
     ITEM_FACTORS,
     ITEM_NEIGHBORS,
@@ -18,12 +17,12 @@ from vizrec_spark.tables.schemas import (
 )
 
 LOOKED_UP: Mapping[str, str] = {
-    IMAGES.name: "item_id",
     INTERACTIONS.name: "user_id",
     ITEM_NEIGHBORS.name: "item_id",
     RECOMMENDATIONS.name: "user_id",
 }
-"""The column by which readers look rows up: files then tell by their statistics which of them to open."""
+"""The column by which readers look rows up: files then tell by their statistics which of them to open. Not for tables
+of pictures and vectors, which would all be written anew for a few new rows."""
 
 
 @dataclass(frozen=True)

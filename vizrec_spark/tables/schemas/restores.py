@@ -37,7 +37,7 @@ RESTORES = Table(
             ),
         ]
     ),
-    ("run_id", "event"),
+    ("event", "run_id"),
     {"event_known": "event IN ('planned', 'done', 'abandoned')"},
     log_days=365,
 )
