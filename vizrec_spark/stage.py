@@ -26,11 +26,15 @@ class StageContext:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did: the tables (or file) that it wrote, sentences worth telling a person, and figures by name."""
+    """What a stage did: the tables (or file) that it wrote, sentences worth telling a person, and figures by name.
+
+    takes_back: the runs and stages whose records no longer stand, where that is what it did.
+    """
 
     written: Sequence[Written] = ()
     notes: Sequence[str] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+    takes_back: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,11 @@ def commit_info(table: Path, version: int) -> dict[str, Any]:
 def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
     """The records in table `runs` below `root`, newest first, without those that are older than `since`.
 
+    Those that a later `vizrec restore` has taken back are left out, unless that restore was taken back itself.
     Each is one file to be read, so say `since` wherever it is known.
     """
     runs = root / "runs"
+    taken_back: set[tuple[str, str]] = set()
     oldest = 0.0 if since is None else since.timestamp() * 1000
     for version in versions(runs)[:_LOOK_BACK]:
         info = commit_info(runs, version)
@@ -81,6 +83,9 @@ def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
             return
         told = _told(info)
         if "outcome" in told:  # others are the commit that made the table, and upkeep
+            if (told["run_id"], told["stage"]) in taken_back:
+                continue
+            taken_back |= {(unit[0], unit[1]) for unit in told.get("takes_back", ())}
             names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics")
             yield Record(*(told[name] for name in names), notes=tuple(told["notes"]))
 
@@ -137,15 +142,23 @@ def undone(root: Path, record: Record) -> str | None:
         there = versions(table)
         if not there or there[0] < left["version"]:
             return f"table {name} is not at version {left['version']} any more"
-        later = [version for version in there if version > left["version"]]
-        if any(_taken_back(commit_info(table, version), left["version"]) for version in later):
+        if not _descends(table, there, left["version"]):
             return f"table {name} was restored to before version {left['version']}"
     return None
 
 
-def _taken_back(info: Mapping[str, Any], version: int) -> bool:
-    """Whether the commit restored the table to what it was before `version`, or to a moment, which may be any."""
-    if info.get("operation") != "RESTORE":
-        return False
-    target = str(info.get("operationParameters", {}).get("version"))
-    return not target.isdigit() or int(target) < version
+def _descends(table: Path, there: list[int], version: int) -> bool:
+    """Whether the table's last version came of `version`: a RESTORE goes on from the version that it names."""
+    bound = there[0]
+    for later in there:
+        if later <= version:
+            break
+        if later > bound:  # was taken back
+            continue
+        info = commit_info(table, later)
+        if info.get("operation") == "RESTORE":
+            target = str(info.get("operationParameters", {}).get("version"))
+            bound = int(target) if target.isdigit() else -1  # to a moment, which may be any
+        if bound < version:
+            return False
+    return True

@@ -190,6 +190,14 @@ VALID: dict[str, Values] = {
         "metrics": {"loss": 0.5},
         "notes": ["learned"],
     },
+    "restores": {
+        "run_id": "undo-1",
+        "event": "planned",
+        "at": WHEN,
+        "asked": "day-1",
+        "takes_back": [("day-1", "als")],
+        "tables": [("user_factors", 2, 1, 1, 3)],
+    },
     "item_recommendations": {
         "item_id": "a",
         "kind": "complement",
@@ -341,6 +349,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     },
     "promotions": {"number_from_one": [{"number": 0}]},
     "runs": {"outcome_known": [{"outcome": "lost"}], "seconds_from_zero": [{"seconds": -1.0}]},
+    "restores": {"event_known": [{"event": "begun"}]},
     "item_recommendations": {
         "rank_from_one": [{"rank": 0}],
         "kind_known": [{"kind": "other"}],

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from rich.console import Console
 
 from vizrec_spark.app.cli import main
+from vizrec_spark.app.logs import about
 from vizrec_spark.app.lookup import result_table
 from vizrec_spark.app.runner import OS_ERROR, guarded
 from vizrec_spark.errors import EncoderError, InputError
+from vizrec_spark.stage import log
 
 
 def test_stages_in_the_wrong_order_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +87,45 @@ def test_titles_are_no_markup() -> None:
     stream = StringIO()
     Console(file=stream, width=100).print(table)
     assert "Sale [/50%]" in stream.getvalue() and "kind [xl] [/]" in stream.getvalue()
+
+
+def test_json_lines_say_run_and_stage_from_any_thread_and_hold_no_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def body(_: Console) -> None:
+        with about(run_id="day-1"), about(stage="embed"):
+            watcher = Thread(target=log.info, args=("%s of 3 tasks", 2))
+            watcher.start()
+            watcher.join()
+            log.warning(
+                "s3a://anna:pa55@host/x with fs.s3a.secret.key=hunter2, 'password': 'a b' and ?sig=Zm9v&x=1"
+            )
+        raise InputError("two\nlines")
+
+    assert guarded(body, argparse.Namespace(log_format="json")) == InputError.exit_code
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(t["level"], t.get("run_id"), t.get("stage")) for t in told] == [
+        ("info", "day-1", "embed"),
+        ("warning", "day-1", "embed"),
+        ("error", None, None),
+    ]
+    assert told[0]["message"] == "2 of 3 tasks" and datetime.fromisoformat(told[0]["at"]).tzinfo is not None
+    hidden = "s3a://*****@host/x with fs.s3a.secret.key=*****, 'password': ***** and ?sig=*****&x=1"
+    assert told[1]["message"] == hidden
+    assert (told[2]["message"], told[2]["exit_code"]) == ("two\nlines", 3)
+
+
+def test_an_unexpected_error_is_one_json_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda _: 1 / 0, argparse.Namespace(log_format="json")) == 1
+    [told] = map(json.loads, capsys.readouterr().err.splitlines())
+    assert told["level"] == "critical" and "ZeroDivisionError" in told["traceback"]
+
+
+def test_messages_for_people_hold_no_secret_either(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: Console) -> None:
+        log.info("disaster: none; API_KEY=abc")
+        raise InputError("cannot read https://anna:pa55@host/items.csv")
+
+    assert guarded(fail, argparse.Namespace()) == InputError.exit_code
+    told = capsys.readouterr().err
+    assert "disaster: none; API_KEY=*****" in told and "https://*****@host/items.csv" in told

@@ -27,11 +27,14 @@ def test_what_spark_submit_was_given_wins() -> None:
     assert chosen["spark.master"] == "local[1]"
 
 
-@pytest.mark.parametrize("name", ["local.conf", "cluster.conf"])
+@pytest.mark.parametrize("name", ["local.conf", "standalone.conf", "yarn.conf", "kubernetes.conf"])
 def test_properties_files_bring_the_same_delta(repository: Path, name: str) -> None:
     text = (repository / "conf" / "spark" / name).read_text(encoding="utf-8")
     found = dict(re.findall(r"^(spark\.\S+)\s+(\S.*)$", text, re.MULTILINE))
-    assert found["spark.jars.packages"] == DELTA_PACKAGE
+    image = name == "kubernetes.conf"  # holds it already
+    given = (repository / "Dockerfile").read_text(encoding="utf-8") if image else found["spark.jars.packages"]
+    assert DELTA_PACKAGE in given if image else given == DELTA_PACKAGE
+    assert not image or "spark.jars.packages" not in found
     for key in ("spark.sql.extensions", "spark.sql.catalog.spark_catalog", "spark.sql.session.timeZone"):
         assert found[key] == settings({}, {})[key]
 

@@ -15,10 +15,13 @@ from vizrec_spark.app.demo import add_demo_arguments, run_demo
 from vizrec_spark.app.embedding import add_embed_arguments
 from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
+from vizrec_spark.app.maintain import add_maintain_arguments, run_maintain
 from vizrec_spark.app.pipeline import add_pipeline_arguments, run_pipeline
+from vizrec_spark.app.restore import SUMMARY as RESTORE
+from vizrec_spark.app.restore import add_restore_arguments, run_restore
 from vizrec_spark.app.runner import add_arguments, run_stages
 from vizrec_spark.app.serve import add_serve_arguments, run_serve
-from vizrec_spark.app.stages import BESIDE, EMBED, PIPELINE
+from vizrec_spark.app.stages import BESIDE, EMBED, MAINTAIN, PIPELINE
 
 DEFAULT_CONFIG = Path("conf/local.yml")
 
@@ -43,9 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_pipeline_arguments(command("pipeline", "run all stages, or some, in order", run_pipeline))
     for stage in (*PIPELINE, *BESIDE):
+        if stage is MAINTAIN:
+            add_maintain_arguments(command(stage.name, stage.summary, run_maintain))
+            continue
         add = add_embed_arguments if stage is EMBED else add_arguments
         add(command(stage.name, stage.summary, lambda args, stage=stage: run_stages([stage], args)))  # type: ignore[misc]
     add_encoders_arguments(command("encoders", "show the encoders, or remove old ones", run_encoders))
+    add_restore_arguments(command("restore", RESTORE, run_restore))
     neighbors = command("neighbors", "show the look-alikes of an item", look_up_neighbors)
     add_lookup_arguments(neighbors, "item_id", "the item to ask about")
     offers = command("recommendations", "show what is offered to a user, and why", look_up_recommendations)
@@ -59,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if getattr(args, "config", "absent") is None and DEFAULT_CONFIG.is_file() and args.command != "demo":
         args.config = str(DEFAULT_CONFIG)
-        if not args.quiet:
+        if not args.quiet and args.log_format == "text":
             Console(stderr=True).print(
                 f"[dim]Configuration: {DEFAULT_CONFIG} (name another with --config)[/]"
             )

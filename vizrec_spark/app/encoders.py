@@ -48,7 +48,9 @@ def run_encoders(args: argparse.Namespace) -> int:
 
     def body(_: Console) -> None:
         context = context_for(
-            load_config(args.config, args.overrides), STAGE, args.run_id or f"encoders-{secrets.token_hex(3)}"
+            load_config(args.config, args.overrides),
+            STAGE.name,
+            args.run_id or f"encoders-{secrets.token_hex(3)}",
         )
         if args.promote is not None:
             name, version = args.promote

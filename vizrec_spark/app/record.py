@@ -16,7 +16,8 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
     """Adds a row for this run and stage to table `runs`.
 
     The commit's metadata says the same as the row, beside the stamp: `outcome`, `seconds`, `encoder`, `tables` (by
-    name: version, rows, changed), `metrics` and `notes`. So whoever reads Delta's log needs neither Spark nor Parquet
+    name: version, rows, changed), `metrics` and `notes`, and for a restore `takes_back`, the runs and stages whose
+    records no longer stand. So whoever reads Delta's log needs neither Spark nor Parquet
     to judge a run. Tables of other places, such as a training window, have no part in it.
 
     Raises: TableError when the table cannot be written.
@@ -40,5 +41,6 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
         "tables": {name: {"version": v, "rows": n, "changed": c} for name, v, n, c, _ in wrote},
         "metrics": metrics,
         "notes": notes,
+        **({"takes_back": [list(unit) for unit in result.takes_back]} if result.takes_back else {}),
     }
     tables.append(RUNS, context.spark.createDataFrame([row], RUNS.schema), told)

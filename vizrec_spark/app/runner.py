@@ -17,11 +17,11 @@ from typing import TextIO
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from vizrec_spark import errors
+from vizrec_spark.app.logs import FORMATS, about, handler, redacted
 from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
 from vizrec_spark.config import Config, load_config
@@ -32,6 +32,9 @@ from vizrec_spark.tables import Stamp, TableStore
 
 OS_ERROR = 74
 """Exit code for a file or folder that cannot be used (EX_IOERR of sysexits.h)."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 # The last line of a traceback; a message may go on in lines that begin at the margin.
 _OURS_IN_A_TRACEBACK = re.compile(
@@ -50,7 +53,7 @@ class Finished:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The arguments that every job takes: ``--config``, ``--set``, ``--run-id``, ``--quiet``."""
+    """The arguments that every job takes: ``--config``, ``--set``, ``--run-id``, ``--quiet``, ``--log-format``."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -68,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--run-id", metavar="ID", help="name of this run in the tables' history (default: made up)"
     )
     parser.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="json: one object a line on stderr, with run id and stage (default: %(default)s)",
+    )
     return parser
 
 
@@ -87,41 +96,54 @@ def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
 
 def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
     """Runs `body(console)`; the exit code. Our own errors and files that cannot be used become one message."""
-    console = Console(stderr=True, quiet=bool(getattr(args, "quiet", False)))
-    with logged_to(console):
-        return _code_of(body, console)
+    as_json = getattr(args, "log_format", FORMATS[0]) == "json"
+    # A terminal's live line would stand between the objects.
+    console = Console(
+        stderr=True, quiet=bool(getattr(args, "quiet", False)), force_terminal=False if as_json else None
+    )
+    with logged_to(console, as_json):
+        try:
+            return _code_of(body, console, as_json)
+        except Exception:
+            if not as_json:
+                raise
+            log.critical("an error that was not expected", exc_info=True, extra={"exit_code": 1})
+            return 1
 
 
-def _code_of(body: Callable[[Console], None], console: Console) -> int:
+def _code_of(body: Callable[[Console], None], console: Console, as_json: bool) -> int:
     try:
         body(console)
     except VizrecError as error:
-        return _told(error)
+        return _told(str(error), error.exit_code, as_json)
     except (PySparkException, Py4JJavaError) as error:
         ours = _raised_in_a_worker(error)
         if ours is None:
             raise
-        return _told(ours)
+        return _told(str(ours), ours.exit_code, as_json)
     except OSError as error:
         if error.filename is None:
             raise
-        Console(stderr=True).print(
-            f"[bold red]Error:[/] {escape(f'{error.filename}: {error.strerror}')}. Check that the path is right and "
-            "may be written; tables hold their last whole version.",
-            highlight=False,
-            soft_wrap=True,
-        )
         log.debug("where it happened", exc_info=error)
-        return OS_ERROR
+        told = (
+            f"{error.filename}: {error.strerror}. Check that the path is right and may be written; tables hold their "
+            "last whole version."
+        )
+        return _told(told, OS_ERROR, as_json)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. Tables hold their last whole version; run again to go on.")
-        return 130
+        return _told(
+            "Interrupted. Tables hold their last whole version; run again to go on.", INTERRUPTED, as_json
+        )
     return 0
 
 
-def _told(error: VizrecError) -> int:
-    Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    return error.exit_code
+def _told(message: str, exit_code: int, as_json: bool) -> int:
+    if as_json:
+        log.error("%s", message, extra={"exit_code": exit_code})
+    else:
+        shown = f"[bold red]Error:[/] {escape(redacted(message))}"
+        Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
+    return exit_code
 
 
 def _raised_in_a_worker(error: Exception) -> VizrecError | None:
@@ -138,9 +160,9 @@ def _raised_in_a_worker(error: Exception) -> VizrecError | None:
 
 
 @contextmanager
-def logged_to(console: Console) -> Iterator[None]:
+def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
     """While the body runs, our log goes to `console`, or where the caller has sent it; other packages only warn."""
-    ours = None if log.handlers else _handler(console)
+    ours = None if log.handlers else handler(console, as_json)
     level, propagates = log.level, log.propagate
     log.setLevel(logging.WARNING if console.quiet else logging.INFO)
     if ours is not None:
@@ -155,19 +177,10 @@ def logged_to(console: Console) -> Iterator[None]:
             log.propagate = propagates
 
 
-def _handler(console: Console) -> logging.Handler:
-    """On a terminal in colour and wrapped to its width; in a file or a pipe one line a message."""
-    if console.is_terminal:
-        return RichHandler(console=console, show_path=False, markup=False, log_time_format="[%X]")
-    plain = logging.StreamHandler(console.file)
-    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    return plain
-
-
-def context_for(config: Config, stage: Stage, run_id: str) -> StageContext:
-    """What `stage` is handed in this process."""
-    spark = build_session(f"vizrec {stage.name}", session_conf(config))
-    stamp = Stamp(run_id, stage.name, config.fingerprint())
+def context_for(config: Config, stage: str, run_id: str) -> StageContext:
+    """What the stage of this name is handed in this process."""
+    spark = build_session(f"vizrec {stage}", session_conf(config))
+    stamp = Stamp(run_id, stage, config.fingerprint())
     return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
 
 
@@ -189,28 +202,37 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
     run_id = run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     if _RUN_ID.fullmatch(run_id) is None:
         raise ConfigError(f"--run-id {run_id!r}: expected up to 128 letters, digits and any of _ . : + -")
-    log.info("run %s, configuration %s", run_id, config.fingerprint())
-    for stage in stages:
-        if stage.check is not None:
-            stage.check(config)
     finished: list[Finished] = []
-    for stage in stages:
-        began = time.monotonic()
-        context = context_for(config, stage, run_id)
-        log.info("%s: %s", stage.name, stage.summary)
-        with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():
-            try:
-                result = stage.run(context)
-            except CandidateHeld as held:
-                told = StageResult(notes=[str(held)])
-                record_run(context, told, time.monotonic() - began, outcome="held")
-                raise
-        finished.append(Finished(stage, result, time.monotonic() - began))
-        record_run(context, result, finished[-1].seconds)
-        for note in result.notes:
-            log.info("%s: %s", stage.name, note)
-        log.info("%s: done in %.1f s", stage.name, finished[-1].seconds)
+    with about(run_id=run_id):
+        log.info("run %s, configuration %s", run_id, config.fingerprint())
+        for stage in stages:
+            if stage.check is not None:
+                stage.check(config)
+        for stage in stages:
+            with about(stage=stage.name):
+                finished.append(_finished(stage, config, run_id, console))
     print_summary(finished, run_id, wide(sys.stdout))
+
+
+def _finished(stage: Stage, config: Config, run_id: str, console: Console) -> Finished:
+    """Runs one stage and writes its record."""
+    began = time.monotonic()
+    context = context_for(config, stage.name, run_id)
+    context.tables.refuse_during_restore()
+    log.info("%s: %s", stage.name, stage.summary)
+    with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():
+        try:
+            result = stage.run(context)
+        except CandidateHeld as held:
+            told = StageResult(notes=[str(held)])
+            record_run(context, told, time.monotonic() - began, outcome="held")
+            raise
+    done = Finished(stage, result, time.monotonic() - began)
+    record_run(context, result, done.seconds)
+    for note in result.notes:
+        log.info("%s: %s", stage.name, note)
+    log.info("%s: done in %.1f s", stage.name, done.seconds)
+    return done
 
 
 def wide(stream: TextIO) -> Console:

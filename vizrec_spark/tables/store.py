@@ -26,11 +26,17 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.places import qualified
+from vizrec_spark.tables.places import located, qualified
+from vizrec_spark.tables.schemas.restores import RESTORES
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta refuses versions older than `delta.deletedFileRetentionDuration`, whose files a vacuum may have removed.
 _REFUSE_OLD_CONF = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
+# Delta also refuses to vacuum sooner than a table's own retention, unless told that it is meant.
+_RETENTION_CHECK_CONF = "spark.databricks.delta.retentionDurationCheck.enabled"
+_LISTING_TASKS_CONF = (
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism"  # a vacuum starts 10,000 otherwise
+)
 _VERSION_PROPERTY = "vizrec.contractVersion"
 _KEPT_DAYS = 30  # how long files stay that no later version needs, and with them what can be restored
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
@@ -81,6 +87,9 @@ class TableStore:
         self._config = config
         self._stamp = stamp
         self._known: set[tuple[str, int]] = set()  # tables whose contract has been looked at
+        self._restores: dict[
+            int, dict[str, Any]
+        ] = {}  # what the commits of table `restores` say, which stays
 
     @property
     def stamp(self) -> Stamp:
@@ -304,6 +313,86 @@ class TableStore:
             self._require_contract(table)  # another run was quicker
         self._known.add((table.name, table.version))
 
+    def rows_at(self, table: Table, version: int) -> int:
+        """Rows of a version, whose commit may be old. Raises: TableError when the log does not tell of it."""
+        with self._alone(), self._set(_REFUSE_OLD_CONF, "false"):
+            try:
+                return self._rows(table, version)
+            except AnalysisException as error:
+                raise TableError(
+                    f"Table {table.name} at {self.location(table)} has no version {version} any more: "
+                    f"{_delta_fault(error)}"
+                ) from error
+
+    def restore(self, table: Table, version: int) -> Written:
+        """Makes the table what it was at `version`, in one commit of Delta's RESTORE.
+
+        Raises: TableError when that version, or a file of it, is gone.
+        """
+        with self._alone():
+            before = self._snapshot(table).version()
+            with self._set(_REFUSE_OLD_CONF, "false"), self._stamped(table):
+                self._delta(table).restoreToVersion(version)
+            own = self._own_commit(table, before)
+            written = self._written(table, changed=0, version=None if own is None else own[0])
+            return replace(written, changed=written.rows)
+
+    def files_gone(self, table: Table, version: int) -> list[str]:
+        """Files that `version` needs, the latest version does not have, and that are not there any more.
+
+        One look-up a file. Raises: TableError when the log does not tell of that version.
+        """
+        try:
+            wanted = self.file_paths(table, version) - self.file_paths(table)
+        except (AnalysisException, Py4JJavaError) as error:
+            raise TableError(
+                f"Table {table.name} at {self.location(table)} has no version {version} any more: its log was cleaned."
+            ) from error
+        places = [(path, *located(self._spark, path)) for path in sorted(wanted)]
+        return [path for path, of, system in places if not system.exists(of)]
+
+    def restore_under_way(self) -> str | None:
+        """The run id of a restore that was begun here and is not finished: the first of them."""
+        if not self.exists(RESTORES):
+            return None
+        for version, said in self.commit_infos(RESTORES):
+            if version in self._restores:
+                break
+            self._restores[version] = said
+        under_way = None
+        for version in sorted(self._restores):
+            said = self._restores[version]
+            if said.get("event") == "planned" and under_way is None:
+                under_way = str(said["run_id"])
+            elif said.get("event") in ("done", "abandoned") and said["run_id"] == under_way:
+                under_way = None
+        return under_way
+
+    def refuse_during_restore(self) -> None:
+        """Raises: TableError while another run's restore of these tables is not finished."""
+        under_way = self.restore_under_way()
+        if under_way not in (None, self._stamp.run_id):
+            raise TableError(
+                f"The tables at {self._place()} are being restored (run {under_way}): wait for its end; if it was cut "
+                "off, `vizrec restore --resume --yes` finishes it."
+            )
+
+    def _place(self) -> str:
+        return self._config.catalog or self._config.root
+
+    def commit_infos(self, table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Version and what the log says about it, newest first, as far back as the log goes.
+
+        That is Delta's `commitInfo` and, over it, what its writer has said. A small file a commit, and no job.
+        """
+        snapshot = self._snapshot(table)
+        for version in range(snapshot.version(), -1, -1):
+            try:
+                info = self._commit_info(snapshot.deltaLog(), version)
+            except Py4JJavaError:  # the log was cleaned of what is older
+                return
+            yield version, {**info, **self._said(info)}
+
     def changed_at(self, table: Table) -> datetime | None:
         """When rows were last written or taken away; None where the history does not reach so far back."""
         return rows_changed_at(self._delta(table))
@@ -322,6 +411,56 @@ class TableStore:
             }
             for r in history.collect()
         ]
+
+    def files(self, table: Table) -> int:
+        """Data files of the latest version."""
+        return int(self._snapshot(table).numOfFiles())
+
+    def file_paths(self, table: Table, version: int | None = None) -> set[str]:
+        """Data files and deletion vectors of a version, the latest where none is named, in full."""
+        now = self._snapshot(table)
+        if version is None:
+            return _paths_of(now)
+        nothing = self._nothing()
+        return _paths_of(now.deltaLog().getSnapshotAt(version, nothing, nothing, False))
+
+    def compact(self, table: Table, by: str | None = None) -> None:
+        """Writes small files together, and where `by` is a column, rows with near values of it into the same files.
+
+        No row changes, and readers of older versions find theirs. Raises: TableError when another run wrote at once.
+        """
+        with self._alone(), self._stamped(table):
+            optimize = self._delta(table).optimize()
+            if by is None:
+                optimize.executeCompaction()
+            else:
+                optimize.executeZOrderBy(by)
+
+    def unused_files(self, table: Table, hours: float) -> set[str]:
+        """Files, in full, that no version of the last `hours` needs; what `vacuum` deletes."""
+        with self._alone(), self._vacuuming():
+            found = self._spark.sql(f"VACUUM {self._sql_name(table)} RETAIN {hours} HOURS DRY RUN").collect()
+        return {qualified(self._spark, row.path) for row in found}
+
+    def vacuum(self, table: Table, hours: float) -> None:
+        """Deletes files that no version of the last `hours` needs; those versions stay readable, and the log."""
+        self.refuse_during_restore()
+        with self._alone(), self._vacuuming(), self._stamped(table):
+            self._delta(table).vacuum(hours)
+
+    @contextmanager
+    def _vacuuming(self) -> Iterator[None]:
+        tasks = 4 * self._spark.sparkContext.defaultParallelism
+        with self._set(_RETENTION_CHECK_CONF, "false"), self._set(_LISTING_TASKS_CONF, str(tasks)):
+            yield
+
+    def bytes_of(self, files: Iterable[str]) -> int:
+        """Bytes of files by their paths in full; one look-up each, and none for what is gone."""
+        total = 0
+        for file in files:
+            of, system = located(self._spark, file)
+            total += int(system.getFileStatus(of).getLen()) if system.exists(of) else 0
+        return total
 
     def is_empty(self, table: Table) -> bool:
         """Whether the latest version has no data files, which is known without a job."""
@@ -373,7 +512,7 @@ class TableStore:
         snapshot, mine = self._snapshot(table), asdict(self._stamp)
         for version in range(snapshot.version(), after, -1):
             info = self._commit_info(snapshot.deltaLog(), version)
-            if mine.items() <= self._said(info).items() and not re.match(_UPKEEP, info["operation"]):
+            if mine.items() <= self._said(info).items() and not is_upkeep(info["operation"]):
                 return version, info["operationMetrics"]
         return None
 
@@ -420,11 +559,14 @@ class TableStore:
         with self._set(_REFUSE_OLD_CONF, "false"):
             return self._rows(table, version - 1)
 
-    def _snapshot(self, table: Table) -> JavaObject:
-        """Delta's own view of the latest version. Unlike `history` and `detail` it costs no Spark job."""
+    def _nothing(self) -> JavaObject:
         jvm = self._spark._jvm
         assert jvm is not None  # for mypy: a classic session has one
-        nothing = jvm.scala.Option.empty()
+        return jvm.scala.Option.empty()
+
+    def _snapshot(self, table: Table) -> JavaObject:
+        """Delta's own view of the latest version. Unlike `history` and `detail` it costs no Spark job."""
+        nothing = self._nothing()
         return self._delta(table)._jdt.deltaLog().update(False, nothing, nothing)
 
     def _require_contract(self, table: Table) -> None:
@@ -470,6 +612,7 @@ class TableStore:
     def _stamped(self, table: Table, told: Mapping[str, object] = _NOTHING) -> Iterator[None]:
         """Commits made inside carry the stamp and what is `told`; what Delta refuses becomes a TableError."""
         said = {**asdict(self._stamp), **told}
+        self.refuse_during_restore()
         with self._alone(), self._set(_METADATA_CONF, json.dumps(said)):
             try:
                 yield
@@ -505,6 +648,23 @@ class TableStore:
 def place_of(table: DeltaTable) -> str:
     """The folder of a table's data, in full."""
     return qualified(table._spark, table._jdt.deltaLog().dataPath().toString())
+
+
+def is_upkeep(operation: str) -> bool:
+    """Whether a commit of this operation leaves all rows as they are."""
+    return re.match(_UPKEEP, operation) is not None
+
+
+def _paths_of(snapshot: JavaObject) -> set[str]:
+    """Data files and deletion vectors of a version, in full."""
+    root = snapshot.deltaLog().dataPath()
+    found = set()
+    for file in snapshot.allFiles().collect():
+        found.add(file.absolutePath(snapshot.deltaLog()).toString())
+        vector = file.deletionVector()
+        if vector is not None and vector.isOnDisk():
+            found.add(vector.absolutePath(root).toString())
+    return found
 
 
 def rows_changed_at(table: DeltaTable) -> datetime | None:

@@ -26,6 +26,7 @@ from vizrec_spark.config.models.ingest import (
     SourceConfig,
     UsersConfig,
 )
+from vizrec_spark.config.models.maintain import MaintainConfig
 from vizrec_spark.config.models.places import SparkConfig, TablesConfig
 from vizrec_spark.config.models.recommend import (
     BlendWeights,
@@ -62,6 +63,7 @@ __all__ = [
     "InteractionsConfig",
     "LabelsConfig",
     "LearnConfig",
+    "MaintainConfig",
     "ProjectionConfig",
     "RecommendConfig",
     "ReportConfig",
@@ -93,4 +95,5 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    maintain: MaintainConfig = MaintainConfig()
     serve: ServeConfig = ServeConfig()

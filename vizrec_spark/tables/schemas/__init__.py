@@ -25,6 +25,7 @@ from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.promote import PROMOTIONS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
+from vizrec_spark.tables.schemas.restores import RESTORES
 from vizrec_spark.tables.schemas.runs import RUNS
 from vizrec_spark.tables.schemas.similar import (
     CATEGORY_NEIGHBORS,
@@ -63,6 +64,7 @@ __all__ = [
     "PROMOTIONS",
     "QUARANTINE",
     "RECOMMENDATIONS",
+    "RESTORES",
     "RUNS",
     "SIMILARITY_QUALITY",
     "TUNING_TRIALS",
@@ -95,6 +97,7 @@ ALL_TABLES: tuple[Table, ...] = (
     METRICS,
     PROMOTIONS,
     RUNS,
+    RESTORES,
     LABELLED_PICTURES,
     ADAPTED_ENCODERS,
     ENCODER_PROMOTIONS,

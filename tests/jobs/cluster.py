@@ -1,0 +1,106 @@
+"""A standalone cluster of Spark on this machine: a master and two workers, each a process with a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyspark
+
+from tests.jobs.conftest import SHORT_LIVED
+from vizrec_spark.session import UNSUMMED_FILES
+
+_SPARK = Path(pyspark.__path__[0])
+_SMALL = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Its address, its folder, the folders below which each worker starts executors, and the properties for a job."""
+
+    url: str
+    folder: Path
+    workers: tuple[Path, ...]
+    properties: Path
+
+    def command(self, repository: Path, job: str, *arguments: str) -> list[str]:
+        """The command line that runs a job on it, with the driver in a process of its own."""
+        submit = ("spark-submit", "--master", self.url, "--properties-file", str(self.properties))
+        return [*submit, str(repository / "jobs" / f"{job}.py"), *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """The driver's, as after `source .venv/bin/activate`."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        kept = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
+        return {**kept, **SHORT_LIVED, "PATH": path, "COLUMNS": "160", "SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+@contextmanager
+def standalone(repository: Path, folder: Path) -> Iterator[Cluster]:
+    """A cluster of one core a worker, while the body runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"spark://127.0.0.1:{port}"
+    started = [_start(folder / "master", "master.Master", "--port", str(port))]
+    try:
+        for name in ("first", "second"):
+            size = ("--cores", "1", "--memory", "1g", "--work-dir", str(folder / name / "work"))
+            started.append(_start(folder / name, "worker.Worker", *size, url))
+        workers = tuple(folder / name / "work" for name in ("first", "second"))
+        yield Cluster(url, folder, workers, _properties(repository, folder))
+    finally:
+        for process in started:  # a worker's executors are of its group
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _start(folder: Path, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+    (folder / "tmp").mkdir(parents=True)
+    environment = {
+        **os.environ,
+        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_JAVA_OPTS": _SMALL,
+        "SPARK_LOCAL_DIRS": str(folder / "tmp"),
+        "TMPDIR": str(folder / "tmp"),
+    }
+    command = [str(_SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}"]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--webui-port", "0", *arguments],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _properties(repository: Path, folder: Path) -> Path:
+    """conf/spark/standalone.conf with sizes for this machine, and its Python in place of a packed one."""
+    text = (repository / "conf" / "spark" / "standalone.conf").read_text(encoding="utf-8")
+    found = dict(re.findall(r"^(spark\.\S+)\s+(\S.*)$", text, re.MULTILINE))
+    del found["spark.archives"]
+    found |= {
+        **UNSUMMED_FILES,
+        "spark.pyspark.python": sys.executable,
+        "spark.driver.memory": "1g",
+        "spark.executor.memory": "800m",
+        "spark.executor.cores": "1",
+        "spark.executor.extraJavaOptions": _SMALL,
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }
+    file = folder / "standalone.conf"
+    file.write_text("".join(f"{key} {value}\n" for key, value in found.items()), encoding="utf-8")
+    return file

@@ -1,0 +1,138 @@
+"""Upkeep changes no row: small files together, old ones away, and none that anybody may still read."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pyspark.sql import SparkSession
+
+from tests.jobs.conftest import settings_stay_in_their_test
+from vizrec_spark.app.cli import main
+from vizrec_spark.config import load_config
+from vizrec_spark.config.models import MaintainConfig
+from vizrec_spark.errors import ConfigError
+from vizrec_spark.maintain.stage import STAGE
+from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.schemas import INTERACTIONS, PROMOTIONS, USER_FACTORS
+
+__all__ = ["settings_stay_in_their_test"]
+
+WHEN = datetime(2024, 5, 31, 12, tzinfo=UTC)
+DAY = 86_400
+
+
+def store(spark: SparkSession, root: Path) -> TableStore:
+    config = load_config(None, [f"tables.root={root}"])
+    return TableStore(spark, config.tables, Stamp("upkeep", "t", "0" * 16))
+
+
+def run(spark: SparkSession, root: Path, *settings: str) -> StageResult:
+    config = load_config(None, [f"tables.root={root}", f"evaluate.training={root}_training", *settings])
+    return STAGE.run(StageContext(spark, config, store(spark, root), "upkeep"))
+
+
+@pytest.fixture
+def root(spark: SparkSession, tmp_path: Path) -> Path:
+    """`interactions` in four files, and beside them two that no version names: one old, one new."""
+    rows = [(f"u{n % 8}", f"i{n}", "view", None, 1.0, WHEN) for n in range(64)]
+    frame = spark.createDataFrame(rows, INTERACTIONS.schema).repartition(4, "item_id")
+    store(spark, tmp_path / "tables").overwrite(INTERACTIONS, frame)
+    for name, age in (("old", 40), ("new", 1)):
+        file = tmp_path / "tables" / "interactions" / f"part-{name}.parquet"
+        file.write_bytes(b"left by a task that was killed")
+        os.utime(file, (time.time() - age * DAY,) * 2)
+    return tmp_path / "tables"
+
+
+def _orphans(root: Path) -> list[str]:
+    return sorted(file.stem for file in (root / "interactions").glob("part-???.parquet"))
+
+
+def _long_ago(root: Path, days: int = 40) -> None:
+    """Nobody has touched the table's data and log for so many days."""
+    for commit in (root / "_delta_log").glob("*.json"):
+        text = commit.read_text(encoding="utf-8")
+        # Delta counts from the moment that a file was put out of use, which stands in the log.
+        for line in text.splitlines():
+            if '"deletionTimestamp":' in line:
+                stamp = line.split('"deletionTimestamp":')[1].split(",")[0].rstrip("}")
+                text = text.replace(stamp, str(int(stamp) - days * DAY * 1000))
+        commit.write_text(text, encoding="utf-8")
+        (commit.parent / f".{commit.name}.crc").unlink(missing_ok=True)
+    for file in root.rglob("*"):
+        os.utime(file, (time.time() - days * DAY,) * 2)
+
+
+def test_files_become_few_rows_stay_and_old_leftovers_go(
+    spark: SparkSession, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = store(spark, root)
+    before, changed = sorted(tables.read(INTERACTIONS).collect()), tables.changed_at(INTERACTIONS)
+    version = tables.version(INTERACTIONS)
+    assert main(["maintain", "--dry-run", "--set", f"tables.root={root}"]) == 0
+    shown = capsys.readouterr().out
+    assert "interactions: 4 files" in shown and "would be written by user_id; 1 old files" in shown
+    assert f"{root}/interactions/part-old.parquet" in shown and "users" not in shown
+    assert tables.version(INTERACTIONS) == version and _orphans(root) == ["part-new", "part-old"]
+    done = run(spark, root).metrics
+    assert (done["files_before"], done["files_after"]) == (4.0, 1.0)
+    assert (done["deleted"], done["deleted_bytes"]) == (1.0, 30.0)
+    assert _orphans(root) == ["part-new"]
+    assert sorted(tables.read(INTERACTIONS).collect()) == before
+    # What was learned from the table does not look older than it for that, and the files of before are kept.
+    assert tables.changed_at(INTERACTIONS) == changed
+    assert tables.read_at(INTERACTIONS, 1).count() == 64
+    again = run(spark, root).metrics
+    assert (again["files_before"], again["files_after"], again["deleted"]) == (1.0, 1.0, 0.0)
+
+
+def test_what_a_clone_reads_stays_though_other_commits_have_followed_on_it(
+    spark: SparkSession, root: Path
+) -> None:
+    tables, training = store(spark, root), store(spark, Path(f"{root}_training"))
+    training.clone_from(INTERACTIONS, tables)
+    row = [("u9", "i9", "view", None, 1.0, WHEN)]
+    training.insert_missing(INTERACTIONS, spark.createDataFrame(row, INTERACTIONS.schema))
+    tables.overwrite(INTERACTIONS, tables.read_at(INTERACTIONS, 1).limit(3))
+    _long_ago(root / "interactions")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    assert run(spark, root).metrics["deleted"] == 0.0
+    assert training.read(INTERACTIONS).count() == 65
+    training.overwrite(INTERACTIONS, training.read(INTERACTIONS))  # with files of its own it needs nobody's
+    assert run(spark, root).metrics["deleted"] == 6.0  # both leftovers are old by now
+    assert training.read(INTERACTIONS).count() == 65
+
+
+def test_the_model_in_service_stays_however_old_it_is(spark: SparkSession, tmp_path: Path) -> None:
+    tables = store(spark, tmp_path)
+    for model in ("m1", "m2"):
+        frame = spark.createDataFrame([(model, "u", [0.5])], USER_FACTORS.schema)
+        tables.overwrite(USER_FACTORS, frame)
+    promoted = spark.createDataFrame([(1, "day-1", "m1", 1, 1, {}, "{}")], PROMOTIONS.schema)
+    tables.upsert(PROMOTIONS, promoted)
+    _long_ago(tmp_path / "user_factors")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    assert run(spark, tmp_path, "maintain.tables=[user_factors]").metrics["deleted"] == 0.0
+    assert tables.read_kept(USER_FACTORS, 1).count() == 1
+    tables.upsert(PROMOTIONS, spark.createDataFrame([(2, "day-2", "m2", 2, 2, {}, "{}")], PROMOTIONS.schema))
+    there = set((tmp_path / "user_factors").glob("*.parquet"))
+    deleted = run(spark, tmp_path, "maintain.tables=[user_factors]").metrics["deleted"]
+    gone = there - set((tmp_path / "user_factors").glob("*.parquet"))
+    assert deleted == len(gone) > 0
+    with pytest.raises(Exception, match=r"FAILED_READ_FILE|FILE_NOT_EXIST"):
+        tables.read_kept(USER_FACTORS, 1).collect()
+    assert tables.read(USER_FACTORS).count() == 1
+
+
+def test_no_retention_that_a_job_could_outlive_and_no_unknown_table() -> None:
+    assert STAGE.check is not None
+    with pytest.raises(ConfigError, match=r"maintain\.tables names user; the tables are items"):
+        STAGE.check(load_config(None, ["maintain.tables=[user]"]))
+    with pytest.raises(ValidationError):
+        MaintainConfig(keep_days=6)

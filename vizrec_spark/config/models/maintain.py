@@ -1,0 +1,17 @@
+"""Section `maintain`: upkeep of the tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from vizrec_spark.config.models.section import Name, Section
+
+
+class MaintainConfig(Section):
+    """Job `maintain`. Nobody may read a version for longer than the least that `keep_days` can be."""
+
+    keep_days: Annotated[int, Field(ge=7, le=3650)] = 30
+    tables: tuple[Name, ...] = ()
+    clones: tuple[Name, ...] = ()

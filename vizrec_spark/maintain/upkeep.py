@@ -1,0 +1,78 @@
+"""Upkeep of one table: whether it needs compaction, which files are old, and who may still read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vizrec_spark.tables import Table, TableStore
+from vizrec_spark.tables.history import history
+from vizrec_spark.tables.models import in_service
+from vizrec_spark.tables.schemas import (
+    INTERACTIONS,
+    ITEM_FACTORS,
+    ITEM_NEIGHBORS,
+    RECOMMENDATIONS,
+    USER_FACTORS,
+)
+
+LOOKED_UP: Mapping[str, str] = {
+    INTERACTIONS.name: "user_id",
+    ITEM_NEIGHBORS.name: "item_id",
+    RECOMMENDATIONS.name: "user_id",
+}
+"""The column by which readers look rows up: files then tell by their statistics which of them to open. Not for tables
+of pictures and vectors, which would all be written anew for a few new rows."""
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was, or would be, done to a table.
+
+    compact: whether its files are written anew. doomed: files that go, with `doomed_bytes`. kept_for: why none goes
+    though some are old; None where nothing stands in the way. files, bytes: of the latest version.
+    """
+
+    table: Table
+    compact: bool
+    doomed: frozenset[str]
+    doomed_bytes: int
+    kept_for: str | None
+    files: int
+    bytes: int
+
+
+def look(tables: TableStore, table: Table, keep_days: int, others: Sequence[TableStore]) -> Upkeep:
+    """What the table needs; changes nothing. others: places that may hold shallow clones of it."""
+    files, size = tables.files(table), tables.size(table)
+    doomed = tables.unused_files(table, 24.0 * keep_days)
+    reason = _needed_by(tables, table, doomed, others) if doomed else None
+    compact = files > 1 and not _compacted_since_change(tables, table)
+    gone = frozenset() if reason else frozenset(doomed)
+    return Upkeep(table, compact, gone, tables.bytes_of(gone), reason, files, size)
+
+
+def _compacted_since_change(tables: TableStore, table: Table) -> bool:
+    """Whether nobody has changed a row since the files were last written together."""
+    for commit in history(tables, table):
+        if commit.operation == "OPTIMIZE":
+            return True
+        if commit.writes:
+            return False
+    return False
+
+
+def _needed_by(
+    tables: TableStore, table: Table, doomed: set[str], others: Sequence[TableStore]
+) -> str | None:
+    """Who needs one of the files however old it is, in words: the model in service, or a shallow clone."""
+    promoted = in_service(tables) if table in (USER_FACTORS, ITEM_FACTORS) else None
+    if promoted is not None:
+        version = promoted.user_factors_version if table is USER_FACTORS else promoted.item_factors_version
+        if doomed & tables.file_paths(table, version):
+            return f"the model in service, {promoted.model_id}, reads version {version}"
+    for other in others:
+        # By the files, not by the commit that made the clone: others may have come after it, and files stayed.
+        if other.exists(table) and doomed & other.file_paths(table):
+            return f"a clone at {other.location(table)} reads files of it: run job holdout, or remove that folder"
+    return None
