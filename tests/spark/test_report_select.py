@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from tests.similarity import quality
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import ReportConfig
 from vizrec_spark.report import select
-from vizrec_spark.report.collect import build_gallery
+from vizrec_spark.report.collect import build_gallery, choose, known_items
 from vizrec_spark.report.model import Facts
-from vizrec_spark.report.pictures import first_pictures
+from vizrec_spark.report.pictures import small_pictures
 from vizrec_spark.report.stage import STAGE
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
@@ -38,6 +37,7 @@ from vizrec_spark.tables.schemas import (
     QUARANTINE,
     RECOMMENDATIONS,
     SIMILARITY_QUALITY,
+    THUMBNAILS,
     USERS,
 )
 
@@ -290,28 +290,43 @@ def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
     return context_at(spark, tmp_path)
 
 
-def test_the_first_picture_by_path_stands_for_an_item(context: StageContext, rows: Rows) -> None:
+def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows) -> None:
     tables = context.tables
-    pictures = first_pictures(tables, ["i1", "i3", "i9"])
-    assert {r.item_id: bytes(r.content) for r in pictures.collect()} == {"i1": png(2), "i3": b"no picture"}
-    # One of them is replaced, in another data file: both are opened, and the old bytes are not taken.
-    of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content")
-    tables.upsert(IMAGES, of_i3.withColumn("content", F.lit(b"another")))
-    again = first_pictures(tables, ["i1", "i3"])
-    assert {r.item_id: bytes(r.content) for r in again.collect()} == {"i1": png(2), "i3": b"another"}
-    assert len(again.inputFiles()) == 2 and len(first_pictures(tables, ["i3"]).inputFiles()) == 1
-    assert first_pictures(tables, ["i9"]).collect() == []
+    red, none = (hashlib.sha256(content).hexdigest() for content in (png(2), b"no picture"))
+    pictures, written = small_pictures(tables, ["i1", "i3", "i9"], 32, 10_000)
+    assert pictures.of == {"i1": red, "i3": none}  # the first by path; i9 has none
+    assert list(pictures.thumbnails) == [red]
+    assert (pictures.thumbnails[red].width, pictures.thumbnails[red].height) == (32, 24)
+    assert written is not None and (written.rows, written.changed) == (2, 2)
+    kept = {row.sha256: row.jpeg for row in tables.read(THUMBNAILS).collect()}
+    assert kept[none] is None and bytes(kept[red]) == pictures.thumbnails[red].jpeg
+    # The bytes themselves are not needed any more; another size is made anew.
+    shutil.rmtree(tables.location(IMAGES))
+    tables.overwrite(IMAGES, rows(IMAGES, [{**picture("i1", "a.png", b"gone"), "sha256": red}]))
+    again, written = small_pictures(tables, ["i1"], 32, 10_000)
+    assert again.thumbnails == {red: pictures.thumbnails[red]}
+    assert written is not None and written.changed == 0
+    assert small_pictures(tables, ["i1"], 33, 10_000, keep=False)[0].thumbnails == {}
+
+
+def test_a_replaced_picture_is_not_taken(context: StageContext) -> None:
+    tables = context.tables
+    # In another data file; the old one still holds the row.
+    of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content", "sha256")
+    green = hashlib.sha256(png(9)).hexdigest()
+    tables.upsert(IMAGES, of_i3.withColumns({"content": F.lit(png(9)), "sha256": F.lit(green)}))
+    pictures, _ = small_pictures(tables, ["i1", "i3"], 32, 10_000)
+    assert pictures.of["i3"] == green and len(pictures.thumbnails) == 2
 
 
 def test_the_gallery_joins_names_pictures_and_causes(
     shop: dict[str, DataFrame], context: StageContext
 ) -> None:
     config = ReportConfig(items=4, shoppers=5)
-    frames = {name: frame for name, frame in shop.items() if name != "images"}
-    pictures = partial(first_pictures, context.tables)
-    gallery = build_gallery(
-        Facts("run-1", 15, 5, 4, 24), **frames, pictures=pictures, config=config, max_pixels=10_000
-    )
+    chosen = choose(**{name: frame for name, frame in shop.items() if name != "images"}, config=config)
+    pictures, _ = small_pictures(context.tables, sorted(chosen.item_ids), 32, 10_000, keep=False)
+    known = known_items(shop["items"], chosen.item_ids, pictures)
+    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), chosen, known, pictures)
     people = {s.user_id: s for s in gallery.shoppers}
     heavy = people["heavy"]
     assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]
@@ -323,6 +338,7 @@ def test_the_gallery_joins_names_pictures_and_causes(
     assert people["nobody"].history == ()
     # i1 and i2 share a picture; the bytes of i3 are none.
     assert list(gallery.thumbnails) == [hashlib.sha256(png(2)).hexdigest()]
+    assert known["i3"].broken and known["i3"].picture is None and not known["i4"].broken
     assert people["taster"].history[0].when == START + timedelta(days=4)
     assert len(gallery.showcases) == 4
     assert [n.cosine for n in gallery.showcases[-1].look_alikes] == pytest.approx([0.9, 0.8, 0.7])
@@ -334,7 +350,7 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: Stage
     page = path.read_text(encoding="utf-8")
     assert (first.table, first.rows, first.changed) == ("gallery (HTML)", 1, 1)
     assert 'Data up to <strong><time datetime="2025-01-12">12 Jan 2025' in page
-    assert all(text in page for text in ("run-1", "model-1", "90.0 %", "truncated", "reason 1"))
+    assert all(text in page for text in ("run-1", "model-1", "0.9000", "truncated", "reason 1"))
     again = STAGE.run(replace(context, run_id="run-2")).written[0]
     assert again.changed == 0
     assert "run-2" in path.read_text(encoding="utf-8")
@@ -349,4 +365,13 @@ def test_the_page_stands_without_pictures_models_and_offers(context: StageContex
     done = STAGE.run(context)
     page = Path(done.written[0].location).read_text(encoding="utf-8")
     assert done.written[0].rows == 0
-    assert all(text in page for text in ("No interactions yet.", "not measured", "Nothing is left to offer."))
+    assert all(
+        text in page
+        for text in (
+            "No interactions yet.",
+            "not measured",
+            "Nothing is left to offer.",
+            "No map",
+            "No weights yet",
+        )
+    )
