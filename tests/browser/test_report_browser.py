@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -129,6 +131,39 @@ def test_the_page_as_a_person_meets_it(page: Page, report: Path, width: int, sch
     assert complaints == []
     asked = {e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"}
     assert {url for url in asked if not url.startswith(("data:", "about:"))} == {report.resolve().as_uri()}
+
+
+AXE = "axe-core@4.14.1"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm."""
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if npm is None:
+        pytest.skip("npm is not on PATH: it brings axe-core")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=90)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm cannot fetch {AXE} here: {error}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_no_serious_fault(page: Page, report: Path, axe: str, width: int, scheme: str) -> None:
+    page.send("Page.setBypassCSP", enabled=True)  # the page itself lets no script run
+    page.screen(width, 850, scheme)
+    page.open(report)
+    page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.value(axe + ";0")
+    found = page.value(
+        "axe.run({resultTypes: ['violations']}).then(r => [r.passes.length, r.violations.map("
+        "v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)])])"
+    )
+    passed, faults = found
+    assert passed > 20
+    assert [fault for fault in faults if fault[0] in ("serious", "critical")] == []
 
 
 _VISIBLE = "[...document.querySelectorAll('{}')].filter(one => one.checkVisibility()).map(one => one.id)"

@@ -86,7 +86,9 @@ def choose_item(neighbors: DataFrame, item_id: str, top: int = select.LOOK_ALIKE
     return Chosen(near=select.look_alikes(neighbors, asked, top).collect())
 
 
-def build_gallery(facts: Facts, chosen: Chosen, known: Mapping[str, Item], pictures: Pictures) -> Gallery:
+def build_gallery(
+    facts: Facts | None, chosen: Chosen, known: Mapping[str, Item], pictures: Pictures
+) -> Gallery:
     """What the page shows of the rows; `known` has every item that they name."""
     return Gallery(
         facts,

@@ -104,9 +104,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Shoppers and items to look at. `thumbnails` by content hash: each distinct picture of the page once."""
+    """Shoppers and items to look at; `facts` is null where these are not of a run's page.
 
-    facts: Facts
+    `thumbnails` by content hash: each distinct picture of the page once.
+    """
+
+    facts: Facts | None
     shoppers: tuple[Shopper, ...] = ()
     showcases: tuple[Showcase, ...] = ()
     thumbnails: Mapping[str, Thumbnail] = field(default_factory=dict)

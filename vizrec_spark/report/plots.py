@@ -30,7 +30,7 @@ _VARIABLES = {
     **{colour: f"var(--c{i})" for i, colour in enumerate(_SERIES)},
 }
 _ROW = 0.47
-_LONGEST = 40
+_ACROSS = 52  # letters of a row
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,15 @@ def intervals(name: str, marks: Sequence[Mark], *, line: float | None = None, di
         if mark.lo is not None and mark.hi is not None:
             told += f"  [{mark.lo:.{digits}f}, {mark.hi:.{digits}f}]"
         across = axes.get_yaxis_transform()
-        axes.text(0, y + 0.42, _short(mark.label), transform=across, va="center", color=_INK, **_TEXT)
+        axes.text(
+            0,
+            y + 0.42,
+            _short(mark.label, _ACROSS - len(told)),
+            transform=across,
+            va="center",
+            color=_INK,
+            **_TEXT,
+        )
         axes.text(1, y + 0.42, told, transform=across, va="center", ha="right", color=_SOFT, **_TEXT)
     if line is not None:
         axes.axvline(line, color=_SOFT, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
@@ -107,7 +115,7 @@ def grouped(name: str, groups: Sequence[tuple[str, Sequence[Mark]]], series: Seq
 
 def over_time(name: str, dates: Sequence[str], series: Sequence[tuple[str, Sequence[Mark | None]]]) -> Markup:
     """A line a series over the evaluations, oldest first; a null where a series was not measured."""
-    figure, axes = _figure(2.5 + 0.24 * -(-len(series) // 2))
+    figure, axes = _figure(2.5 + 0.24 * -(-len(series) // 2), left=0.5)
     for i, (_, marks) in enumerate(series):
         shape, colour, line = MARKERS[i % len(MARKERS)], _SERIES[i % len(_SERIES)], LINES[i % len(LINES)]
         at = [(x + 0.06 * (i - (len(series) - 1) / 2), m) for x, m in enumerate(marks) if m is not None]
@@ -145,12 +153,14 @@ def bars(name: str, labels: Sequence[str], counts: Sequence[int]) -> Markup:
 _TEXT = {"fontsize": 10, "parse_math": False}
 
 
-def _figure(height: float):  # type: ignore[no-untyped-def]
-    """A figure and its only axes, without a frame."""
+def _figure(height: float, left: float = 0.1):  # type: ignore[no-untyped-def]
+    """A figure and its only axes, without a frame; `left`: inches beside it."""
     from matplotlib.figure import Figure  # a second to import: who draws nothing does not pay for it
 
     figure = Figure(figsize=(WIDTH, height), facecolor="none")
-    axes = figure.add_axes((0.1 / WIDTH, 0.3 / height, 1 - 0.25 / WIDTH, 1 - 0.34 / height), facecolor="none")
+    axes = figure.add_axes(
+        (left / WIDTH, 0.3 / height, 1 - (left + 0.15) / WIDTH, 1 - 0.34 / height), facecolor="none"
+    )
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.spines["bottom"].set_color(_SOFT)
     axes.tick_params(colors=_SOFT, labelsize=9.5, length=3)
@@ -196,7 +206,7 @@ def _legend(axes, series: Sequence[str], *, lines: bool) -> None:  # type: ignor
     axes.set_position((left, bottom, width, height - 0.24 * rows / axes.figure.get_figheight()))
 
 
-def _short(text: str, longest: int = _LONGEST) -> str:
+def _short(text: str, longest: int = _ACROSS) -> str:
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 

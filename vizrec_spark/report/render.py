@@ -10,7 +10,7 @@ from statistics import median
 from zlib import crc32
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vizrec_spark.report.model import Gallery, Offer, Section, Thumbnail
 from vizrec_spark.report.thumbnails import data_uri
@@ -41,9 +41,9 @@ def render(gallery: Gallery, sections: Sequence[Section] = ()) -> str:
     return _page("page.html.j2", gallery, sections=sections)
 
 
-def render_look(gallery: Gallery, title: str, asked: Markup | None = None) -> str:
-    """A page with the galleries alone; `asked`: data URI of a picture that was asked about."""
-    return _page("look.html.j2", gallery, title=title, asked=asked, sections=())
+def render_look(gallery: Gallery, title: str, sections: Sequence[Section] = ()) -> str:
+    """A page of the sections and galleries alone, without the facts of a run."""
+    return _page("look.html.j2", gallery, title=title, sections=sections)
 
 
 def _page(template: str, gallery: Gallery, **more: object) -> str:
@@ -99,6 +99,11 @@ def slug(text: str) -> str:
     return f"k{crc32(text.encode()):08x}"
 
 
+def code(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def day(when: datetime | None) -> str:
     """``3 Jun 2025``, or nothing."""
     return "" if when is None else f"{when.day} {when:%b} {when.year}"
@@ -135,6 +140,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        day=day, initials=initials, words=words, percent=percent, slug=slug, count=lambda n: f"{n:,}"
+        day=day,
+        initials=initials,
+        words=words,
+        percent=percent,
+        slug=slug,
+        code=code,
+        count=lambda n: f"{n:,}",
     )
     return environment

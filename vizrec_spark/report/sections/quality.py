@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import hypot
 
@@ -15,6 +15,7 @@ from vizrec_spark.report.facts import moment
 from vizrec_spark.report.model import Answer, Chart
 from vizrec_spark.report.plots import Mark, grouped, intervals, over_time
 from vizrec_spark.stage import StageContext
+from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import METRICS, RUNS
 
 EVALUATIONS = 8
@@ -70,18 +71,32 @@ class Quality:
     template = "quality.html.j2"
 
 
+@dataclass(frozen=True)
+class QualityRows:
+    """Rows of table `metrics`, and by run the second since 1970 at which it ended."""
+
+    metrics: Sequence[Row] = ()
+    ended: Mapping[str, float] = field(default_factory=dict)
+
+
 def read_quality(context: StageContext) -> Quality:
     """The section; runs two small jobs."""
-    runs = context.tables.read_or_empty(RUNS).where("stage = 'evaluate'")
+    found = read_quality_rows(context.tables)
+    return show_quality(found.metrics, found.ended, context.config.evaluate.gate.candidate)
+
+
+def read_quality_rows(tables: TableStore) -> QualityRows:
+    """The rows of the last `EVALUATIONS` evaluations."""
+    runs = tables.read_or_empty(RUNS).where("stage = 'evaluate'")
     last = runs.select("run_id", F.col("finished_at").cast("double").alias("at")).orderBy(F.desc("at"))
     ended = {row.run_id: row.at for row in reversed(last.limit(EVALUATIONS).collect())}
     if not ended:
-        return Quality()
-    rows = context.tables.read_or_empty(METRICS).where(F.col("run_id").isin(*ended)).collect()
-    return show_quality(rows, ended, context.config.evaluate.gate.candidate)
+        return QualityRows()
+    of_these = F.col("run_id").isin(*ended)
+    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended)
 
 
-def show_quality(rows: Sequence[Row], ended: dict[str, float], candidate: str | None = None) -> Quality:
+def show_quality(rows: Sequence[Row], ended: Mapping[str, float], candidate: str | None = None) -> Quality:
     """The section of rows of table `metrics`; `ended`: seconds since 1970 at which each run ended.
 
     The protocol is that of the newest run that has rows; runs of others are left out. `candidate`: the model that the

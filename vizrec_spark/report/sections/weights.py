@@ -50,7 +50,8 @@ def show_weights(rows: Sequence[Row]) -> Weights:
             f"({_words(best.feature)}) {best.ndcg10_alone:.4f}"
         )
     marks = [
-        Mark(_words(r.feature), r.weight, r.weight_lo, r.weight_hi, parts.index(r.part)) for r in ordered
+        Mark(f"{_words(r.feature)} · {r.part}", r.weight, r.weight_lo, r.weight_hi, parts.index(r.part))
+        for r in ordered
     ]
     charts = [
         Chart(
@@ -72,7 +73,12 @@ def show_weights(rows: Sequence[Row]) -> Weights:
                 "nDCG@10 on the window. A feature may rank badly alone and still add to the others.",
                 intervals(
                     "alone",
-                    [Mark(_words(r.feature), r.ndcg10_alone, None, None, parts.index(r.part)) for r in alone],
+                    [
+                        Mark(
+                            f"{_words(r.feature)} · {r.part}", r.ndcg10_alone, None, None, parts.index(r.part)
+                        )
+                        for r in alone
+                    ],
                 ),
                 ("Feature", "Part of the score", "nDCG@10 alone"),
                 tuple((_words(r.feature), r.part, f"{r.ndcg10_alone:.4f}") for r in alone),
