@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
 from markupsafe import Markup
@@ -30,6 +31,7 @@ _VARIABLES = {
     **{colour: f"var(--c{i})" for i, colour in enumerate(_SERIES)},
 }
 _ROW = 0.47
+_DRAWING = Lock()  # matplotlib's settings are those of the whole process
 _ACROSS = 52  # letters of a row
 
 
@@ -217,7 +219,7 @@ def _svg(figure, name: str) -> Markup:  # type: ignore[no-untyped-def]
     from matplotlib import rc_context
 
     out = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "DejaVu Sans"}):
+    with _DRAWING, rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "DejaVu Sans"}):
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]

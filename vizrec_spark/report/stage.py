@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import functions as F
 
-from vizrec_spark.report.collect import build_gallery, choose, known_items
+from vizrec_spark.report.collect import Chosen, build_gallery, choose, known_items
 from vizrec_spark.report.facts import gather_facts
-from vizrec_spark.report.model import Facts, Gallery, Item, Section
+from vizrec_spark.report.model import Gallery, Section
 from vizrec_spark.report.pictures import small_pictures
 from vizrec_spark.report.render import render, same_but_for_run
 from vizrec_spark.report.sections.health import read_health
 from vizrec_spark.report.sections.quality import read_quality
 from vizrec_spark.report.sections.search import read_search
-from vizrec_spark.report.sections.space import SpaceRows, read_space, show_space
+from vizrec_spark.report.sections.space import read_space, show_space
 from vizrec_spark.report.sections.weights import read_weights
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
@@ -28,6 +28,8 @@ from vizrec_spark.tables.schemas import (
     RECOMMENDATIONS,
     USERS,
 )
+
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -61,42 +63,45 @@ def run(context: StageContext) -> StageResult:
 
 
 def read_page(context: StageContext) -> Page:
-    """Everything for the page, out of the tables: samples of bounded size, whatever the size of the catalogue."""
+    """Everything for the page, out of the tables: samples of bounded size, whatever the size of the catalogue.
+
+    Its jobs are many and small, and what they wait for is mostly planning: some are asked for at the same time.
+    """
     tables, config = context.tables, context.config.report
     facts = gather_facts(context)
-    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(facts.encoder_id))
-    chosen = choose(
+    search = read_search(context, facts.encoder_id)
+    quality = search.quality
+    compared, mean = (None, None) if quality is None else (quality.n_items, quality.mean_cosine)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked = pool.submit(_choose, context, facts.encoder_id)
+        looked = pool.submit(read_space, context, facts.encoder_id, config.map)
+        health = pool.submit(read_health, context, facts.n_items, facts.n_users, compared)
+        measured, weights = pool.submit(read_quality, context), pool.submit(read_weights, context)
+        chosen, looks = asked.result(), looked.result()
+        wanted = sorted(chosen.item_ids | looks.item_ids)
+        max_pixels = context.config.ingest.images.max_pixels
+        pictures, written = small_pictures(tables, wanted, config.thumbnail, max_pixels)
+        known = known_items(tables.read(ITEMS), wanted, pictures)
+        sections = (
+            health.result(),
+            measured.result(),
+            weights.result(),
+            search,
+            show_space(looks, known, mean, compared or 0),
+        )
+    return Page(build_gallery(facts, chosen, known, pictures), sections, written)
+
+
+def _choose(context: StageContext, encoder_id: str | None) -> Chosen:
+    tables = context.tables
+    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
+    return choose(
         items=tables.read(ITEMS),
         users=tables.read(USERS),
         interactions=tables.read(INTERACTIONS),
         neighbors=neighbors,
         recommendations=tables.read_or_empty(RECOMMENDATIONS),
-        config=config,
-    )
-    looks = read_space(context, facts.encoder_id, config.map)
-    wanted = sorted(chosen.item_ids | looks.item_ids)
-    pictures, written = small_pictures(
-        tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels
-    )
-    known = known_items(tables.read(ITEMS), wanted, pictures)
-    return Page(
-        build_gallery(facts, chosen, known, pictures), _sections(context, facts, looks, known), written
-    )
-
-
-def _sections(
-    context: StageContext, facts: Facts, looks: SpaceRows, known: Mapping[str, Item]
-) -> tuple[Section, ...]:
-    search = read_search(context, facts.encoder_id)
-    quality = search.quality
-    compared = None if quality is None else quality.n_items
-    mean = None if quality is None else quality.mean_cosine
-    return (
-        read_health(context, facts.n_items, facts.n_users, compared),
-        read_quality(context),
-        read_weights(context),
-        search,
-        show_space(looks, known, mean, compared or 0),
+        config=context.config.report,
     )
 
 
