@@ -122,7 +122,7 @@ def show_space(
     pictured = [row for row in found.looks if known[row.item_id].picture is not None]
     tiles: tuple[Tile, ...] = ()
     share, n_rows = None, 0
-    if len(pictured) > 2:
+    if len(pictured) > 1:
         looks = np.array([row.looks for row in pictured], dtype=np.float64)
         places, kept = plane(looks)
         if mean_cosine is not None and n_compared > 2:
