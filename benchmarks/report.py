@@ -4,9 +4,10 @@
     python -m benchmarks.report --items 100000 --users 10000
 
 Writes tables with pictures of the grain of photos, then runs ``vizrec report`` twice, each time in a process of its
-own that has Spark to start: the first makes all thumbnails, the second finds them. It prints a line each, what was
-asked for (60 s, 15 MB), and the line RESULT. What the tables say is drawn by hashes and means nothing; their sizes are
-what counts.
+own that has Spark to start: the first makes all thumbnails, the second finds them. Most of it is the JVM's warming up:
+``SPARK_SUBMIT_OPTS=-XX:TieredStopAtLevel=1`` before the command spares it its second compiler. It prints a line each,
+what was asked for (60 s, 15 MB), and the line RESULT. What the tables say is drawn by hashes and means nothing; their
+sizes are what counts.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         result: dict[str, float] = {"items": args.items, "users": args.users}
         for name in ("first", "again"):
             result[f"seconds_{name}"] = round(run_report(pairs), 1)
-            print(f"{name}: {result[f'seconds_{name}']} s, Spark's start included")
+            print(f"{name}: {result[f'seconds_{name}']} s, Spark's start included", flush=True)
         page = Path(folder, "report.html").read_bytes()
         result |= {
             "megabytes": round(len(page) / 1e6, 2),
