@@ -44,7 +44,7 @@ def levels(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 def test_a_run_whose_stages_all_ended_in_order_is_good() -> None:
-    (found,) = stage_findings(a_run())
+    (found,) = stage_findings(a_run(report=ran("report", 9)))
     assert (found.level, found.title) == ("good", "Stages")
     assert "recommend) on 30 Jun 2025 at 16:00" in found.sentence
 
@@ -207,6 +207,9 @@ def test_every_chart_has_its_numbers_as_a_table() -> None:
         ("hybrid", "0.3000", "[0.2900, 0.3100]", "90"),
         ("popular", "0.2000", "[0.1900, 0.2100]", "90"),
     )
+    # A model has the same shape and colour in every plot.
+    drawn = [set(re.findall(r'-m\w+" d="[^"]+" style="stroke: var\(--c(\d)', c.svg)) for c in section.charts]
+    assert (drawn[0], drawn[2]) == ({"0", "1"}, {"1"})
     assert tables["nDCG@10, without a part, less hybrid"][0][:3] == (
         "hybrid_without_visual",
         "-0.0200",

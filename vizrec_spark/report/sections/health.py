@@ -145,7 +145,7 @@ def stage_findings(latest: Mapping[str, Ran]) -> list[Finding]:
         told = f"The gate held the candidate back on {run.ended:%d %b %Y}, so the model before it stays in service."
         found.append(Finding(LOOK, f"Stage {run.stage}", told))
     if not found:
-        last = max(latest.values(), key=lambda run: run.ended)
+        last = max((latest[stage] for stage in BUILDS_ON), key=lambda run: run.ended)
         ended = f"{last.ended:%d %b %Y at %H:%M} UTC"
         told = f"All {len(BUILDS_ON)} stages came to their end, the last ({last.stage}) on {ended}."
         found.append(Finding(GOOD, "Stages", told))

@@ -149,7 +149,7 @@ def _values(now: Evaluation, metric: str) -> Chart | None:
     rows = [r for m in now.models if not is_ablation(m) and (r := now.find(m, metric)) is not None]
     if not rows:
         return None
-    marks = [Mark(r.model, r.value, r.lo, r.hi, i) for i, r in enumerate(rows)]
+    marks = [Mark(r.model, r.value, r.lo, r.hi, now.models.index(r.model)) for r in rows]
     text = (
         "The mark is the mean over users, the bar its 95 % interval."
         if rows[0].lo is not None
@@ -170,19 +170,19 @@ def _differences(now: Evaluation, metric: str) -> Chart | None:
         for m in now.models
         if not is_ablation(m) and (r := now.find(m, metric)) and r.difference is not None
     ]
-    return _difference_chart(rows, metric, "difference", "") if rows else None
+    return _difference_chart(now, rows, metric, "difference", "") if rows else None
 
 
 def _ablation(now: Evaluation, metric: str) -> Chart | None:
     rows = [
         r for m in now.models if is_ablation(m) and (r := now.find(m, metric)) and r.difference is not None
     ]
-    return _difference_chart(rows, metric, "ablation", "without a part, ") if rows else None
+    return _difference_chart(now, rows, metric, "ablation", "without a part, ") if rows else None
 
 
-def _difference_chart(rows: Sequence[Row], metric: str, kind: str, what: str) -> Chart:
-    reference = rows[0].reference
-    marks = [Mark(r.model, r.difference, r.difference_lo, r.difference_hi, i) for i, r in enumerate(rows)]
+def _difference_chart(now: Evaluation, rows: Sequence[Row], metric: str, kind: str, what: str) -> Chart:
+    reference, place = rows[0].reference, now.models.index  # a model has its shape in every plot
+    marks = [Mark(r.model, r.difference, r.difference_lo, r.difference_hi, place(r.model)) for r in rows]
     return Chart(
         f"{metric_name(metric)}, {what}less {reference}",
         "The same users, paired. An interval on one side of the dashed line is a clear difference.",
