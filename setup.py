@@ -85,6 +85,7 @@ setup(
         "Pillow>=12",
         "simplejpeg>=1.8",
         "Jinja2>=3.1",
+        "matplotlib>=3.11,<4",
     ],
     extras_require={
         "openvino": OPENVINO,

@@ -24,8 +24,8 @@ def write_landing(folder: Path, count: int, source: Path | None, *, first: int =
     images.mkdir(parents=True, exist_ok=True)
     files = sorted(source.rglob("*.jpg")) if source is not None else []
     for number in range(first, first + count):
-        content = files[number % len(files)].read_bytes() if files else _generated(number)
-        (images / f"{number:07}.jpg").write_bytes(_commented(content, number))
+        content = files[number % len(files)].read_bytes() if files else generated(number)
+        (images / f"{number:07}.jpg").write_bytes(commented(content, number))
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["item_id", "title", "image"])
@@ -50,18 +50,18 @@ def contents(folder: Path, count: int) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-def _generated(number: int) -> bytes:
-    """Soft shapes with fine grain, of about the bytes of a photo."""
+def generated(number: int, sides: tuple[int, int] = SIDES) -> bytes:
+    """Soft shapes with fine grain, of about the bytes of a photo; `sides`: width and height in pixels."""
     generator = np.random.default_rng(number)
     coarse = Image.fromarray(generator.integers(0, 256, (6, 5, 3), dtype=np.uint8))
-    soft = np.asarray(coarse.resize(SIDES, Image.Resampling.BICUBIC), dtype=np.float32)
+    soft = np.asarray(coarse.resize(sides, Image.Resampling.BICUBIC), dtype=np.float32)
     grain = generator.normal(0, 6, (*soft.shape[:2], 1)).astype(np.float32)
     buffer = io.BytesIO()
     Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 
-def _commented(jpeg: bytes, number: int) -> bytes:
+def commented(jpeg: bytes, number: int) -> bytes:
     """The same pixels in other bytes: a comment segment behind the start marker."""
     note = f"{number:012}".encode()
     return jpeg[:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note + jpeg[2:]

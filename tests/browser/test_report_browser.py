@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from devtools import CONTRASTS, STICKS_OUT, Page, find_chromium
 from PIL import Image
 
+from tests.reporting import sections
 from vizrec_spark.imaging import thumbnail
 from vizrec_spark.report.model import (
     Facts,
@@ -18,8 +22,6 @@ from vizrec_spark.report.model import (
     Item,
     LookAlike,
     Offer,
-    Recall,
-    Refused,
     Seen,
     Shopper,
     Showcase,
@@ -95,11 +97,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "e" * 64,
         "keras.applications:ResNet50",
         "m" * 64,
-        Recall("lsh", 50, 0.96, 0.95, 0.97, 200),
-        (Refused("interactions", "unknown_item", 12_345), Refused("images", "decompression_bomb" * 4, 1)),
     )
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(render(Gallery(facts, shoppers, (Showcase(items[3], alike),), thumbs)), encoding="utf-8")
+    showcases = (
+        Showcase(items[3], alike),
+        Showcase(replace(items[4], categories=("Bags & <more>",)), alike[:3]),
+    )
+    shown = Gallery(facts, shoppers, showcases, thumbs)
+    file.write_text(render(shown, sections(items[:10], thumbs["k1"])), encoding="utf-8")
     return file
 
 
@@ -118,7 +123,7 @@ def test_the_page_as_a_person_meets_it(page: Page, report: Path, width: int, sch
     sizes = page.value(_SIZES)
     assert len(sizes) == 10
     assert min(sizes) > 0
-    page.value("document.querySelector('details').open = true")
+    page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.value(STICKS_OUT) <= 0
     assert page.value(CONTRASTS) == []
     complaints = [e for e in page.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
@@ -128,17 +133,86 @@ def test_the_page_as_a_person_meets_it(page: Page, report: Path, width: int, sch
     assert {url for url in asked if not url.startswith(("data:", "about:"))} == {report.resolve().as_uri()}
 
 
+AXE = "axe-core@4.14.1"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm."""
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if npm is None:
+        pytest.skip("npm is not on PATH: it brings axe-core")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=90)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm cannot fetch {AXE} here: {error}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_no_serious_fault(page: Page, report: Path, axe: str, width: int, scheme: str) -> None:
+    page.send("Page.setBypassCSP", enabled=True)  # the page itself lets no script run
+    page.screen(width, 850, scheme)
+    page.open(report)
+    page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.value(axe + ";0")
+    found = page.value(
+        "axe.run({resultTypes: ['violations']}).then(r => [r.passes.length, r.violations.map("
+        "v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)])])"
+    )
+    passed, faults = found
+    assert passed > 20
+    assert [fault for fault in faults if fault[0] in ("serious", "critical")] == []
+
+
+_VISIBLE = "[...document.querySelectorAll('{}')].filter(one => one.checkVisibility()).map(one => one.id)"
+
+
+def test_filters_show_what_they_name_and_every_link_leads_somewhere(page: Page, report: Path) -> None:
+    page.screen(1280, 850)
+    page.open(report)
+    everyone = ["shopper-1", "shopper-2", "shopper-3"]
+    assert page.value(_VISIBLE.format(".shopper")) == everyone
+    page.value("document.querySelector('label[for=kind-cold]').click()")
+    assert page.value(_VISIBLE.format(".shopper")) == ["shopper-2"]
+    assert (
+        page.value("[...document.querySelectorAll('.index li')].filter(one => one.checkVisibility()).length")
+        == 1
+    )
+    for kind in ("keyDown", "keyUp"):  # the next of the group, by the keyboard
+        page.send(
+            "Input.dispatchKeyEvent", type=kind, key="ArrowLeft", code="ArrowLeft", windowsVirtualKeyCode=37
+        )
+    page.value("document.querySelector('label[for=kind-all]').click()")
+    assert page.value(_VISIBLE.format(".shopper")) == everyone
+    assert page.value(_VISIBLE.format(".alike")) == ["item-1", "item-2"]
+    page.value(
+        "[...document.querySelectorAll('#looks-like label')].find(l => l.textContent.includes('Bags')).click()"
+    )
+    assert page.value(_VISIBLE.format(".alike")) == ["item-2"]
+    lost = "[...document.querySelectorAll('a')].filter(a => !document.getElementById(a.hash.slice(1))).length"
+    assert page.value("document.querySelectorAll('a').length") > 10
+    assert page.value(lost) == 0
+    page.value("document.querySelector('.bar-nav a[href=\"#space\"]').click()")
+    assert page.value("location.hash") == "#space"
+
+
 def test_the_tab_key_reaches_every_link_and_strip_and_shows_where_it_is(page: Page, report: Path) -> None:
     page.screen(390, 850)
     page.open(report)
-    focusable = page.value("document.querySelectorAll('a, summary, [tabindex=\"0\"]').length")
+    # The tables behind a closed `summary` cannot be reached, and should not; of a filter one choice can.
+    focusable = page.value(
+        "[...document.querySelectorAll('a, summary, [tabindex=\"0\"], :checked')]"
+        ".filter(one => one.checkVisibility()).length"
+    )
     reached = set()
     for _ in range(focusable):
         for kind in ("keyDown", "keyUp"):
             page.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
         number, outline = page.value(
-            "[[...document.querySelectorAll('*')].indexOf(document.activeElement),"
-            " getComputedStyle(document.activeElement).outlineStyle]"
+            "(() => { const at = document.activeElement, shown = at.labels?.[0] ?? at;"
+            " return [[...document.querySelectorAll('*')].indexOf(at), getComputedStyle(shown).outlineStyle]; })()"
         )
         assert outline == "solid"
         reached.add(number)

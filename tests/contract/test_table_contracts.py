@@ -207,6 +207,7 @@ VALID: dict[str, Values] = {
         "looks": 0.0,
         "together": 0.5,
     },
+    "thumbnails": {"sha256": SHA, "size": 96, "jpeg": bytearray(b"\xff"), "width": 96, "height": 1},
     "blend_weights": {
         "feature": "als",
         "part": "cf",
@@ -355,6 +356,11 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "kind_known": [{"kind": "other"}],
         "not_itself": [{"other_item_id": "a"}],
         "score_range": [{"score": -0.1}, {"score": NAN}],
+    },
+    "thumbnails": {
+        "sha256_is_hex": [{"sha256": "x"}],
+        "size_positive": [{"size": 0}],
+        "whole_or_broken": [{"jpeg": None}, {"width": None}, {"height": 0}],
     },
     "blend_weights": {
         "scale_positive": [{"scale": 0.0}],

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,36 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tests.reporting import measured
 from tests.similarity import quality
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import ReportConfig
+from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.report import select
-from vizrec_spark.report.collect import build_gallery
+from vizrec_spark.report.collect import build_gallery, choose, known_items
+from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Facts
-from vizrec_spark.report.pictures import first_pictures
+from vizrec_spark.report.notebook import plot_metrics, show_neighbors, show_recommendations
+from vizrec_spark.report.pictures import small_pictures
 from vizrec_spark.report.stage import STAGE
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
+    COMPARED_ITEMS,
     ENCODERS,
     IMAGES,
     INTERACTIONS,
     ITEM_NEIGHBORS,
     ITEMS,
+    METRICS,
+    NEAR_DUPLICATES,
     QUARANTINE,
     RECOMMENDATIONS,
+    RUNS,
     SIMILARITY_QUALITY,
+    THUMBNAILS,
     USERS,
 )
 
@@ -247,13 +255,44 @@ QUALITY = quality(
     candidates_per_item=5.0,
     max_bucket_share=0.5,
 )
-REFUSED = {"stage": "ingest", "source": "images", "reason": "truncated", "message": "m"}
+REFUSED = {
+    "whole.png": "unknown_item",
+    "cut.png": "truncated",
+    "gone.png": "missing_file",
+    "../outside.png": "not_an_image",
+}
+
+
+def refused(record: str, reason: str) -> dict[str, Any]:
+    return {"stage": "ingest", "source": "images", "reason": reason, "message": "m", "record": record}
+
+
+def looks(item_id: str, n: int) -> dict[str, Any]:
+    return {
+        "encoder_id": "enc",
+        "item_id": item_id,
+        "content": "0" * 64,
+        "looks": [float(n), float(n % 2), 0.0],
+    }
+
+
+def pair(item_id: str, group: str) -> dict[str, Any]:
+    return {"encoder_id": "enc", "item_id": item_id, "group_id": group, "group_size": 2}
+
+
+def run(run_id: str, stage: str, day: int, items: int = 0) -> dict[str, Any]:
+    wrote = [("items", 1, items, items, 100)] if stage == "ingest" else []
+    known = {"config_hash": "0", "outcome": "done", "encoder": "e", "notes": [], "tables": wrote}
+    ended = START + timedelta(days=day)
+    return {"run_id": run_id, "stage": stage, "finished_at": ended, "seconds": 1.0, "metrics": {}, **known}
 
 
 def context_at(spark: SparkSession, folder: Path) -> StageContext:
     """The stage's context with the tables below `folder`, and its page below it too."""
-    report = {"path": str(folder / "deep" / "report.html"), "items": 4, "shoppers": 5}
-    config = Config.model_validate({"report": report, "tables": {"root": str(folder / "tables")}})
+    report = {"path": str(folder / "deep" / "report.html"), "items": 4, "shoppers": 5, "thumbnail": 32}
+    ingest = {"images": {"path": str(folder / "landing")}}
+    tables = {"root": str(folder / "tables")}
+    config = Config.model_validate({"report": report, "tables": tables, "ingest": ingest})
     return StageContext(
         spark, config, TableStore(spark, config.tables, Stamp("run-1", "report", "0")), "run-1"
     )
@@ -275,7 +314,17 @@ def written(
         (ITEM_NEIGHBORS, shop["neighbors"].union(stale)),
         (ENCODERS, rows(ENCODERS, [ENCODER])),
         (SIMILARITY_QUALITY, rows(SIMILARITY_QUALITY, [QUALITY])),
-        (QUARANTINE, rows(QUARANTINE, [{**REFUSED, "record": f"{n}"} for n in range(3)])),
+        (QUARANTINE, rows(QUARANTINE, [refused(*pair) for pair in REFUSED.items()])),
+        (COMPARED_ITEMS, rows(COMPARED_ITEMS, [looks(f"i{n}", n) for n in range(1, 5)])),
+        (NEAR_DUPLICATES, rows(NEAR_DUPLICATES, [pair("i1", "i1"), pair("i2", "i1")])),
+        (METRICS, rows(METRICS, [measured("week-2", "hybrid", 0.3).asDict()])),
+        (
+            RUNS,
+            rows(
+                RUNS,
+                [run("week-1", "ingest", 1, 9), run("week-2", "ingest", 8, 15), run("week-2", "evaluate", 8)],
+            ),
+        ),
     ]
     tables = context_at(spark, folder).tables
     for table, frame in frames:
@@ -287,31 +336,51 @@ def written(
 def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
     """A copy of those tables: a Delta table is a folder, and copying it is quicker than writing it again."""
     shutil.copytree(written, tmp_path / "tables")
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    for file, content in (
+        (landing / "whole.png", png(7)),
+        (landing / "cut.png", png(7)[:40]),
+        (tmp_path / "outside.png", png(7)),
+    ):
+        file.write_bytes(content)
     return context_at(spark, tmp_path)
 
 
-def test_the_first_picture_by_path_stands_for_an_item(context: StageContext, rows: Rows) -> None:
+def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows) -> None:
     tables = context.tables
-    pictures = first_pictures(tables, ["i1", "i3", "i9"])
-    assert {r.item_id: bytes(r.content) for r in pictures.collect()} == {"i1": png(2), "i3": b"no picture"}
-    # One of them is replaced, in another data file: both are opened, and the old bytes are not taken.
-    of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content")
-    tables.upsert(IMAGES, of_i3.withColumn("content", F.lit(b"another")))
-    again = first_pictures(tables, ["i1", "i3"])
-    assert {r.item_id: bytes(r.content) for r in again.collect()} == {"i1": png(2), "i3": b"another"}
-    assert len(again.inputFiles()) == 2 and len(first_pictures(tables, ["i3"]).inputFiles()) == 1
-    assert first_pictures(tables, ["i9"]).collect() == []
+    red, none = (hashlib.sha256(content).hexdigest() for content in (png(2), b"no picture"))
+    pictures, written = small_pictures(tables, ["i1", "i3", "i9"], 32, 10_000)
+    assert pictures.of == {"i1": red, "i3": none}  # the first by path; i9 has none
+    assert list(pictures.thumbnails) == [red]
+    assert (pictures.thumbnails[red].width, pictures.thumbnails[red].height) == (32, 24)
+    assert written is not None and (written.rows, written.changed) == (2, 2)
+    kept = {row.sha256: row.jpeg for row in tables.read(THUMBNAILS).collect()}
+    assert kept[none] is None and bytes(kept[red]) == pictures.thumbnails[red].jpeg
+    # One is replaced, in another data file; the old one still holds the row.
+    of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content", "sha256")
+    green = hashlib.sha256(png(9)).hexdigest()
+    tables.upsert(IMAGES, of_i3.withColumns({"content": F.lit(png(9)), "sha256": F.lit(green)}))
+    replaced, written = small_pictures(tables, ["i1", "i3"], 32, 10_000)
+    assert replaced.of["i3"] == green and sorted(replaced.thumbnails) == sorted([red, green])
+    assert written is not None and (written.rows, written.changed) == (3, 1)
+    # The bytes themselves are not needed any more; another size is made anew.
+    shutil.rmtree(tables.location(IMAGES))
+    tables.overwrite(IMAGES, rows(IMAGES, [{**picture("i1", "a.png", b"gone"), "sha256": red}]))
+    again, written = small_pictures(tables, ["i1"], 32, 10_000)
+    assert again.thumbnails == {red: pictures.thumbnails[red]}
+    assert written is not None and written.changed == 0
+    assert small_pictures(tables, ["i1"], 33, 10_000, keep=False)[0].thumbnails == {}
 
 
 def test_the_gallery_joins_names_pictures_and_causes(
     shop: dict[str, DataFrame], context: StageContext
 ) -> None:
     config = ReportConfig(items=4, shoppers=5)
-    frames = {name: frame for name, frame in shop.items() if name != "images"}
-    pictures = partial(first_pictures, context.tables)
-    gallery = build_gallery(
-        Facts("run-1", 15, 5, 4, 24), **frames, pictures=pictures, config=config, max_pixels=10_000
-    )
+    chosen = choose(**{name: frame for name, frame in shop.items() if name != "images"}, config=config)
+    pictures, _ = small_pictures(context.tables, sorted(chosen.item_ids), 32, 10_000, keep=False)
+    known = known_items(shop["items"], chosen.item_ids, pictures)
+    gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), chosen, known, pictures)
     people = {s.user_id: s for s in gallery.shoppers}
     heavy = people["heavy"]
     assert [s.item.item_id for s in heavy.history] == [f"i{n}" for n in range(11, 3, -1)]
@@ -323,30 +392,83 @@ def test_the_gallery_joins_names_pictures_and_causes(
     assert people["nobody"].history == ()
     # i1 and i2 share a picture; the bytes of i3 are none.
     assert list(gallery.thumbnails) == [hashlib.sha256(png(2)).hexdigest()]
+    assert known["i3"].broken and known["i3"].picture is None and not known["i4"].broken
     assert people["taster"].history[0].when == START + timedelta(days=4)
     assert len(gallery.showcases) == 4
     assert [n.cosine for n in gallery.showcases[-1].look_alikes] == pytest.approx([0.9, 0.8, 0.7])
 
 
-def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: StageContext, rows: Rows) -> None:
+def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: StageContext) -> None:
     first = STAGE.run(context).written[0]
     path = Path(first.location)
     page = path.read_text(encoding="utf-8")
     assert (first.table, first.rows, first.changed) == ("gallery (HTML)", 1, 1)
     assert 'Data up to <strong><time datetime="2025-01-12">12 Jan 2025' in page
-    assert all(text in page for text in ("run-1", "model-1", "90.0 %", "truncated", "reason 1"))
+    assert all(text in page for text in ("run-1", "model-1", "0.9000", "truncated", "reason 1"))
+    # Only the refused picture below the landing folder that can be decoded is shown.
+    for told in ('whole.png" style', "cut.png, broken", "gone.png, missing", "../outside.png, missing"):
+        assert f"icture {told}" in page or f'"{told}"' in page
+    for told in (
+        "Stage embed has never come to its end",
+        "rows of items",
+        "+66.7%",
+        "0.300 in the only evaluation",
+    ):
+        assert told in page
+    assert page.count('<li style="grid-area:') == 2  # i3 is broken, i4 has no picture
     again = STAGE.run(replace(context, run_id="run-2")).written[0]
     assert again.changed == 0
     assert "run-2" in path.read_text(encoding="utf-8")
-    context.tables.overwrite(ITEMS, rows(ITEMS, [item("i1", title="Renamed")]))
-    assert STAGE.run(context).written[0].changed == 1
 
 
 def test_the_page_stands_without_pictures_models_and_offers(context: StageContext) -> None:
-    for table in (IMAGES, RECOMMENDATIONS, ITEM_NEIGHBORS, ENCODERS, SIMILARITY_QUALITY, QUARANTINE):
+    gone = (IMAGES, RECOMMENDATIONS, ITEM_NEIGHBORS, ENCODERS, SIMILARITY_QUALITY, QUARANTINE, RUNS, METRICS)
+    for table in gone:
         shutil.rmtree(context.tables.location(table))
     context.tables.delete(INTERACTIONS, F.lit(True))
     done = STAGE.run(context)
     page = Path(done.written[0].location).read_text(encoding="utf-8")
     assert done.written[0].rows == 0
-    assert all(text in page for text in ("No interactions yet.", "not measured", "Nothing is left to offer."))
+    assert all(
+        text in page
+        for text in (
+            "No interactions yet.",
+            "not measured",
+            "Nothing is left to offer.",
+            "No map",
+            "No weights yet",
+        )
+    )
+
+
+def test_a_look_at_one_item_and_one_user(context: StageContext) -> None:
+    tables, config = context.tables, context.config
+    found = look_at_item(tables, config, "i1", 2)
+    assert [n.item.item_id for n in found.showcases[0].look_alikes] == ["i2", "i3"]
+    assert found.showcases[0].item.picture is not None
+    someone = look_at_user(tables, config, "looker", 2)
+    assert [o.item.item_id for o in someone.shoppers[0].offers] == ["i6", "i7"]
+    assert not tables.exists(THUMBNAILS)  # a look writes nothing
+    for unknown, look in (("item 'x'", look_at_item), ("user 'x'", look_at_user)):
+        with pytest.raises(InputError, match=f"no {unknown}"):
+            look(tables, config, "x", 2)
+    with pytest.raises(TableError, match="has no look-alikes"):
+        look_at_item(tables, config, "i13", 2)
+
+
+def test_a_notebook_draws_pages_in_frames(context: StageContext) -> None:
+    tables, config = context.tables, context.config
+    drawn = [
+        show_neighbors(tables, config, "i1"),
+        show_recommendations(tables, config, "looker"),
+        plot_metrics(tables, config),
+    ]
+    assert [repr(one) for one in drawn[:2]] == ["Looks like i1: 3 items", "Offered to looker: 3 items"]
+    assert repr(drawn[2]).startswith("Cannot be told yet: hybrid has nDCG@10 0.300")
+    for one, told in zip(drawn, ("Looks like i1", "reason 1", "nDCG@10"), strict=True):
+        frame = one._repr_html_()
+        assert frame.startswith("<iframe") and told in frame
+        assert frame.count("<") == 2  # the page itself is an attribute's text
+    shutil.rmtree(tables.location(METRICS))
+    with pytest.raises(TableError, match="vizrec evaluate"):
+        plot_metrics(tables, config)

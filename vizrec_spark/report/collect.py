@@ -1,10 +1,10 @@
-"""From tables to the view model: the only place of the report that brings rows to the driver, and only few."""
+"""The galleries: from tables to few rows on the driver, and from these to the view model."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -21,69 +21,94 @@ from vizrec_spark.report.model import (
     Seen,
     Shopper,
     Showcase,
-    Thumbnail,
 )
-from vizrec_spark.report.thumbnails import thumbnail_of
+from vizrec_spark.report.pictures import Pictures
 
 SHOWN_AS = {"cooccurrence": "als", "attributes": "visual"}
 """Sources that the page shows with another: what comes of other people's choices, and what of the item itself."""
 
 
-def build_gallery(
-    facts: Facts,
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of the shoppers and items that the page shows, and the ids of all items in them."""
+
+    people: Sequence[Row] = ()
+    history: Sequence[Row] = ()
+    offered: Sequence[Row] = ()
+    near: Sequence[Row] = ()
+
+    @property
+    def item_ids(self) -> set[str]:
+        """Every item that the rows name."""
+        causes = {row.because_item_id for row in self.offered} - {None}
+        ends = {row.item_id for rows in (self.history, self.offered, self.near) for row in rows}
+        return ends | causes | {row.neighbor_id for row in self.near}
+
+
+def choose(
     *,
     items: DataFrame,
-    pictures: Callable[[Sequence[str]], DataFrame],
     users: DataFrame,
     interactions: DataFrame,
     neighbors: DataFrame,
     recommendations: DataFrame,
     config: ReportConfig,
-    max_pixels: int,
-) -> Gallery:
-    """The page's content, from frames of the tables' columns; `neighbors` of one encoder, any of them empty.
-
-    pictures: one picture of each of some items, as `pictures.first_pictures` gives them.
-    """
+) -> Chosen:
+    """The rows of the galleries, from frames of the tables' columns; `neighbors` of one encoder, any of them empty."""
     profiles = select.shopper_profiles(users, interactions, recommendations)
     people = select.spread(select.shopper_candidates(profiles, config.shoppers).collect(), config.shoppers)
     ids = [row.user_id for row in people]
-    history = select.histories(interactions, ids).collect()
-    offered = select.offers(recommendations, interactions, ids).collect()
-    near = select.look_alikes(neighbors, select.showcase_items(neighbors, items, config.items)).collect()
-    wanted = _item_ids(history, offered, near)
-    thumbnails, picture_of = _thumbnails(pictures(wanted), config.thumbnail, max_pixels)
-    known = _known(select.item_details(items, wanted).collect(), wanted, picture_of)
+    return Chosen(
+        people,
+        select.histories(interactions, ids).collect(),
+        select.offers(recommendations, interactions, ids).collect(),
+        select.look_alikes(neighbors, select.showcase_items(neighbors, items, config.items)).collect(),
+    )
+
+
+def choose_user(
+    user: DataFrame, interactions: DataFrame, recommendations: DataFrame, top: int = select.OFFERS
+) -> Chosen:
+    """The rows of one user, who is the only one in `user` (user_id), with `top` offers."""
+    profiles = select.shopper_profiles(user, interactions, recommendations, top)
+    people = profiles.withColumn("kind", F.lit("asked")).collect()
+    ids = [row.user_id for row in people]
+    return Chosen(
+        people,
+        select.histories(interactions, ids).collect(),
+        select.offers(recommendations, interactions, ids, top).collect(),
+    )
+
+
+def choose_item(neighbors: DataFrame, item_id: str, top: int = select.LOOK_ALIKES) -> Chosen:
+    """The `top` look-alikes of one item; `neighbors` of one encoder."""
+    asked = neighbors.sparkSession.createDataFrame([(item_id, 1)], "item_id string, order int")
+    return Chosen(near=select.look_alikes(neighbors, asked, top).collect())
+
+
+def build_gallery(
+    facts: Facts | None, chosen: Chosen, known: Mapping[str, Item], pictures: Pictures
+) -> Gallery:
+    """What the page shows of the rows; `known` has every item that they name."""
     return Gallery(
         facts,
-        tuple(_shopper(row, history, offered, known) for row in people),
-        _showcases(near, known),
-        thumbnails,
+        tuple(_shopper(row, chosen.history, chosen.offered, known) for row in chosen.people),
+        _showcases(chosen.near, known),
+        pictures.thumbnails,
     )
 
 
-def _item_ids(history: Iterable[Row], offered: Iterable[Row], near: Iterable[Row]) -> list[str]:
-    causes = {row.because_item_id for row in offered} - {None}
-    ends = {row.item_id for rows in (history, offered, near) for row in rows}
-    return sorted(ends | causes | {row.neighbor_id for row in near})
-
-
-def _thumbnails(
-    pictures: DataFrame, size: int, max_pixels: int
-) -> tuple[dict[str, Thumbnail], dict[str, str]]:
-    """Thumbnails by content hash, and the hash for each item."""
-    small = pictures.select(
-        "item_id", "sha256", thumbnail_of(F.col("content"), size, max_pixels).alias("made")
-    )
-    rows = [row for row in small.collect() if row.made is not None]
-    made = {row.sha256: Thumbnail(bytes(row.made.jpeg), row.made.width, row.made.height) for row in rows}
-    return made, {row.item_id: row.sha256 for row in rows}
-
-
-def _known(rows: Iterable[Row], wanted: Iterable[str], picture_of: Mapping[str, str]) -> dict[str, Item]:
-    """Every wanted item; one that has left the catalogue keeps its id and its picture."""
-    known = {item_id: Item(item_id, picture=picture_of.get(item_id)) for item_id in wanted}
-    for row in rows:
+def known_items(items: DataFrame, wanted: Iterable[str], pictures: Pictures) -> dict[str, Item]:
+    """Every wanted item by id; one that has left the catalogue keeps its id and its picture."""
+    ids = sorted(set(wanted))
+    known = {}
+    for item_id in ids:
+        sha256 = pictures.of.get(item_id)
+        whole = sha256 in pictures.thumbnails
+        known[item_id] = Item(
+            item_id, picture=sha256 if whole else None, broken=sha256 is not None and not whole
+        )
+    for row in select.item_details(items, ids).collect():
         known[row.item_id] = replace(
             known[row.item_id],
             title=row.title,

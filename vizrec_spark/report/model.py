@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
+
+from markupsafe import Markup
 
 from vizrec_spark.imaging import Thumbnail
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item as people see it; `picture` is a key of `Gallery.thumbnails`, null where there is none to show."""
+    """An item as people see it.
+
+    `picture` is a key of `Gallery.thumbnails`, null where there is none to show; `broken`: its bytes cannot be decoded.
+    """
 
     item_id: str
     title: str | None = None
     categories: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     picture: str | None = None
+    broken: bool = False
 
     @property
     def name(self) -> str:
@@ -81,39 +88,6 @@ class Showcase:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """How many records of an input were refused for one reason."""
-
-    source: str
-    reason: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Share of the exact `k` nearest that were found (0 to 1), with its 95 % interval."""
-
-    method: str
-    k: int
-    mean: float
-    lo: float
-    hi: float
-    n_queries: int
-
-
-@dataclass(frozen=True)
-class Ran:
-    """The last run of a stage: when it ended (UTC), its outcome, seconds, rows changed, and figures by name."""
-
-    stage: str
-    ended: datetime
-    outcome: str
-    seconds: float
-    changed: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Facts:
     """What the page says about the run and its data."""
 
@@ -126,21 +100,59 @@ class Facts:
     encoder_id: str | None = None
     encoder_name: str | None = None
     model_id: str | None = None
-    recall: Recall | None = None
-    refused: tuple[Refused, ...] = ()
-    runs: tuple[Ran, ...] = ()
-
-    @property
-    def n_refused(self) -> int:
-        """All records in quarantine."""
-        return sum(r.count for r in self.refused)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The whole page. `thumbnails` by content hash: each distinct picture once."""
+    """Shoppers and items to look at; `facts` is null where these are not of a run's page.
 
-    facts: Facts
+    `thumbnails` by content hash: each distinct picture of the page once.
+    """
+
+    facts: Facts | None
     shoppers: tuple[Shopper, ...] = ()
     showcases: tuple[Showcase, ...] = ()
     thumbnails: Mapping[str, Thumbnail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a section says to a question at the head of the page: a word, a sentence, and how good that is
+    (`good`, `look`, `bad` or `unknown`)."""
+
+    question: str
+    level: str
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot with what it says in words, and its numbers as a table."""
+
+    title: str
+    text: str
+    svg: Markup
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Section(Protocol):
+    """A part of the page: what links lead to, what it is called in the bar and above it, the template that draws it
+    with the section as `s`, and its answer for the head, where it has one."""
+
+    @property
+    def anchor(self) -> str:
+        """The id of its element."""
+
+    @property
+    def label(self) -> str:
+        """A word or two for the bar."""
+
+    @property
+    def template(self) -> str:
+        """Name of its template."""
+
+    @property
+    def answer(self) -> Answer | None:
+        """For the head of the page."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from statistics import median
 from zlib import crc32
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from vizrec_spark.report.model import Gallery, Offer, Thumbnail
+from vizrec_spark.report.model import Gallery, Offer, Section, Thumbnail
 from vizrec_spark.report.thumbnails import data_uri
 
 PARTS = {"als": "Shared taste", "visual": "Looks and attributes", "popularity": "Popularity"}
@@ -27,32 +27,47 @@ KIND_NAMES = {
     "new": "Gets new items",
     "short": "First steps",
     "popularity": "Led by popularity",
+    "asked": "Asked for",
 }
 """Why a shopper is shown, by `Shopper.kind`."""
 
 _HUES = 6
 _FITS = 1.3
-_RUN = re.compile(r'(<dd class="run">).*?(</dd>)|\s*<details class="refused runs">.*?</details>', re.DOTALL)
+_RUN = re.compile(r"<!--run-->.*?<!--/run-->", re.DOTALL)
 
 
-def render(gallery: Gallery) -> str:
+def render(gallery: Gallery, sections: Sequence[Section] = ()) -> str:
     """The page as HTML; every text of the data is escaped, every picture stands in it once, as a data URI."""
+    return _page("page.html.j2", gallery, sections=sections)
+
+
+def render_look(gallery: Gallery, title: str, sections: Sequence[Section] = ()) -> str:
+    """A page of the sections and galleries alone, without the facts of a run."""
+    return _page("look.html.j2", gallery, title=title, sections=sections)
+
+
+def _page(template: str, gallery: Gallery, **more: object) -> str:
     names = {key: f"p{i}" for i, key in enumerate(sorted(gallery.thumbnails))}
     aspect = tile_aspect(gallery.thumbnails)
-    page = _environment().get_template("gallery.html.j2")
-    return page.render(
-        g=gallery,
-        facts=gallery.facts,
-        parts=PARTS,
-        kinds=KIND_NAMES,
-        aspect=aspect,
-        pictures=[
-            (names[key], Markup(data_uri(thumb)), _fits(thumb, aspect))
-            for key, thumb in sorted(gallery.thumbnails.items())
-        ],
-        picture_class=lambda item: names.get(item.picture),
-        segments=_segments,
-        hue=lambda item: crc32(item.item_id.encode()) % _HUES,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            g=gallery,
+            facts=gallery.facts,
+            parts=PARTS,
+            kinds=KIND_NAMES,
+            aspect=aspect,
+            pictures=[
+                (names[key], Markup(data_uri(thumb)), _fits(thumb, aspect))
+                for key, thumb in sorted(gallery.thumbnails.items())
+            ],
+            picture_class=lambda item: names.get(item.picture),
+            segments=_segments,
+            hue=lambda item: crc32(item.item_id.encode()) % _HUES,
+            data_uri=lambda thumb: Markup(data_uri(thumb)),
+            **more,
+        )
     )
 
 
@@ -77,6 +92,16 @@ def initials(name: str) -> str:
 def words(code: str) -> str:
     """A code such as ``not_an_image`` as words."""
     return code.replace("_", " ")
+
+
+def slug(text: str) -> str:
+    """A name that can stand in a class or an id, the same for the same text."""
+    return f"k{crc32(text.encode()):08x}"
+
+
+def code(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def day(when: datetime | None) -> str:
@@ -115,6 +140,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        day=day, initials=initials, words=words, percent=percent, count=lambda n: f"{n:,}"
+        day=day,
+        initials=initials,
+        words=words,
+        percent=percent,
+        slug=slug,
+        code=code,
+        count=lambda n: f"{n:,}",
     )
     return environment

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import functions as F
 
-from vizrec_spark.report.collect import build_gallery
+from vizrec_spark.report.collect import Chosen, build_gallery, choose, known_items
 from vizrec_spark.report.facts import gather_facts
-from vizrec_spark.report.pictures import first_pictures
+from vizrec_spark.report.model import Gallery, Section
+from vizrec_spark.report.pictures import small_pictures
 from vizrec_spark.report.render import render, same_but_for_run
+from vizrec_spark.report.sections.health import read_health
+from vizrec_spark.report.sections.quality import read_quality
+from vizrec_spark.report.sections.search import read_search
+from vizrec_spark.report.sections.space import read_space, show_space
+from vizrec_spark.report.sections.weights import read_weights
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import (
@@ -22,38 +29,83 @@ from vizrec_spark.tables.schemas import (
     USERS,
 )
 
+_AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows, and what became of table `thumbnails` on the way."""
+
+    gallery: Gallery
+    sections: tuple[Section, ...]
+    thumbnails: Written | None
+
 
 def run(context: StageContext) -> StageResult:
-    """Writes the gallery to `report.path`, in one step, in place of the one that stands there."""
+    """Writes the page to `report.path`, in one step, in place of the one that stands there."""
+    page = read_page(context)
+    path, html = Path(context.config.report.path), render(page.gallery, page.sections)
+    changed = not (
+        path.is_file() and same_but_for_run(path.read_text(encoding="utf-8", errors="replace"), html)
+    )
+    write_atomically(path, html)
+    gallery, pictures, megabytes = page.gallery, len(page.gallery.thumbnails), len(html.encode()) / 1e6
+    notes = [
+        f"{len(gallery.shoppers)} shoppers and {len(gallery.showcases)} items with look-alikes, {pictures} pictures, "
+        f"{megabytes:.1f} MB"
+    ]
+    notes += [
+        f"{a.question} {a.word}: {a.sentence}" for a in (s.answer for s in page.sections) if a is not None
+    ]
+    written = Written("gallery (HTML)", str(path), 0, rows=pictures, changed=pictures if changed else 0)
+    kept = [] if page.thumbnails is None else [page.thumbnails]
+    return StageResult([written, *kept], notes, {"pictures": float(pictures), "megabytes": megabytes})
+
+
+def read_page(context: StageContext) -> Page:
+    """Everything for the page, out of the tables: samples of bounded size, whatever the size of the catalogue.
+
+    Its jobs are many and small, and what they wait for is mostly planning: some are asked for at the same time.
+    """
     tables, config = context.tables, context.config.report
     facts = gather_facts(context)
-    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(facts.encoder_id))
-    gallery = build_gallery(
-        facts,
+    search = read_search(context, facts.encoder_id)
+    quality = search.quality
+    compared, mean = (None, None) if quality is None else (quality.n_items, quality.mean_cosine)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked = pool.submit(_choose, context, facts.encoder_id)
+        looked = pool.submit(read_space, context, facts.encoder_id, config.map)
+        health = pool.submit(read_health, context, facts.n_items, facts.n_users, compared)
+        measured, weights = pool.submit(read_quality, context), pool.submit(read_weights, context)
+        chosen, looks = asked.result(), looked.result()
+        wanted = sorted(chosen.item_ids | looks.item_ids)
+        max_pixels = context.config.ingest.images.max_pixels
+        pictures, written = small_pictures(tables, wanted, config.thumbnail, max_pixels)
+        known = known_items(tables.read(ITEMS), wanted, pictures)
+        sections = (
+            health.result(),
+            measured.result(),
+            weights.result(),
+            search,
+            show_space(looks, known, mean, compared or 0),
+        )
+    return Page(build_gallery(facts, chosen, known, pictures), sections, written)
+
+
+def _choose(context: StageContext, encoder_id: str | None) -> Chosen:
+    tables = context.tables
+    neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
+    return choose(
         items=tables.read(ITEMS),
-        pictures=partial(first_pictures, tables),
         users=tables.read(USERS),
         interactions=tables.read(INTERACTIONS),
         neighbors=neighbors,
         recommendations=tables.read_or_empty(RECOMMENDATIONS),
-        config=config,
-        max_pixels=context.config.ingest.images.max_pixels,
-    )
-    path, page, pictures = Path(config.path), render(gallery), len(gallery.thumbnails)
-    changed = not (
-        path.is_file() and same_but_for_run(path.read_text(encoding="utf-8", errors="replace"), page)
-    )
-    write_atomically(path, page)
-    note = (
-        f"{len(gallery.shoppers)} shoppers and {len(gallery.showcases)} items with look-alikes, {pictures} pictures, "
-        f"{len(page.encode()) / 1e6:.1f} MB"
-    )
-    return StageResult(
-        [Written("gallery (HTML)", str(path), 0, rows=pictures, changed=pictures if changed else 0)], [note]
+        config=context.config.report,
     )
 
 
-STAGE = Stage("report", "write the HTML gallery", run)
+STAGE = Stage("report", "write the HTML page for people", run)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -95,7 +95,11 @@ def run(context: StageContext) -> StageResult:
                 groups = near_duplicates(pairs, images, cosine=alike, hash_bits=bits)
             written.append(publish(NEAR_DUPLICATES, groups))
             written.append(publish(COMPARED_ITEMS, _compared(pictured, embeddings, found.centre, config)))
-            metrics = {"recall": found.recall.mean, "searched": float(found.searched)}
+            metrics = {
+                "recall": found.recall.mean,
+                "searched": float(found.searched),
+                "mean_cosine": found.centre.random_pair_cosine,
+            }
             return StageResult(written, notes(found, config), metrics)
     finally:
         pictured.unpersist()

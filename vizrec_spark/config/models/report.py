@@ -1,4 +1,4 @@
-"""Section `report`: the HTML gallery."""
+"""Section `report`: the HTML page for people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from vizrec_spark.config.models.section import Name, Section
 
 
 class ReportConfig(Section):
-    """Stage `report`: the HTML gallery."""
+    """Stage `report`: the HTML page for people."""
 
     path: Name = "work/report.html"
     shoppers: Annotated[int, Field(ge=1, le=100)] = 8
     items: Annotated[int, Field(ge=1, le=100)] = 10
+    map: Annotated[int, Field(ge=0, le=600)] = 200
     thumbnail: Annotated[int, Field(ge=32, le=512)] = 160
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from vizrec_spark.tables.schemas.evaluate import METRICS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.promote import PROMOTIONS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
+from vizrec_spark.tables.schemas.report import THUMBNAILS
 from vizrec_spark.tables.schemas.restores import RESTORES
 from vizrec_spark.tables.schemas.runs import RUNS
 from vizrec_spark.tables.schemas.similar import (
@@ -67,6 +68,7 @@ __all__ = [
     "RESTORES",
     "RUNS",
     "SIMILARITY_QUALITY",
+    "THUMBNAILS",
     "TUNING_TRIALS",
     "USERS",
     "USER_FACTORS",
@@ -94,6 +96,7 @@ ALL_TABLES: tuple[Table, ...] = (
     RECOMMENDATIONS,
     ITEM_RECOMMENDATIONS,
     BLEND_WEIGHTS,
+    THUMBNAILS,
     METRICS,
     PROMOTIONS,
     RUNS,

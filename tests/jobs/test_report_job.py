@@ -1,0 +1,82 @@
+"""What a reader of docs/reading-the-report.md types, on the shared demo: every command and the example notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.jobs.conftest import DemoRun
+from vizrec_spark.app.cli import main
+
+DEMO = "work/demo"
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The lines of its ``sh`` blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line]
+
+
+def test_every_command_of_the_page_works_as_it_stands(
+    demo: DemoRun, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = commands(repository / "docs" / "reading-the-report.md")
+    assert [command[:2] for command in found] == [["vizrec", "report"], *[["vizrec", "look"]] * 3]
+    thumbnails = demo.folder / "tables" / "thumbnails" / "_delta_log"
+    before = sorted(file.name for file in thumbnails.iterdir())
+    for command in found:
+        here = [part.replace(DEMO, str(demo.folder)) for part in command[1:]]
+        assert main([*here, "--quiet"]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    for title in ("Offered to u00001", "Looks like p00001", "Looks like p00001.jpg"):
+        assert f"{title}: file://" in told
+    page = (demo.folder / "look.html").read_text(encoding="utf-8")
+    # The picture of an item looks most like that item itself.
+    first = re.search(r'<ol class="near">\s*<li title="([^"]*)">.*?Cosine </span>([\d.]+)', page, re.DOTALL)
+    assert first is not None
+    assert first[1].endswith("· p00001") and float(first[2]) == pytest.approx(1, abs=2e-3)
+    # Everything was shown before: no picture was made small again.
+    assert sorted(file.name for file in thumbnails.iterdir()) == before
+    report = (demo.folder / "report.html").read_text(encoding="utf-8")
+    assert report.count("data:image/jpeg") > 100
+    assert len(report.encode()) < 15e6
+
+
+def test_an_unknown_name_is_told(demo: DemoRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["look", "nobody", "--config", str(demo.folder / "demo.yml"), "--no-open"]) == 3
+    assert "'nobody' is no file, and tables items and users do not have it" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_the_example_notebook_runs(
+    demo: DemoRun, spark: SparkSession, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code in one namespace, cell by cell: what the last line of each gives is of the kind that stands below it."""
+    book = json.loads((repository / "docs" / "notebooks" / "look-around.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) >= 4 and all(cell["execution_count"] for cell in cells)
+    (demo.folder.parent / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(demo.folder.parent / "here")
+    if not Path(DEMO).exists():
+        Path("work").mkdir()
+        Path(DEMO).symlink_to(demo.folder)
+    names: dict[str, Any] = {}
+    drawn = 0
+    for cell in cells:
+        *before, last = "".join(cell["source"]).rstrip().splitlines()
+        kept = [output for output in cell["outputs"] if output["output_type"] == "execute_result"]
+        exec(compile("\n".join([*before, "" if kept else last]), "cell", "exec"), names)
+        if kept:
+            given = eval(last, names)
+            assert given._repr_html_().startswith("<iframe")
+            assert "".join(kept[0]["data"]["text/html"]).startswith("<iframe")
+            assert repr(given).partition(":")[0] == "".join(kept[0]["data"]["text/plain"]).partition(":")[0]
+            drawn += 1
+    assert drawn >= 2

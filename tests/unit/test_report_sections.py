@@ -1,0 +1,337 @@
+"""What the sections of the page say: judged from few rows that one can check by hand."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from pyspark.sql import Row
+
+from tests.reporting import AT, DAY, less, measured, ran
+from tests.similarity import quality
+from vizrec_spark.report import plots
+from vizrec_spark.report.model import Facts, Gallery, Item
+from vizrec_spark.report.plots import Mark
+from vizrec_spark.report.render import render
+from vizrec_spark.report.sections.drift import drift
+from vizrec_spark.report.sections.health import (
+    BUILDS_ON,
+    Finding,
+    Health,
+    Ran,
+    drift_findings,
+    pictured_finding,
+    recall_finding,
+    refused_finding,
+    served_finding,
+    stage_findings,
+)
+from vizrec_spark.report.sections.quality import Quality, is_ablation, metric_name, show_quality
+from vizrec_spark.report.sections.refused import Refusals, Refused, Sample
+from vizrec_spark.report.sections.search import Search, show_search
+from vizrec_spark.report.sections.space import SpaceRows, grid, plane, show_space, unit_variance
+from vizrec_spark.report.sections.weights import Weights, show_weights
+
+
+def a_run(**more: Ran) -> dict[str, Ran]:
+    """Every stage after those that it builds on."""
+    return {stage: ran(stage, hour) for hour, stage in enumerate(BUILDS_ON)} | more
+
+
+def levels(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(f.level, f.title) for f in findings]
+
+
+def test_a_run_whose_stages_all_ended_in_order_is_good() -> None:
+    (found,) = stage_findings(a_run(report=ran("report", 9)))
+    assert (found.level, found.title) == ("good", "Stages")
+    assert "recommend) on 30 Jun 2025 at 16:00" in found.sentence
+
+
+def test_stages_that_are_missing_overtaken_or_held_are_told() -> None:
+    some = a_run()
+    del some["als"]
+    assert levels(stage_findings(some)) == [("bad", "Stage als")]
+    (found,) = stage_findings(a_run(similar=ran("similar", 9)))
+    assert (found.level, found.title) == (
+        "look",
+        "Stage recommend",
+    ) and "run `vizrec recommend`" in found.sentence
+    assert levels(stage_findings(a_run(evaluate=ran("evaluate", 1, "held")))) == [("look", "Stage evaluate")]
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        (
+            refused_finding({"ingest": ran("ingest", images_refused_share=0.04, users_refused_share=0.0)}),
+            "good",
+        ),
+        (refused_finding({"ingest": ran("ingest", images_refused_share=0.06)}), "look"),
+        (served_finding(100, 100), "good"),
+        (served_finding(95, 100), "look"),
+        (served_finding(94, 100), "bad"),
+        (served_finding(0, 0), "look"),
+        (pictured_finding(80, 100), "good"),
+        (pictured_finding(79, 100), "look"),
+        (recall_finding({"similar": ran("similar", recall=0.95)}, 0.95), "good"),
+        (recall_finding({"similar": ran("similar", recall=0.94)}, 0.95), "bad"),
+    ],
+)
+def test_bounds(found: Finding | None, level: str) -> None:
+    assert found is not None
+    assert found.level == level
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert refused_finding({}) is None and recall_finding({"similar": ran("similar")}, 0.95) is None
+    assert pictured_finding(None, 5) is None
+
+
+def test_drift_names_what_moved_and_how_far() -> None:
+    before = {
+        "ingest": ({"items": 100, "images": 10, "quarantine": 9}, {"images_refused_share": 0.01}),
+        "similar": ({}, {"mean_cosine": 0.30}),
+        "recommend": ({"recommendations": 50}, {"from_als": 80.0, "from_visual": 20.0}),
+        "als": ({}, {}),
+    }
+    latest = {
+        "ingest": ({"items": 89, "images": 4, "quarantine": 1}, {"images_refused_share": 0.04}),
+        "similar": ({}, {"mean_cosine": 0.36}),
+        "recommend": ({"recommendations": 46}, {"from_als": 30.0, "from_popularity": 30.0}),
+    }
+    moved = {m.name: (m.level, m.before, m.now, m.change) for m in drift(latest, before)}
+    assert moved == {
+        "rows of items": ("look", "100", "89", "-11.0%"),
+        "rows of images": ("bad", "10", "4", "-60.0%"),
+        "rows of quarantine": ("good", "9", "1", "-88.9%"),
+        "rows of recommendations": ("good", "50", "46", "-8.0%"),
+        "offers led by als": ("look", "80.0%", "50.0%", "-30.0 points"),
+        "offers led by popularity": ("look", "0.0%", "50.0%", "+50.0 points"),
+        "offers led by visual": ("look", "20.0%", "0.0%", "-20.0 points"),
+        "mean cosine of two items": ("look", "0.300", "0.360", "+0.060"),
+        "refused of images": ("look", "1.0%", "4.0%", "+3.0 points"),
+    }
+    assert drift(latest, {}) == []
+    same = drift(before, before)
+    assert {m.level for m in same} == {"good"} and levels(drift_findings(same)) == [("good", "Drift")]
+    assert ("bad", "rows of images") in levels(drift_findings(drift(latest, before)))
+
+
+def test_the_verdict_is_that_of_the_worst_finding() -> None:
+    good, look, bad = (Finding(level, level, f"It is {level}.") for level in ("good", "look", "bad"))
+    assert Health((good, good)).answer.word == "Healthy"
+    odd = Health((look, look, good)).answer
+    assert (odd.level, odd.word, odd.sentence) == (
+        "look",
+        "Healthy, 2 things to look at",
+        "It is look. It is look.",
+    )
+    wrong = Health((bad, look, good)).answer
+    assert (wrong.level, wrong.word, wrong.sentence) == ("bad", "Not healthy", "It is bad. It is look.")
+
+
+def test_without_rows_the_section_says_what_to_run() -> None:
+    assert Quality().answer.level == show_quality([], {"r": AT}).answer.level == "unknown"
+    assert "vizrec evaluate" in Quality().answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "half", "level", "word"),
+    [
+        (0.02, 0.01, "good", "Better"),
+        (0.02, 0.03, "look", "No clear difference"),
+        (-0.02, 0.01, "bad", "Worse"),
+    ],
+)
+def test_the_candidate_is_judged_by_its_paired_difference(
+    difference: float, half: float, level: str, word: str
+) -> None:
+    rows = [
+        measured("r", "old", 0.2),
+        measured("r", "new", 0.2 + difference, **less("old", difference, half)),
+    ]
+    answer = show_quality(rows, {"r": AT}, "new").answer
+    assert (answer.level, answer.word) == (level, word)
+    assert f"new less old: nDCG@10 {difference:+.4f}" in answer.sentence
+
+
+def test_without_a_candidate_whoever_is_ahead_is_told() -> None:
+    rows = [measured("r", "hybrid", 0.3), measured("r", "popular", 0.2, **less("hybrid", -0.1, 0.02))]
+    answer = show_quality(rows, {"r": AT}).answer
+    assert answer.word == "Better"
+    assert "hybrid less popular: nDCG@10 +0.1000 [+0.0800, +0.1200]" in answer.sentence
+
+
+def test_one_model_is_compared_with_its_evaluation_of_the_week_before() -> None:
+    ended = {"now": AT, "yesterday": AT - DAY, "last": AT - 7 * DAY, "older": AT - 14 * DAY}
+    values = {"now": 0.30, "yesterday": 0.29, "last": 0.20, "older": 0.1}
+    rows = [measured(run, "m", value) for run, value in values.items()]
+    answer = show_quality(rows, ended).answer
+    assert (answer.word, answer.level) == ("Better", "good")
+    assert (
+        "0.300 now and 0.200 on 23 Jun 2025: +0.1000 [+0.0859, +0.1141], the users not paired"
+        in answer.sentence
+    )
+    alone = show_quality(rows[:1], ended).answer
+    assert alone.level == "unknown" and "0.300" in alone.sentence
+    assert (
+        show_quality([measured("now", "m", 0.2), measured("yesterday", "m", 0.2)], ended).answer.level
+        == "look"
+    )
+
+
+def test_every_chart_has_its_numbers_as_a_table() -> None:
+    rows = [
+        measured("a", "hybrid", 0.3),
+        measured("a", "popular", 0.2, **less("hybrid", -0.1, 0.02)),
+        measured("a", "hybrid_without_visual", 0.28, **less("hybrid", -0.02, 0.01)),
+        measured("a", "hybrid", 0.1, slice="cold_items"),
+        measured("a", "hybrid", 0.5, metric="coverage@10", lo=None, hi=None),
+        measured("b", "hybrid", 0.25),
+        measured("other", "hybrid", 0.9, protocol="cold_items"),
+    ]
+    section = show_quality(rows, {"a": AT, "b": AT - DAY, "other": AT - 2 * DAY})
+    assert [one.run_id for one in section.evaluations] == ["a", "b"]
+    tables = {chart.title: chart.rows for chart in section.charts}
+    assert list(tables) == [
+        "nDCG@10",
+        "Coverage@10",
+        "nDCG@10, less hybrid",
+        "nDCG@10, without a part, less hybrid",
+        "nDCG@10 by segment",
+        "nDCG@10 over the last 2 evaluations",
+    ]
+    assert tables["nDCG@10"] == (
+        ("hybrid", "0.3000", "[0.2900, 0.3100]", "90"),
+        ("popular", "0.2000", "[0.1900, 0.2100]", "90"),
+    )
+    # A model has the same shape and colour in every plot.
+    drawn = [set(re.findall(r'-m\w+" d="[^"]+" style="stroke: var\(--c(\d)', c.svg)) for c in section.charts]
+    assert (drawn[0], drawn[2]) == ({"0", "1"}, {"1"})
+    assert tables["nDCG@10, without a part, less hybrid"][0][:3] == (
+        "hybrid_without_visual",
+        "-0.0200",
+        "[-0.0300, -0.0100]",
+    )
+    assert tables["nDCG@10 by segment"][0][:3] == ("cold items", "hybrid", "0.1000")
+    assert [row[2] for row in tables["nDCG@10 over the last 2 evaluations"]] == ["0.3000", "0.2000", "0.2500"]
+
+
+def test_names() -> None:
+    assert [metric_name(m) for m in ("ndcg@10", "hit_rate@5", "auc")] == ["nDCG@10", "Hit rate@5", "AUC"]
+    assert [is_ablation(m) for m in ("hybrid_without_cf", "als", "withoutdoors")] == [True, False, False]
+
+
+HOSTILE = "<script>$x^2$</script>"
+
+
+def test_a_plot_takes_the_colours_of_the_page_and_keeps_text_as_text() -> None:
+    marks = [Mark(HOSTILE, 0.2, 0.1, 0.3), Mark("b", 0.1, None, None, 1)]
+    drawn = [
+        plots.intervals("one", marks, line=0.15),
+        plots.grouped("two", [(HOSTILE, marks)], [HOSTILE, "b"]),
+        plots.over_time("three", ["1 Jun", "2 Jun"], [(HOSTILE, [marks[0], None]), ("b", marks)]),
+        plots.bars("four", [HOSTILE, "2–3"], [3, 12_000]),
+    ]
+    ids: list[str] = []
+    for svg in drawn:
+        assert svg.startswith("<svg") and "script>" not in svg.replace("&lt;script&gt;", "").replace(
+            "&lt;/script&gt;", ""
+        )
+        assert "var(--c0)" in svg and "var(--ink)" in svg
+        assert re.findall(r"#0[0-9a-f]{5}\b", svg) == []  # no colour of its own
+        assert "$x^2$" in svg
+        assert set(re.findall(r'href="#([^"]+)"', svg)) <= set(re.findall(r'id="([^"]+)"', svg))
+        ids += re.findall(r'<[^>]* id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    # Series differ in shape, not in colour alone.
+    shapes = re.findall(r'<path id="one-m\w+" d="([^"]+)"', drawn[0])
+    assert len({shape for shape in shapes if "C" in shape or shape.count("L") == 3}) == 2
+    assert plots.intervals("one", marks, line=0.15) == drawn[0]
+
+
+def test_weights_are_ordered_and_told() -> None:
+    of = {"scale": 1.0, "method": "learned", "learned_share": 1.0, "blend_difference": 0.03}
+    row = {"weight_lo": 0.0, "weight_hi": 0.4, "ndcg10_alone": 0.1, "part": "cf", **of}
+    section = show_weights(
+        [
+            Row(feature="als", weight=0.1, **row),
+            Row(feature="ridge_recent", weight=-0.2, **(row | {"ndcg10_alone": 0.05})),
+        ]
+    )
+    assert [r[0] for r in section.charts[0].rows] == ["ridge recent", "als"]
+    assert [r[0] for r in section.charts[1].rows] == ["als", "ridge recent"]
+    assert "blend has nDCG@10 0.1300, its best feature alone (als) 0.1000" in section.told
+
+
+def test_the_search_tells_recall_and_skew() -> None:
+    assert show_search(Row(**quality())).charts == ()
+    lsh = quality(method="lsh", recall=0.96, recall_lo=0.95, recall_hi=0.97, n_queries=200, n_buckets=7)
+    section = show_search(Row(**(lsh | {"bucket_histogram": [0, 4, 0, 3], "bucket_skew": 2.5})))
+    recall, buckets = section.charts
+    assert recall.rows == (("0.9600", "[0.9500, 0.9700]", "0.95", "200"),)
+    assert buckets.rows == (("2–3", "4"), ("4–7", "0"), ("8–15", "3"))
+    assert "2.5 times the mean bucket" in buckets.text
+
+
+def test_the_plane_is_that_of_most_variance() -> None:
+    rng = np.random.default_rng(3)
+    looks = rng.normal(size=(400, 6)) * [0.1, 3.0, 0.1, 0.1, 2.0, 0.1] + 7
+    places, kept = plane(looks)
+    assert np.abs(np.corrcoef(places[:, 0], looks[:, 1])[0, 1]) > 0.99
+    assert np.abs(np.corrcoef(places[:, 1], looks[:, 4])[0, 1]) > 0.99
+    assert kept == pytest.approx(places.var(axis=0).sum())
+    assert plane(-looks)[0] == pytest.approx(-places)  # the same directions
+    unit = rng.normal(size=(50, 4)) + 1
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    pairs = (unit @ unit.T)[~np.eye(50, dtype=bool)].mean()
+    assert unit_variance(pairs, 50) == pytest.approx(unit.var(axis=0).sum())
+
+
+def test_the_grid_gives_each_its_own_cell_near_its_place() -> None:
+    rng = np.random.default_rng(4)
+    places = rng.normal(size=(120, 2))
+    cells = grid(places, 20)
+    assert len({tuple(cell) for cell in cells}) == 120
+    assert np.corrcoef(cells[:, 1], places[:, 0])[0, 1] > 0.9
+    assert np.corrcoef(cells[:, 0], places[:, 1])[0, 1] < -0.9  # up is up
+    assert len({tuple(c) for c in grid(np.zeros((30, 2)), 5)}) == 30
+
+
+def test_the_space_shows_items_with_pictures_groups_and_the_weakest() -> None:
+    known = {f"i{n}": Item(f"i{n}", picture=None if n == 3 else f"p{n}") for n in range(6)}
+    looks = [Row(item_id=f"i{n}", looks=[float(n), float(n % 2), 0.0]) for n in range(6)]
+    pair = [Row(group_id="i0", group_size=9, item_id=f"i{n}", place=n + 1) for n in range(2)]
+    weak = [Row(item_id="i4", rank=r, neighbor_id=f"i{r}", cosine=0.3 - r / 10) for r in (2, 1)]
+    section = show_space(SpaceRows(looks, pair, weak), known, 0.5, 6)
+    assert sorted(t.item.item_id for t in section.tiles) == ["i0", "i1", "i2", "i4", "i5"]
+    assert section.share is not None and 0 < section.share <= 1
+    assert [(g.size, [i.item_id for i in g.items]) for g in section.groups] == [(9, ["i0", "i1"])]
+    assert [(w.item.item_id, [i.item_id for i, _ in w.near]) for w in section.weakest] == [
+        ("i4", ["i1", "i2"])
+    ]
+
+
+def test_the_page_tells_health_first_and_links_lead_somewhere() -> None:
+    health = Health(
+        (Finding("bad", "Stage als", "It is wrong <b>."),),
+        (ran("similar", recall=0.987, searched=12009.0), ran("evaluate", outcome="held")),
+        (),
+        Refusals((Refused("images", "not_an_image", 7, "mend <it>"),)),
+        (Sample("a/<x>.jpg", "truncated", True), Sample("gone.jpg", "missing_file", False)),
+    )
+    sections = (health, Quality(), Weights(), Search(), show_space(SpaceRows(), {}, None, 0))
+    html = render(Gallery(Facts("r", 0, 0, 0, 0)), sections)
+    assert html.index("Not healthy") < html.index("Items</dt>")
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    for told in (
+        "It is wrong &lt;b&gt;.",
+        "not an image images 7",
+        "recall 0.987, searched 12,009",
+        "evaluate (held)",
+    ):
+        assert told in text
+    assert 'aria-label="a/&lt;x&gt;.jpg, broken"' in html and 'aria-label="gone.jpg, missing"' in html
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= set(re.findall(r' id="([^"]+)"', html))

@@ -1,0 +1,35 @@
+"""Contract of what stage `report` writes beside its page."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import BinaryType, StructType
+
+from vizrec_spark.tables.contract import Table, column
+from vizrec_spark.tables.schemas.types import INT, STRING
+
+THUMBNAILS = Table(
+    "thumbnails",
+    "report",
+    "Pictures that a report has shown, made small once, addressed by content.",
+    StructType(
+        [
+            column("sha256", STRING, "SHA-256 of the picture's bytes."),
+            column("size", INT, "Most pixels of the longer side, as asked for."),
+            column(
+                "jpeg",
+                BinaryType(),
+                "The small picture as a JPEG file; null where the bytes could not be decoded.",
+                nullable=True,
+            ),
+            column("width", INT, "Its width in pixels.", nullable=True),
+            column("height", INT, "Its height in pixels.", nullable=True),
+        ]
+    ),
+    ("sha256", "size"),
+    {
+        "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
+        "size_positive": "size > 0",
+        "whole_or_broken": "(jpeg IS NULL AND width IS NULL AND height IS NULL) OR (jpeg IS NOT NULL AND width > 0 "
+        "AND height > 0)",
+    },
+)
