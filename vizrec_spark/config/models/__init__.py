@@ -39,6 +39,7 @@ from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.serve import ServeConfig
 from vizrec_spark.config.models.similar import SimilarConfig
+from vizrec_spark.config.models.stream import LiveColumns, StreamConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "InteractionsConfig",
     "LabelsConfig",
     "LearnConfig",
+    "LiveColumns",
     "ProjectionConfig",
     "RecommendConfig",
     "ReportConfig",
@@ -73,6 +75,7 @@ __all__ = [
     "SpanConfig",
     "SparkConfig",
     "SplitConfig",
+    "StreamConfig",
     "TablesConfig",
     "TuneConfig",
     "UsersConfig",
@@ -93,4 +96,5 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    stream: StreamConfig = StreamConfig()
     serve: ServeConfig = ServeConfig()

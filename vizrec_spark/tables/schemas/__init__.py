@@ -33,6 +33,7 @@ from vizrec_spark.tables.schemas.similar import (
     NEAR_DUPLICATES,
     SIMILARITY_QUALITY,
 )
+from vizrec_spark.tables.schemas.stream import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 
 __all__ = [
     "ADAPTATION_CURVES",
@@ -58,6 +59,8 @@ __all__ = [
     "ITEM_NEIGHBORS",
     "ITEM_RECOMMENDATIONS",
     "LABELLED_PICTURES",
+    "LIVE_EVENTS",
+    "LIVE_RECOMMENDATIONS",
     "METRICS",
     "NEAR_DUPLICATES",
     "PROMOTIONS",
@@ -92,6 +95,8 @@ ALL_TABLES: tuple[Table, ...] = (
     RECOMMENDATIONS,
     ITEM_RECOMMENDATIONS,
     BLEND_WEIGHTS,
+    LIVE_EVENTS,
+    LIVE_RECOMMENDATIONS,
     METRICS,
     PROMOTIONS,
     RUNS,

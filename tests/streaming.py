@@ -1,0 +1,133 @@
+"""A small shop in Delta tables on which stages `recommend` and `stream` run, and events as a shop's site sends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from tests.similarity import quality
+from vizrec_spark.config import Config, load_config, setting
+from vizrec_spark.recommend.stage import STAGE as RECOMMEND
+from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.stream.stage import STAGE as STREAM
+from vizrec_spark.tables import Stamp, Table, TableStore
+from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.schemas import (
+    ENCODERS,
+    INTERACTIONS,
+    ITEM_FACTORS,
+    ITEM_NEIGHBORS,
+    ITEMS,
+    SIMILARITY_QUALITY,
+    USER_FACTORS,
+    USERS,
+)
+
+ENCODER = "enc-1"
+MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
+WEIGHTS = {"view": 1.0, "cart": 3.0, "buy": 5.0}
+N_ITEMS, N_USERS, RANK = 40, 20, 4
+
+
+def event(number: int, user: str, item: str, kind: str = "view", **changes: Any) -> dict[str, Any]:
+    """An event as a site sends it; `number` makes its id and its time."""
+    at = MONDAY + timedelta(days=30, seconds=number)
+    told = {
+        "event_id": f"e{number}",
+        "user_id": user,
+        "item_id": item,
+        "event": kind,
+        "timestamp": at.isoformat(),
+    }
+    return {**told, **changes}
+
+
+@dataclass
+class LiveShop:
+    """Tables below `folder`, and a folder of live events beside them."""
+
+    spark: SparkSession
+    folder: Path
+    settings: list[str] = field(default_factory=list)
+
+    @property
+    def events(self) -> Path:
+        """Where live events arrive."""
+        return self.folder / "events"
+
+    def overrides(self) -> list[str]:
+        """``--set`` pairs that name this shop."""
+        pairs: Mapping[str, Any] = {
+            "tables.root": str(self.folder / "tables"),
+            "stream.path": str(self.events),
+            "stream.checkpoint": str(self.folder / "checkpoint"),
+            "stream.available_now": True,
+            "stream.reload_seconds": 0.0,
+            "recommend.k": 10,
+            "als.rank": RANK,
+        }
+        return [*(setting(key, value) for key, value in pairs.items()), *self.settings]
+
+    def config(self, *more: str) -> Config:
+        return load_config(None, [*self.overrides(), *more])
+
+    def store(self) -> TableStore:
+        return TableStore(self.spark, self.config().tables, Stamp("run", "test", "0" * 16))
+
+    def context(self, *more: str) -> StageContext:
+        return StageContext(self.spark, self.config(*more), self.store(), "run")
+
+    def write(self, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+        self.store().overwrite(table, self.spark.createDataFrame(list(rows), table.schema))
+
+    def make(self) -> None:
+        """The tables as a batch run leaves them."""
+        rng = np.random.default_rng(3)
+        items = [f"i{n:02d}" for n in range(N_ITEMS)]
+        users = [f"u{n:02d}" for n in range(N_USERS)]
+        self.events.mkdir(parents=True)
+        kinds = ("shoe", "bag", "hat")
+        self.write(ITEMS, ((i, f"Item {i}", [kinds[n % 3]], 10.0 + n, None, {}) for n, i in enumerate(items)))
+        self.write(USERS, ((u,) for u in users))
+        log = []
+        for n, (u, i) in enumerate((u, i) for u in users for i in rng.choice(items, 9, replace=False)):
+            kind = str(rng.choice(list(WEIGHTS)))
+            log.append((u, str(i), kind, None, WEIGHTS[kind], MONDAY + timedelta(hours=n)))
+        self.write(INTERACTIONS, log)
+        self.model("als-1", seed=4)
+        self.write(ENCODERS, [(encoder_key(self.config().embed), ENCODER, 2)])
+        near = [
+            (a, rank + 1, items[(n + rank + 1) % N_ITEMS]) for n, a in enumerate(items) for rank in range(5)
+        ]
+        self.write(ITEM_NEIGHBORS, ((ENCODER, a, rank, b, 1.0 - 0.1 * rank, 1.0) for a, rank, b in near))
+        found = quality(encoder_id=ENCODER, mean_cosine=0.0)
+        self.write(SIMILARITY_QUALITY, [tuple(found[c] for c in SIMILARITY_QUALITY.columns)])
+        self.recommend()
+
+    def model(self, model_id: str, seed: int) -> None:
+        """Factors as stage `als` leaves them; those of users are not looked at by the stream."""
+        rng = np.random.default_rng(seed)
+        for table, prefix, n in ((USER_FACTORS, "u", N_USERS), (ITEM_FACTORS, "i", N_ITEMS)):
+            drawn = rng.normal(size=(n, RANK)).astype(np.float32).tolist()
+            self.write(table, ((model_id, f"{prefix}{k:02d}", row) for k, row in enumerate(drawn)))
+
+    def recommend(self) -> StageResult:
+        return RECOMMEND.run(self.context())
+
+    def send(self, name: str, *events: Mapping[str, Any] | str) -> None:
+        """A file of live events, which appears whole; a text is a line as it is."""
+        lines = [e if isinstance(e, str) else json.dumps(e) for e in events]
+        draft = self.folder / f"{name}.draft"
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draft.rename(self.events / f"{name}.json")
+
+    def stream(self, *more: str) -> StageResult:
+        """Runs the stage until all that was sent is read."""
+        return STREAM.run(self.context(*more))
