@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyspark.sql import SparkSession
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from tests.similarity import quality
+from vizrec_spark.als.fold_in import fold_in
+from vizrec_spark.als.preferences import preferences
 from vizrec_spark.config import Config, load_config, setting
+from vizrec_spark.recommend.history import touched_pairs
+from vizrec_spark.recommend.hybrid import recommend_with
+from vizrec_spark.recommend.reading import chosen_factors, read_inputs
 from vizrec_spark.recommend.stage import STAGE as RECOMMEND
+from vizrec_spark.retrieval import share_factors
 from vizrec_spark.stage import StageContext, StageResult
+from vizrec_spark.stream.resident import load_resident
 from vizrec_spark.stream.stage import STAGE as STREAM
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
@@ -25,6 +34,7 @@ from vizrec_spark.tables.schemas import (
     ITEM_FACTORS,
     ITEM_NEIGHBORS,
     ITEMS,
+    LIVE_EVENTS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
     USERS,
@@ -131,3 +141,40 @@ class LiveShop:
     def stream(self, *more: str) -> StageResult:
         """Runs the stage until all that was sent is read."""
         return STREAM.run(self.context(*more))
+
+
+def offered(frame: DataFrame) -> pd.DataFrame:
+    """The offers of `live_recommendations`, a row each, as `recommendations` has them."""
+    rows = frame.select("user_id", F.explode("offers").alias("o")).select("user_id", "o.*").toPandas()
+    return rows.sort_values(["user_id", "rank"], ignore_index=True)
+
+
+def in_batch(shop: LiveShop, users: list[str]) -> pd.DataFrame:
+    """The lists of `users` as the batch's own functions make them of the log and all live events together."""
+    context = shop.context()
+    resident = load_resident(context)
+    learned = chosen_factors(context)
+    log = context.tables.read(INTERACTIONS).unionByName(
+        context.tables.read(LIVE_EVENTS).select(INTERACTIONS.columns)
+    )
+    inputs, _ = read_inputs(context, learned, resident.als, resident.encoder_id)
+    touched = touched_pairs(log, context.config.recommend.rerank, resident.als)
+    folded = fold_in(preferences(log, resident.als), share_factors(learned.item_factors), resident.als)
+    changed = type(inputs)(**{**vars(inputs), "touched": touched, "user_factors": folded})
+    shared = shop.spark.sparkContext.broadcast(resident.hybrid.side)
+    wanted = shop.spark.createDataFrame([(user,) for user in users], "user_id string")
+    rows = recommend_with(
+        shared, resident.hybrid.blend, changed, wanted, context.config.recommend, resident.als
+    ).toPandas()
+    shared.destroy()
+    resident.items.unpersist()
+    return rows.sort_values(["user_id", "rank"], ignore_index=True)
+
+
+def agree(live: pd.DataFrame, batch: pd.DataFrame) -> None:
+    assert list(live.columns) == list(batch.columns)
+    scores = [name for name in live.columns if name.startswith("score")]
+    pd.testing.assert_frame_equal(live[scores], batch[scores], rtol=1e-5, atol=1e-6)
+    said = [name for name in live.columns if name not in (*scores, "proposed_by")]
+    pd.testing.assert_frame_equal(live[said], batch[said])
+    assert [sorted(p) for p in live.proposed_by] == [sorted(p) for p in batch.proposed_by]

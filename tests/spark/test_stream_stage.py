@@ -8,22 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
-from tests.streaming import MONDAY, LiveShop, event
-from vizrec_spark.als.fold_in import fold_in
-from vizrec_spark.als.preferences import preferences
+from tests.streaming import LiveShop, agree, event, in_batch, offered
 from vizrec_spark.errors import TableError
-from vizrec_spark.recommend.history import touched_pairs
-from vizrec_spark.recommend.hybrid import recommend_with
-from vizrec_spark.recommend.reading import chosen_factors, read_inputs
-from vizrec_spark.retrieval import share_factors
-from vizrec_spark.stream.resident import load_resident
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
-    ITEMS,
     LIVE_EVENTS,
     LIVE_RECOMMENDATIONS,
     QUARANTINE,
@@ -44,43 +35,6 @@ def shop(finished: LiveShop, spark: SparkSession, tmp_path: Path) -> LiveShop:
     """A copy of it."""
     shutil.copytree(finished.folder, tmp_path / "shop")
     return LiveShop(spark, tmp_path / "shop")
-
-
-def offered(frame: DataFrame) -> pd.DataFrame:
-    """The offers of `live_recommendations`, a row each, as `recommendations` has them."""
-    rows = frame.select("user_id", F.explode("offers").alias("o")).select("user_id", "o.*").toPandas()
-    return rows.sort_values(["user_id", "rank"], ignore_index=True)
-
-
-def in_batch(shop: LiveShop, users: list[str]) -> pd.DataFrame:
-    """The lists of `users` as the batch's own functions make them of the log and all live events together."""
-    context = shop.context()
-    resident = load_resident(context)
-    learned = chosen_factors(context)
-    log = context.tables.read(INTERACTIONS).unionByName(
-        context.tables.read(LIVE_EVENTS).select(INTERACTIONS.columns)
-    )
-    inputs, _ = read_inputs(context, learned, resident.als, resident.encoder_id)
-    touched = touched_pairs(log, context.config.recommend.rerank, resident.als)
-    folded = fold_in(preferences(log, resident.als), share_factors(learned.item_factors), resident.als)
-    changed = type(inputs)(**{**vars(inputs), "touched": touched, "user_factors": folded})
-    shared = shop.spark.sparkContext.broadcast(resident.hybrid.side)
-    wanted = shop.spark.createDataFrame([(user,) for user in users], "user_id string")
-    rows = recommend_with(
-        shared, resident.hybrid.blend, changed, wanted, context.config.recommend, resident.als
-    ).toPandas()
-    shared.destroy()
-    resident.items.unpersist()
-    return rows.sort_values(["user_id", "rank"], ignore_index=True)
-
-
-def agree(live: pd.DataFrame, batch: pd.DataFrame) -> None:
-    assert list(live.columns) == list(batch.columns)
-    scores = [name for name in live.columns if name.startswith("score")]
-    pd.testing.assert_frame_equal(live[scores], batch[scores], rtol=1e-5, atol=1e-6)
-    said = [name for name in live.columns if name not in (*scores, "proposed_by")]
-    pd.testing.assert_frame_equal(live[said], batch[said])
-    assert [sorted(p) for p in live.proposed_by] == [sorted(p) for p in batch.proposed_by]
 
 
 def ids(store: TableStore) -> list[str]:
@@ -189,4 +143,3 @@ def test_without_a_batch_run_it_says_what_to_run(spark: SparkSession, tmp_path: 
     shop = LiveShop(spark, tmp_path)
     with pytest.raises(TableError, match="run stage `recommend` first"):
         shop.stream()
-    assert MONDAY.year == 2024 and ITEMS.name == "items"

@@ -24,7 +24,7 @@ from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.pictures import SIZES, Thumbnails
 from vizrec_spark.serve.pool import Busy, Pool
 from vizrec_spark.serve.reload import Reloader
-from vizrec_spark.serve.rows import facts, rows_for, session_rows, told
+from vizrec_spark.serve.rows import facts, known_rows, rows_for, session_rows, told
 from vizrec_spark.serve.snapshot import Snapshot
 
 Id = Annotated[str, Query(min_length=1, max_length=512)]

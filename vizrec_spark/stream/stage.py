@@ -54,6 +54,7 @@ def run(context: StageContext) -> StageResult:
             with _told_to_stop() as stop:
                 query = start(spark, config, work)
                 _wait(query, stop, config, work)
+                held = _state_rows(query)
     finally:
         histories.close()
         latest.close()
@@ -62,7 +63,7 @@ def run(context: StageContext) -> StageResult:
         replace(tables.unchanged(LIVE_EVENTS), changed=totals.new),
         replace(tables.unchanged(LIVE_RECOMMENDATIONS), changed=totals.lists),
     ]
-    return StageResult(written, [_note(totals)], _metrics(totals))
+    return StageResult(written, [_note(totals)], {**_metrics(totals), "state_rows": held})
 
 
 STAGE = Stage("stream", "live events in, live recommendations out, until it is told to stop", run)
@@ -112,6 +113,12 @@ def _told_to_stop() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _state_rows(query: StreamingQuery) -> float:
+    """Event ids that are remembered."""
+    last = query.lastProgress
+    return 0.0 if last is None else float(sum(one.numRowsTotal for one in last.stateOperators))
 
 
 def _note(totals: Totals) -> str:
