@@ -14,6 +14,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tests.serving import write_table
 from tests.similarity import quality
 from vizrec_spark.als.fold_in import fold_in
 from vizrec_spark.als.preferences import preferences
@@ -21,7 +22,7 @@ from vizrec_spark.config import Config, load_config, setting
 from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.recommend.hybrid import recommend_with
 from vizrec_spark.recommend.reading import chosen_factors, read_inputs
-from vizrec_spark.recommend.stage import STAGE as RECOMMEND
+from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.retrieval import share_factors
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.stream.resident import load_resident
@@ -29,6 +30,7 @@ from vizrec_spark.stream.stage import STAGE as STREAM
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
+    BLEND_WEIGHTS,
     ENCODERS,
     INTERACTIONS,
     ITEM_FACTORS,
@@ -95,7 +97,9 @@ class LiveShop:
         return StageContext(self.spark, self.config(*more), self.store(), "run")
 
     def write(self, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
-        self.store().overwrite(table, self.spark.createDataFrame(list(rows), table.schema))
+        """Without Spark, which takes seconds for each."""
+        named = [dict(zip(table.columns, row, strict=True)) for row in rows]
+        write_table(self.folder / "tables", table, named)
 
     def make(self) -> None:
         """The tables as a batch run leaves them."""
@@ -104,7 +108,7 @@ class LiveShop:
         users = [f"u{n:02d}" for n in range(N_USERS)]
         self.events.mkdir(parents=True)
         kinds = ("shoe", "bag", "hat")
-        self.write(ITEMS, ((i, f"Item {i}", [kinds[n % 3]], 10.0 + n, None, {}) for n, i in enumerate(items)))
+        self.write(ITEMS, ((i, f"Item {i}", [kinds[n % 3]], 10.0 + n, None, []) for n, i in enumerate(items)))
         self.write(USERS, ((u,) for u in users))
         log = []
         for n, (u, i) in enumerate((u, i) for u in users for i in rng.choice(items, 9, replace=False)):
@@ -119,7 +123,7 @@ class LiveShop:
         self.write(ITEM_NEIGHBORS, ((ENCODER, a, rank, b, 1.0 - 0.1 * rank, 1.0) for a, rank, b in near))
         found = quality(encoder_id=ENCODER, mean_cosine=0.0)
         self.write(SIMILARITY_QUALITY, [tuple(found[c] for c in SIMILARITY_QUALITY.columns)])
-        self.recommend()
+        self.weights()
 
     def model(self, model_id: str, seed: int) -> None:
         """Factors as stage `als` leaves them; those of users are not looked at by the stream."""
@@ -128,8 +132,13 @@ class LiveShop:
             drawn = rng.normal(size=(n, RANK)).astype(np.float32).tolist()
             self.write(table, ((model_id, f"{prefix}{k:02d}", row) for k, row in enumerate(drawn)))
 
-    def recommend(self) -> StageResult:
-        return RECOMMEND.run(self.context())
+    def weights(self) -> None:
+        """What a run of stage `recommend` ends with."""
+        told = ("learned", 1.0, 8.0, 100.0, None, None, None, None)
+        self.write(
+            BLEND_WEIGHTS,
+            ((f.name, f.part, 0.1 + 0.05 * n, None, None, 0.5, *told) for n, f in enumerate(FEATURES)),
+        )
 
     def send(self, name: str, *events: Mapping[str, Any] | str) -> None:
         """A file of live events, which appears whole; a text is a line as it is."""

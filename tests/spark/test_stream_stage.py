@@ -18,7 +18,6 @@ from vizrec_spark.tables.schemas import (
     LIVE_EVENTS,
     LIVE_RECOMMENDATIONS,
     QUARANTINE,
-    RECOMMENDATIONS,
 )
 
 
@@ -54,8 +53,6 @@ def test_lists_are_those_of_a_batch_on_the_same_events(shop: LiveShop) -> None:
     assert rows["u01"].latest[:2] == ["i11", "i03"] and rows["stranger"].latest == ["i30", "i07"]
     assert rows["u01"].model_id == "als-1" and rows["u01"].encoder_id == "enc-1"
     assert (rows["u01"].batch, rows["u02"].batch) == (1, 0)
-    before = store.read(RECOMMENDATIONS).where("user_id = 'u01'").orderBy("rank").toPandas()
-    assert [o.item_id for o in rows["u01"].offers] != before.item_id.tolist()
     assert not {"i03", "i11"} & {o.item_id for o in rows["u01"].offers}
 
 
@@ -131,7 +128,7 @@ def test_a_new_model_is_picked_up_between_two_micro_batches(shop: LiveShop) -> N
     shop.send("a", event(1, "u01", "i03"))
     shop.stream()
     shop.model("als-2", seed=9)
-    shop.recommend()
+    shop.weights()
     shop.send("b", event(2, "u02", "i03"))
     shop.stream()
     rows = {row.user_id: row for row in shop.store().read(LIVE_RECOMMENDATIONS).collect()}

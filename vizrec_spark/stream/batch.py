@@ -68,7 +68,8 @@ class MicroBatch:
         """For `foreachBatch`: `events` as of `source.live_events`."""
         try:
             query = events.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-            self.run(events, Once(str(query), number))
+            assert query is not None, "called outside a query"  # whose name would be that of every query
+            self.run(events, Once(query, number))
         except Exception as error:
             self.failure = error
             raise

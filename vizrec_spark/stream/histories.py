@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,21 +19,28 @@ class Histories:
     """Tables `interactions` and `live_events` as they are, persisted, and behind them a tail of later live events.
 
     The tail is what this process has appended since, in the driver's memory: at most `most` events, then all is read
-    anew. Nobody else writes `live_events`; where a version comes that is not our own, all is read anew as well.
+    anew, as it is with a new version of `interactions`, looked for at most every `seconds`. Nobody else writes
+    `live_events`.
     """
 
-    def __init__(self, spark: SparkSession, tables: TableStore, most: int) -> None:
-        self._spark, self._tables, self._most = spark, tables, most
-        self._versions: Mapping[str, int] = {}
+    def __init__(self, spark: SparkSession, tables: TableStore, most: int, seconds: float) -> None:
+        self._spark, self._tables, self._most, self._seconds = spark, tables, most, seconds
+        self._version: int | None = None
+        self._looked = 0.0
         self._tail: pa.Table | None = None
         self._kept: tuple[DataFrame, DataFrame] | None = None
         self._live_rows = 0
 
     def refresh(self) -> None:
         """Reads the tables anew where they have changed, or the tail has grown long; compacts `live_events` then."""
-        if self._kept is not None and self._versions == self._found() and self._tail_rows() < self._most:
+        now = time.monotonic()
+        looks = now - self._looked >= self._seconds
+        version = self._log_version() if looks else self._version
+        if self._kept is not None and version == self._version and self._tail_rows() < self._most:
+            self._looked = now if looks else self._looked
             return
         self.close()
+        self._version, self._looked = self._log_version(), now
         if self._tables.exists(LIVE_EVENTS):
             self._tables.compact(LIVE_EVENTS)
         log = self._tables.pinned_or_empty(INTERACTIONS).persist()
@@ -41,7 +48,6 @@ class Histories:
         self._kept = (log, live)
         log.count()
         self._live_rows = live.count()
-        self._versions = self._found()
 
     def known(self, events: pa.Table) -> pa.Array:
         """Which of `events` (columns of `live_events`) are in that table already, by id or by key: boolean."""
@@ -85,7 +91,6 @@ class Histories:
     def appended(self, new: pa.Table) -> None:
         """Says that `new` (columns of `live_events`) now stands in the table."""
         self._tail = new if self._tail is None else pa.concat_tables([self._tail, new]).combine_chunks()
-        self._versions = self._found()
 
     def close(self) -> None:
         """Lets go of what is persisted."""
@@ -93,9 +98,8 @@ class Histories:
             frame.unpersist()
         self._kept, self._tail, self._live_rows = None, None, 0
 
-    def _found(self) -> Mapping[str, int]:
-        tables = (INTERACTIONS, LIVE_EVENTS)
-        return {t.name: self._tables.version(t) for t in tables if self._tables.exists(t)}
+    def _log_version(self) -> int | None:
+        return self._tables.version(INTERACTIONS) if self._tables.exists(INTERACTIONS) else None
 
     def _tail_rows(self) -> int:
         return 0 if self._tail is None else len(self._tail)

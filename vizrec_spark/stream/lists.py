@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -85,7 +86,7 @@ def live_rows(
 
 def _nested(offers: pa.RecordBatch, users: pa.Array) -> pa.ListArray:
     """The offers of each of `users` as one list; `offers` are in their order, by rank."""
-    position = pa.compute.index_in(offers.column("user_id"), value_set=users).to_numpy()
+    position = pc.index_in(offers.column("user_id"), value_set=users).to_numpy()
     bounds = np.searchsorted(position, np.arange(len(users) + 1)).astype(np.int32)
     structs = pa.StructArray.from_arrays([offers.column(name) for name in OFFER.names], OFFER.names)
     return pa.ListArray.from_arrays(pa.array(bounds), structs)
@@ -97,7 +98,7 @@ def _latest(histories: pa.ListArray, most: int) -> tuple[pa.ListArray, pa.Array]
     items, times = entries.field("item_id"), entries.field("time").to_numpy(zero_copy_only=False)
     lengths = histories.value_lengths().to_numpy(zero_copy_only=False)
     user = np.repeat(np.arange(len(histories)), lengths)
-    by_id = np.asarray(pa.compute.rank(items, tiebreaker="dense")) if len(items) else np.zeros(0, np.int64)
+    by_id = np.asarray(pc.rank(items, tiebreaker="dense")) if len(items) else np.zeros(0, np.int64)
     order = np.lexsort((by_id, -times, user))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     place = np.arange(len(order)) - np.repeat(starts[:-1], lengths)

@@ -26,7 +26,8 @@ _POLL_S = 0.3
 _SESSION = {
     # A micro-batch without events would only tidy the state, which the next one does as well.
     "spark.sql.streaming.noDataMicroBatches.enabled": "false",
-    "spark.sql.streaming.metricsEnabled": "false",
+    # What a MERGE is handed lies in the driver's memory: to keep a copy for its second pass would cost a job.
+    "spark.databricks.delta.merge.materializeSource": "none",
 }
 
 
@@ -46,7 +47,7 @@ def run(context: StageContext) -> StageResult:
     for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
         tables.ensure(table)
     latest = Latest(own, config.reload_seconds)
-    histories = Histories(spark, tables, config.tail)
+    histories = Histories(spark, tables, config.tail, config.reload_seconds)
     try:
         with ThreadPoolExecutor(spark.sparkContext.defaultParallelism) as threads:
             work = MicroBatch(spark, tables, context.config, latest, histories, threads)
@@ -91,10 +92,8 @@ def _wait(query: StreamingQuery, stop: threading.Event, config: StreamConfig, wo
             time.sleep(0.02)
     finally:
         query.stop()
-    if work.failure is not None and not stop.is_set():
-        raise work.failure
-    failed = query.exception()
-    if failed is not None:
+    failed = work.failure or query.exception()
+    if failed is not None and not stop.is_set():
         raise failed
 
 

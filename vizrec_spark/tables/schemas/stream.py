@@ -33,6 +33,7 @@ LIVE_EVENTS = Table(
     ),
     ("event_id",),
     {"event_id_not_empty": "length(event_id) > 0", **INTERACTIONS.checks},
+    log_days=1,  # a commit every second or so
 )
 
 LIVE_RECOMMENDATIONS = Table(
@@ -56,4 +57,5 @@ LIVE_RECOMMENDATIONS = Table(
         "user_id_not_empty": "length(user_id) > 0",
         "ranks_in_order": "size(offers) = 0 OR (offers[0].rank = 1 AND offers[size(offers) - 1].rank = size(offers))",
     },
+    log_days=1,
 )
