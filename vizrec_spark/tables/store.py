@@ -566,7 +566,7 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
+        "delta.deletedFileRetentionDuration": f"interval {min(_KEPT_DAYS, table.log_days)} days",
         "delta.logRetentionDuration": f"interval {table.log_days} days",
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }
