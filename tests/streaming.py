@@ -25,7 +25,7 @@ from vizrec_spark.recommend.reading import chosen_factors, read_inputs
 from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.retrieval import share_factors
 from vizrec_spark.stage import StageContext, StageResult
-from vizrec_spark.stream.resident import load_resident
+from vizrec_spark.stream.resident import Resident, load_resident
 from vizrec_spark.stream.stage import STAGE as STREAM
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.encoders import encoder_key
@@ -158,10 +158,22 @@ def offered(frame: DataFrame) -> pd.DataFrame:
     return rows.sort_values(["user_id", "rank"], ignore_index=True)
 
 
+_FITTED: dict[str | None, Resident] = {}
+
+
+def fitted(shop: LiveShop) -> Resident:
+    """The item side on the shop's tables: the same for all copies of the shop with one model."""
+    context = shop.context()
+    model_id = chosen_factors(context).model_id
+    if model_id not in _FITTED:
+        _FITTED[model_id] = load_resident(context)
+    return _FITTED[model_id]
+
+
 def in_batch(shop: LiveShop, users: list[str]) -> pd.DataFrame:
     """The lists of `users` as the batch's own functions make them of the log and all live events together."""
     context = shop.context()
-    resident = load_resident(context)
+    resident = fitted(shop)
     learned = chosen_factors(context)
     log = context.tables.read(INTERACTIONS).unionByName(
         context.tables.read(LIVE_EVENTS).select(INTERACTIONS.columns)
@@ -176,7 +188,6 @@ def in_batch(shop: LiveShop, users: list[str]) -> pd.DataFrame:
         shared, resident.hybrid.blend, changed, wanted, context.config.recommend, resident.als
     ).toPandas()
     shared.destroy()
-    resident.items.unpersist()
     return rows.sort_values(["user_id", "rank"], ignore_index=True)
 
 

@@ -89,14 +89,19 @@ class MicroBatch:
             self._quarantine(refused, once)
         rows = self._events_of(accepted, once.number)
         new = rows.filter(pc.invert(self._histories.known(rows))) if len(rows) else rows
-        if len(new):
-            self._tables.append(LIVE_EVENTS, self._spark.createDataFrame(new, LIVE_EVENTS.schema), once=once)
+        # Beside the histories, which do not wait for it: both are mostly latency.
+        kept = self._threads.submit(self._append, new, once) if len(new) else None
         began.append(time.monotonic())
         n_lists = 0
         if len(rows):
-            n_lists = self._write_lists(rows, new, once, began)
-        if len(new):
+            lists = self._lists(rows, new, once.number, began)
+            n_lists = len(lists)
+        if kept is not None:
+            kept.result()
             self._histories.appended(new)
+        if n_lists:
+            frame = self._spark.createDataFrame(lists, LIVE_RECOMMENDATIONS.schema)
+            self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
         if once.number % _COMPACT_EVERY == _COMPACT_EVERY - 1 and self._tables.exists(LIVE_RECOMMENDATIONS):
             self._tables.compact(LIVE_RECOMMENDATIONS)
         began.append(time.monotonic())
@@ -126,8 +131,11 @@ class MicroBatch:
         numbered = named.append_column("batch", pa.array([batch] * len(named), pa.int64()))
         return numbered.select(LIVE_EVENTS.columns)
 
-    def _write_lists(self, rows: pa.Table, new: pa.Table, once: Once, began: list[float]) -> int:
-        """Lists for the users of `rows`, from all that is known of them and `new`; how many."""
+    def _append(self, new: pa.Table, once: Once) -> None:
+        self._tables.append(LIVE_EVENTS, self._spark.createDataFrame(new, LIVE_EVENTS.schema), once=once)
+
+    def _lists(self, rows: pa.Table, new: pa.Table, batch: int, began: list[float]) -> pa.Table:
+        """Rows of `live_recommendations` for the users of `rows`, from all that is known of them and `new`."""
         resident, config = self._latest.resident, self._config.recommend
         users = pc.unique(rows["user_id"])
         found = history_rows(self._histories.of(users, new), config, resident).toArrow()
@@ -139,14 +147,12 @@ class MicroBatch:
             config,
             self._config.stream.latest,
             made_at,
-            once.number,
+            batch,
             self._threads,
         )
         lists = pa.concat_tables(list(blocks))
         began.append(time.monotonic())
-        frame = self._spark.createDataFrame(lists, LIVE_RECOMMENDATIONS.schema)
-        self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
-        return len(lists)
+        return lists
 
     def _tell(self, number: int, came: int, new: int, refused: int, n_lists: int, began: list[float]) -> None:
         totals = self.totals

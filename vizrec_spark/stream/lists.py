@@ -51,6 +51,24 @@ def folded_in(rows: pa.Table, resident: Resident) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, ["user_id", "factors", "history"])
 
 
+def warm_up(resident: Resident, config: RecommendConfig) -> None:
+    """Makes a list for nobody, so that the kernels are compiled before the first user waits for one."""
+    item = resident.hybrid.side.ids[:1].tolist()
+    past = {"event": "view", "weight": 1.0, "time": 0.0, "barred": True}
+    texts = {"item_id": pa.string(), "event": pa.string()}
+    kinds = pa.struct({**texts, "weight": pa.float64(), "time": pa.float64(), "barred": pa.bool_()})
+    liked = pa.struct([("id", pa.string()), ("preference", pa.float32())])
+    rows = pa.table(
+        {
+            "user_id": pa.array([""]),
+            "history": pa.array([[{"item_id": one, **past} for one in item]], pa.list_(kinds)),
+            "liked": pa.array([[{"id": one, "preference": 1.0} for one in item]], pa.list_(liked)),
+        }
+    )
+    hybrid = resident.hybrid
+    score_batch(folded_in(rows, resident), hybrid.side, hybrid.blend, config, resident.als)
+
+
 def live_rows(
     rows: pa.RecordBatch,
     resident: Resident,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,9 +114,9 @@ class Latest:
     While the tables stand between two stages the one before stays.
     """
 
-    def __init__(self, context: StageContext, seconds: float) -> None:
-        """Loads it. Raises: TableError as `load_resident`."""
-        self._context, self._seconds = context, seconds
+    def __init__(self, context: StageContext, seconds: float, ready: Callable[[Resident], None]) -> None:
+        """Loads it, and calls `ready` with each that is loaded. Raises: TableError as `load_resident`."""
+        self._context, self._seconds, self._ready = context, seconds, ready
         self._versions = versions(context.tables)
         self._looked = time.monotonic()
         self.resident = self._load()
@@ -147,6 +147,7 @@ class Latest:
     def _load(self) -> Resident:
         began = time.monotonic()
         made = load_resident(self._context)
+        self._ready(made)
         log.info(
             "stream: fitted %d items with model %s and encoder %s in %.1f s",
             len(made.hybrid.side),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
@@ -17,6 +18,7 @@ from vizrec_spark.config.models import StreamConfig
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.stream.batch import MicroBatch, Totals
 from vizrec_spark.stream.histories import Histories
+from vizrec_spark.stream.lists import warm_up
 from vizrec_spark.stream.resident import Latest
 from vizrec_spark.stream.source import live_events
 from vizrec_spark.tables import TableStore
@@ -46,7 +48,7 @@ def run(context: StageContext) -> StageResult:
     own = replace(context, spark=spark, tables=tables)
     for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
         tables.ensure(table)
-    latest = Latest(own, config.reload_seconds)
+    latest = Latest(own, config.reload_seconds, partial(warm_up, config=context.config.recommend))
     histories = Histories(spark, tables, config.tail, config.reload_seconds)
     try:
         with ThreadPoolExecutor(spark.sparkContext.defaultParallelism) as threads:
