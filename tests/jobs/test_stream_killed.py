@@ -69,7 +69,7 @@ class Load:
 def newer(shop: LiveShop, table: str, pattern: str) -> Callable[[], bool]:
     """Whether the table has got another file since."""
     place = shop.folder / "tables" / table
-    before = len(list(place.glob(pattern)))
+    before = max(len(list(place.glob(pattern))), 1)  # a table that is not there is created first
     return lambda: len(list(place.glob(pattern))) > before
 
 
