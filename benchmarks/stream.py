@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
 from pyspark.sql.pandas.types import to_arrow_schema
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -35,7 +34,7 @@ from rich.table import Table as RichTable
 from vizrec_spark.config import Config, load_config, save_config, setting
 from vizrec_spark.config.encoders import encoder_key
 from vizrec_spark.recommend.sources import FEATURES
-from vizrec_spark.serve import columns as c
+from vizrec_spark.serve.columns import Source
 from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.session import UNSUMMED_FILES
 from vizrec_spark.tables import Table
@@ -198,9 +197,7 @@ def _judged(tables: Path, sent: Sent, warm_up: float) -> dict[str, Any]:
     )
     p50, p95, p99 = (float(x) for x in np.percentile(latency, [50, 95, 99]))
     span = max(visible) - (sent.began + warm_up)
-    metrics = dict(
-        pa.table(DeltaTable(str(tables / "runs")).to_pyarrow_table(["metrics"]))["metrics"][0].as_py()
-    )
+    metrics = dict(_read(tables, "runs", ("metrics",))["metrics"][0].as_py())
     return {
         "p50_s": p50,
         "p95_s": p95,
@@ -228,22 +225,22 @@ def _commits(folder: Path) -> dict[int, float]:
 
 def _live(tables: Path) -> dict[str, int]:
     """The micro-batch of each user's live list."""
-    opened = TableFolder(load_config(None, [setting("tables.root", str(tables))]).tables).open(
-        c.LIVE_RECOMMENDATIONS
-    )
-    rows = None if opened is None else opened.table(("user_id", "batch"))
-    return (
-        {} if rows is None else dict(zip(rows["user_id"].to_pylist(), rows["batch"].to_pylist(), strict=True))
-    )
+    rows = _read(tables, "live_recommendations", ("user_id", "batch"))
+    return dict(zip(rows["user_id"].to_pylist(), rows["batch"].to_pylist(), strict=True))
+
+
+def _read(tables: Path, name: str, columns: tuple[str, ...]) -> pa.Table:
+    """Some columns of a table, whose deletion vectors `deltalake` alone does not read."""
+    contract = next(table for table in S.ALL_TABLES if table.name == name)
+    source = Source(name, contract.writer, contract.version, columns)
+    opened = TableFolder(load_config(None, [setting("tables.root", str(tables))]).tables).open(source)
+    rows = None if opened is None else opened.table(columns)
+    return pa.table({column: [] for column in columns}) if rows is None else rows
 
 
 def _last_batch_seen(tables: Path, sent: Sent) -> bool:
     time.sleep(1.0)
-    try:
-        table = DeltaTable(str(tables / "live_events"))
-    except TableNotFoundError:
-        return False
-    return len(table.to_pyarrow_table(["event_id"])) >= len(sent.at)
+    return len(_read(tables, "live_events", ("event_id",))) >= len(sent.at)
 
 
 def _until(come: Callable[[], bool], job: subprocess.Popen[bytes], log: Path, seconds: float = 300.0) -> None:

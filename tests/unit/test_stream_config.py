@@ -28,14 +28,14 @@ def test_options_win_over_what_is_usual_and_secrets_come_from_the_environment() 
         options={"startingOffsets": "latest"},
         secret_options={"kafka.sasl.jaas.config": "JAAS"},
     )
-    assert reader_options(config, {"JAAS": "secret", "OTHER": "x"}) == {
+    assert reader_options(config, {"JAAS": "p4ss", "OTHER": "x"}) == {
         "kafka.bootstrap.servers": "a:1,b:2",
         "subscribe": "t",
         "startingOffsets": "latest",
         "maxOffsetsPerTrigger": "7",
-        "kafka.sasl.jaas.config": "secret",
+        "kafka.sasl.jaas.config": "p4ss",
     }
-    assert "secret" not in config.model_dump_json()
+    assert "p4ss" not in config.model_dump_json()
     with pytest.raises(ConfigError, match="JAAS is not set"):
         reader_options(config, {})
     assert reader_options(StreamConfig(), {}) == {"maxFilesPerTrigger": "1000"}

@@ -19,7 +19,8 @@ from vizrec_spark.ingest.judge import quarantined
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.stage import log
 from vizrec_spark.stream.histories import Histories
-from vizrec_spark.stream.lists import folded_in, history_rows, live_rows
+from vizrec_spark.stream.lists import folded_in, live_rows
+from vizrec_spark.stream.pairs import user_rows
 from vizrec_spark.stream.resident import Latest
 from vizrec_spark.stream.source import ARRIVED_AT, EVENT_ID
 from vizrec_spark.tables import Once, TableStore
@@ -138,7 +139,8 @@ class MicroBatch:
         """Rows of `live_recommendations` for the users of `rows`, from all that is known of them and `new`."""
         resident, config = self._latest.resident, self._config.recommend
         users = pc.unique(rows["user_id"])
-        found = history_rows(self._histories.of(users, new), config, resident).toArrow()
+        events = self._histories.of(users, new)
+        found = user_rows(events, config.rerank, resident.als, resident.whole)
         began.append(time.monotonic())
         made_at = pc.max(rows["arrived_at"]).as_py()
         blocks = live_rows(

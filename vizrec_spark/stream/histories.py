@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from vizrec_spark.stream.pairs import Rows, rows_of
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
 
@@ -62,30 +63,25 @@ class Histories:
             known = pc.or_(known, pc.or_(by_id.combine_chunks(), by_key))
         return known
 
-    def of(self, users: pa.Array, new: pa.Table) -> DataFrame:
-        """All rows (columns of `interactions`) of `users` (string, each once), those of `new` among them.
+    def of(self, users: pa.Array, new: pa.Table) -> Rows:
+        """All events of `users` (string, each once), those of `new` (columns of `live_events`) among them.
 
-        Each key once: where the log and the stream both have it, as the log says it. One shuffle, by user.
+        One Spark job over what is persisted.
         """
         assert self._kept is not None, "refresh first"
-        log, live = self._kept
+        log, live = (frame.select(*INTERACTIONS.columns) for frame in self._kept)
         some = F.broadcast(self._spark.createDataFrame(pa.table({"user_id": users})))
-        tail = new.select(INTERACTIONS.columns)
+        said = log.withColumn("_live", F.lit(False))
+        if self._live_rows:
+            said = said.unionByName(live.withColumn("_live", F.lit(True)))
+        found = said.join(some, "user_id", "left_semi").select(*INTERACTIONS.columns, "_live").toArrow()
+        held = found.filter(found["_live"]).drop_columns("_live")
+        streamed = [held, new.select(INTERACTIONS.columns).cast(held.schema)]
         if self._tail is not None:
             own = self._tail.filter(pc.is_in(self._tail["user_id"], value_set=users))
-            tail = pa.concat_tables([own.select(INTERACTIONS.columns), tail])
-        said = log.select(*INTERACTIONS.columns).join(some, "user_id", "left_semi")
-        streamed = self._spark.createDataFrame(tail, INTERACTIONS.schema)
-        if self._live_rows:
-            held = live.select(*INTERACTIONS.columns).join(some, "user_id", "left_semi")
-            streamed = held.unionByName(streamed)
-        both = said.withColumn("_live", F.lit(False)).unionByName(streamed.withColumn("_live", F.lit(True)))
-        first = F.min(F.struct("_live", "rating", "weight")).alias("_first")
-        return (
-            both.repartition("user_id")
-            .groupBy(*KEY)
-            .agg(first)
-            .select(*KEY, F.col("_first.rating").alias("rating"), F.col("_first.weight").alias("weight"))
+            streamed.append(own.select(INTERACTIONS.columns).cast(held.schema))
+        return rows_of(
+            found.filter(pc.invert(found["_live"])).drop_columns("_live"), pa.concat_tables(streamed)
         )
 
     def appended(self, new: pa.Table) -> None:

@@ -10,13 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from vizrec_spark.als.fold_in import preference_lists, solve
-from vizrec_spark.als.preferences import preferences
+from vizrec_spark.als.fold_in import solve
 from vizrec_spark.config.models import RecommendConfig
-from vizrec_spark.recommend.history import touched_pairs, user_rows
 from vizrec_spark.recommend.score import score_batch
 from vizrec_spark.stream.resident import Resident
 from vizrec_spark.tables.schemas.stream import OFFER
@@ -25,22 +21,9 @@ _BLOCK = 64
 """Users a thread scores at a time."""
 
 
-def history_rows(events: DataFrame, config: RecommendConfig, resident: Resident) -> DataFrame:
-    """One row a user: `user_id`, `history` (see `history.user_rows`) and `liked` (see `fold_in.preference_lists`).
-
-    `events`: all rows (columns of `interactions`) of the users at hand.
-    """
-    touched = touched_pairs(events, config.rerank, resident.als)
-    liked = preference_lists(preferences(events, resident.als, resident.whole))
-    users = touched.select("user_id").distinct()
-    nothing = touched.sparkSession.createDataFrame([], "user_id string, factors array<float>")
-    rows = user_rows(users, touched, nothing).select("user_id", "history")
-    return rows.join(liked.select("user_id", F.col("history").alias("liked")), "user_id", "left")
-
-
 def folded_in(rows: pa.Table, resident: Resident) -> pa.RecordBatch:
-    """`user_id`, `factors` (null where nothing speaks for any), `history` of `history_rows`, in order of the id."""
-    ordered = rows.sort_by("user_id").combine_chunks()
+    """`user_id`, `factors` (null where nothing speaks for any), `history` of `pairs.user_rows`."""
+    ordered = rows.combine_chunks()
     if resident.fixed is None or resident.fixed_gram is None:
         factors = pa.nulls(len(ordered), pa.list_(pa.float32()))
     else:

@@ -26,6 +26,8 @@ from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 
 _POLL_S = 0.3
 _SESSION = {
+    # A micro-batch may have hundreds of small files: to list each in a task of its own costs seconds.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     # A micro-batch without events would only tidy the state, which the next one does as well.
     "spark.sql.streaming.noDataMicroBatches.enabled": "false",
     # What a MERGE is handed lies in the driver's memory: to keep a copy for its second pass would cost a job.
