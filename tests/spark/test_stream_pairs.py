@@ -66,9 +66,9 @@ def test_pairs_are_those_of_the_batch(spark: SparkSession, rerank: RerankConfig,
     for user, row in made.items():
         assert [p["id"] for p in row["liked"]] == [p.id for p in liked.get(user, [])], user
         values = [p["preference"] for p in row["liked"]]
-        assert values == pytest.approx([p.preference for p in liked.get(user, [])], rel=1e-6)
+        assert values == pytest.approx([p[1] for p in liked.get(user, [])], rel=1e-6)
     if als.outlier_fence is not None:
         assert made["bot"]["liked"] == [] and made["bot"]["history"]
     # What only the whole log tells gives the same as the whole log itself.
     same = {(r.user_id, r.item_id): r.preference for r in preferences(frame, als).collect()}
-    assert {(u, p.id): p.preference for u, ps in liked.items() for p in ps} == pytest.approx(same, rel=1e-6)
+    assert {(u, p.id): p[1] for u, ps in liked.items() for p in ps} == pytest.approx(same, rel=1e-6)

@@ -26,6 +26,10 @@ from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 
 _POLL_S = 0.3
 _SESSION = {
+    # Plans are small and many: to plan them anew behind every shuffle costs more than it gives.
+    "spark.sql.adaptive.enabled": "false",
+    # Tables that get a commit every second or so, when this session makes them.
+    "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
     # A micro-batch may have hundreds of small files: to list each in a task of its own costs seconds.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     # A micro-batch without events would only tidy the state, which the next one does as well.
