@@ -183,7 +183,7 @@ def _busy(rng: np.random.Generator, n: int) -> np.ndarray[Any, Any]:
 
 
 def _judged(tables: Path, sent: Sent, warm_up: float) -> dict[str, Any]:
-    events = pa.table(DeltaTable(str(tables / "live_events")).to_pyarrow_table(["event_id", "batch"]))
+    events = _read(tables, "live_events", ("event_id", "batch"))
     ids, batches = events["event_id"].to_pylist(), events["batch"].to_pylist()
     commits = _commits(tables / "live_recommendations")
     latency, visible = [], []
@@ -239,8 +239,10 @@ def _read(tables: Path, name: str, columns: tuple[str, ...]) -> pa.Table:
 
 
 def _last_batch_seen(tables: Path, sent: Sent) -> bool:
+    """Whether all that was sent is kept, and the lists of its last micro-batch are written."""
     time.sleep(1.0)
-    return len(_read(tables, "live_events", ("event_id",))) >= len(sent.at)
+    batches = _read(tables, "live_events", ("batch",))["batch"].to_pylist()
+    return len(batches) >= len(sent.at) and max(batches) in _commits(tables / "live_recommendations")
 
 
 def _until(come: Callable[[], bool], job: subprocess.Popen[bytes], log: Path, seconds: float = 300.0) -> None:

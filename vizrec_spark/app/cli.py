@@ -14,7 +14,6 @@ from vizrec_spark import __version__
 from vizrec_spark.app.demo import add_demo_arguments, run_demo
 from vizrec_spark.app.embedding import add_embed_arguments
 from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
-from vizrec_spark.app.live import add_live_arguments, run_live
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
 from vizrec_spark.app.pipeline import add_pipeline_arguments, run_pipeline
 from vizrec_spark.app.runner import add_arguments, run_stages
@@ -52,7 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
     offers = command("recommendations", "show what is offered to a user, and why", look_up_recommendations)
     add_lookup_arguments(offers, "user_id", "the user to ask about")
     add_serve_arguments(command("serve", "answer over HTTP, from the tables and without Spark", run_serve))
-    add_live_arguments(command("live", "stream and serve the demo, with simulated shoppers", run_live))
     return parser
 
 
