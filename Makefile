@@ -49,7 +49,7 @@ test-dags: $(STAMP) $(AIRFLOW_STAMP) ## the Airflow part alone, with the DAGs' w
 	@$(BIN)/python -m pytest -m '' tests/dags $(ARGS)
 
 test-faults: $(STAMP) ## kill each stage in its middle, and look what is left
-	@$(BIN)/python -m pytest -m '' tests/jobs/test_interrupted.py $(ARGS)
+	@$(BIN)/python -m pytest -m '' tests/jobs/test_interrupted.py tests/jobs/test_stream_killed.py $(ARGS)
 
 lint: $(STAMP) ## style, format, types, import direction
 	@$(BIN)/ruff check .

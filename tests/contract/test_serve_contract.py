@@ -12,6 +12,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -409,6 +411,39 @@ def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: 
     assert "vizrec_snapshot_stale 1.0" in metrics and "vizrec_reload_failures_total 0.0" not in metrics
     broken.unlink()
     small.wait_for(lambda: not state()["stale"])
+
+
+def test_a_fresh_live_list_comes_before_that_of_the_batch_run(small: Service, own_shop: Shop) -> None:
+    key, now = {"X-API-Key": KEY}, datetime.now(UTC)
+
+    def live(user: str, seed: int, at: datetime) -> dict[str, Any]:
+        offers = offer_rows(own_shop, user, seed)
+        whole = {
+            "user_id": user,
+            "offers": offers,
+            "latest": [],
+            "last_event_at": at,
+            "updated_at": at,
+            "batch": 1,
+        }
+        return {**whole, "model_id": "als-2", "encoder_id": own_shop.encoder_id}
+
+    rows = [live("u1", 50, now), live("u2", 51, now - timedelta(days=1)), live("just-come", 52, now)]
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, rows)
+
+    def answer(user: str, **more: str) -> dict[str, Any]:
+        return dict(small.get("/v1/recommendations", key, user_id=user, k=5, **more).json)
+
+    small.wait_for(lambda: answer("u1")["source"] == "live")
+    found = answer("u1")
+    assert found["model_ids"] == ["als-2"] and found["known"]
+    assert [o["item_id"] for o in found["items"]] == [o["item_id"] for o in rows[0]["offers"]][:5]
+    assert [o["reason"] for o in found["items"]] == [o["reason"] for o in rows[0]["offers"]][:5]
+    assert answer("u1", source="batch")["items"] != found["items"]
+    assert answer("u2")["source"] == "batch"  # its live list is too old
+    assert answer("just-come")["source"] == "live" and answer("nobody")["source"] == "popular"
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [])
+    small.wait_for(lambda: answer("u1")["source"] == "batch")
 
 
 def test_told_to_stop_it_answers_what_it_has_begun_and_ends_well(small: Service) -> None:

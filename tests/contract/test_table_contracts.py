@@ -26,6 +26,23 @@ SHA = "0123456789abcdef" * 4
 NAN = float("nan")
 Values = Mapping[str, Any]
 
+OFFER: Values = {
+    "rank": 1,
+    "item_id": "007",
+    "score": 0.75,
+    "score_cf": 0.25,
+    "score_cooccurrence": 0.0,
+    "score_visual": 0.5,
+    "score_attributes": 0.0,
+    "score_popularity": 0.0,
+    "score_boost": 0.0,
+    "source": "visual",
+    "proposed_by": ["visual"],
+    "because_item_id": "b",
+    "because": {"visual": "b"},
+    "reason": "Looks like B.",
+}
+
 VALID: dict[str, Values] = {
     "items": {
         "item_id": "007",
@@ -217,10 +234,33 @@ VALID: dict[str, Values] = {
         "scale": 1.0,
         "method": "learned",
         "learned_share": 1.0,
+        "half_life": 16.0,
+        "regularization": 100.0,
         "ndcg10_alone": 0.1,
         "blend_difference": 0.01,
         "blend_difference_lo": 0.0,
         "blend_difference_hi": 0.02,
+    },
+    "live_events": {
+        "event_id": "e1",
+        "user_id": "anna",
+        "item_id": "007",
+        "event": "rating",
+        "rating": 4.0,
+        "weight": 1.0,
+        "timestamp": WHEN,
+        "arrived_at": WHEN,
+        "batch": 0,
+    },
+    "live_recommendations": {
+        "user_id": "anna",
+        "offers": [OFFER],
+        "latest": ["b"],
+        "last_event_at": WHEN,
+        "updated_at": WHEN,
+        "batch": 0,
+        "model_id": "m1",
+        "encoder_id": "e1",
     },
     "labelled_pictures": {
         "name": "shop",
@@ -366,6 +406,16 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "scale_positive": [{"scale": 0.0}],
         "method_known": [{"method": "magic"}],
         "learned_share_range": [{"learned_share": 1.1}, {"learned_share": NAN}],
+        "settings_positive": [{"half_life": 0.0}, {"regularization": -1.0}],
+    },
+    "live_events": {
+        "event_id_not_empty": [{"event_id": ""}],
+        "weight_not_negative": [{"weight": -1.0}, {"weight": NAN}],
+        "rating_finite": [{"rating": NAN}, {"rating": float("inf")}],
+    },
+    "live_recommendations": {
+        "user_id_not_empty": [{"user_id": ""}],
+        "ranks_in_order": [{"offers": [{**OFFER, "rank": 0}]}, {"offers": [OFFER, OFFER]}],
     },
     "labelled_pictures": {"sha256_is_hex": [{"sha256": "x"}], "part_known": [{"part": "dev"}]},
     "adapted_encoders": {

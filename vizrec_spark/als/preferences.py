@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -15,7 +16,29 @@ _DAY = 86_400.0
 _LEAST_SPREAD = math.log(2.0)
 
 
-def preferences(interactions: DataFrame, config: AlsConfig) -> DataFrame:
+class Whole(NamedTuple):
+    """What only the whole log tells, for preferences of a part of its users: `present` (see there; None where nothing
+    ages) and `most`, the logarithm of the number of events above which a user is beyond the fence (None without)."""
+
+    present: float | None
+    most: float | None
+
+
+def whole_of(interactions: DataFrame, config: AlsConfig) -> Whole:
+    """Runs up to two jobs on the whole log."""
+    most = moment = None
+    kept = interactions
+    if config.outlier_fence is not None:
+        counts = _events_by_user(interactions)
+        most = counts.agg(_far(config.outlier_fence).alias("most")).collect()[0].most
+        bots = outliers(interactions, config.outlier_fence).select("user_id")
+        kept = interactions.join(bots, "user_id", "left_anti")
+    if config.half_life_days is not None:
+        moment = present(kept).collect()[0].present
+    return Whole(moment, most)
+
+
+def preferences(interactions: DataFrame, config: AlsConfig, whole: Whole | None = None) -> DataFrame:
     """`user_id`, `item_id`, `preference` (double, above 0 for implicit) from table `interactions`.
 
     Users beyond the fence of `outliers` are left out first. Then, for user u and item i,
@@ -29,18 +52,23 @@ def preferences(interactions: DataFrame, config: AlsConfig) -> DataFrame:
     explicit: p(u, i) is the latest rating of u for i; pairs without a rating are left out, and weights, half-life
     and cap say nothing.
 
+    `whole`: where `interactions` are all events of some users only, what `whole_of` has found in all of them.
+
     What is too thin to learn from is then peeled off by `core_round` until nothing more falls (`prepare.prepared`).
     """
     kept = interactions
     if config.outlier_fence is not None:
-        bots = outliers(interactions, config.outlier_fence).select("user_id")
+        bots = outliers(interactions, config.outlier_fence, whole).select("user_id")
         kept = interactions.join(bots, "user_id", "left_anti")
     if config.preference == "explicit":
         latest = F.max_by("rating", F.struct("timestamp", "event"))
         return kept.where("rating IS NOT NULL").groupBy(*_PAIR).agg(latest.alias("preference"))
     weight = _weight(config)
     if config.half_life_days is not None:
-        kept = kept.crossJoin(F.broadcast(present(kept)))
+        if whole is None:
+            kept = kept.crossJoin(F.broadcast(present(kept)))
+        else:
+            kept = kept.withColumn("present", F.lit(whole.present).cast("double"))
         age = (F.col("present") - F.col("timestamp").cast("double")) / F.lit(_DAY)
         weight = weight * F.pow(F.lit(2.0), -F.greatest(age, F.lit(0.0)) / F.lit(config.half_life_days))
     capped = F.least(liking(weight), F.lit(config.max_weight))
@@ -64,7 +92,7 @@ def _weight(config: AlsConfig) -> Column:
     return F.when(F.col("weight") == 0, 0.0).otherwise(F.coalesce(named[F.col("event")], F.col("weight")))
 
 
-def outliers(interactions: DataFrame, fence: float) -> DataFrame:
+def outliers(interactions: DataFrame, fence: float, whole: Whole | None = None) -> DataFrame:
     """`user_id`, `events` (long) of users who act so much more than others that they are taken for programs.
 
     Tukey's rule on the logarithm of the number of events, whose distribution over users is near to symmetric: above
@@ -72,14 +100,28 @@ def outliers(interactions: DataFrame, fence: float) -> DataFrame:
     his "far out"). Where most users have the same number of events the quartiles are no spread to go by; a factor of 2
     is then taken for one.
     """
-    counts = interactions.groupBy("user_id").agg(F.count(F.lit(1)).alias("events"))
-    log = F.log(F.col("events").cast("double"))
-    quartiles = counts.agg(F.percentile(log, F.array(F.lit(0.25), F.lit(0.75))).alias("_q"))
-    low, high = F.col("_q")[0], F.col("_q")[1]
-    far = counts.crossJoin(F.broadcast(quartiles)).where(
-        log > high + F.lit(fence) * F.greatest(high - low, F.lit(_LEAST_SPREAD))
-    )
-    return far.select("user_id", "events")
+    counts = _events_by_user(interactions)
+    if whole is None:
+        limit = counts.agg(_far(fence).alias("_most"))
+        counts = counts.crossJoin(F.broadcast(limit))
+    else:
+        counts = counts.withColumn("_most", F.lit(whole.most).cast("double"))
+    return counts.where(_log_events() > F.col("_most")).select("user_id", "events")
+
+
+def _events_by_user(interactions: DataFrame) -> DataFrame:
+    return interactions.groupBy("user_id").agg(F.count(F.lit(1)).alias("events"))
+
+
+def _log_events() -> Column:
+    return F.log(F.col("events").cast("double"))
+
+
+def _far(fence: float) -> Column:
+    """An aggregate over users: the logarithm of the number of events that is far out; null without users."""
+    quartiles = F.percentile(_log_events(), F.array(F.lit(0.25), F.lit(0.75)))
+    low, high = quartiles[0], quartiles[1]
+    return high + F.lit(fence) * F.greatest(high - low, F.lit(_LEAST_SPREAD))
 
 
 def core_round(preferences: DataFrame, min_user_items: int, min_item_users: int) -> DataFrame:

@@ -15,9 +15,10 @@ from vizrec_spark.recommend.stage import STAGE as RECOMMEND
 from vizrec_spark.report.stage import STAGE as REPORT
 from vizrec_spark.similar.stage import STAGE as SIMILAR
 from vizrec_spark.stage import Stage
+from vizrec_spark.stream.stage import STAGE as STREAM
 
 PIPELINE: tuple[Stage, ...] = (INGEST, EMBED, SIMILAR, ALS, RECOMMEND, REPORT)
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
-BESIDE: tuple[Stage, ...] = (ADAPT, TUNE, HOLDOUT, EVALUATE, PROMOTE, MAINTAIN)
+BESIDE: tuple[Stage, ...] = (ADAPT, TUNE, HOLDOUT, EVALUATE, PROMOTE, MAINTAIN, STREAM)
 """Jobs that run like a stage but are no step of the pipeline."""

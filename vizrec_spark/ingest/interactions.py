@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -17,11 +19,13 @@ def interaction_columns(columns: InteractionColumns) -> list[str]:
     return [name for name in named if name is not None]
 
 
-def validate_interactions(raw: DataFrame, items: DataFrame, config: InteractionsConfig) -> DataFrame:
+def validate_interactions(
+    raw: DataFrame, items: DataFrame, config: InteractionsConfig, carried: Sequence[str] = ()
+) -> DataFrame:
     """Raw log records (see `read_source`) judged one by one against the accepted `items`.
 
-    Gives the columns of table `interactions`, `_record`, `reason` and `message`. Without an event column the
-    event is ``rating``. A rating below `config.likes_from` has weight 0.
+    Gives the columns of table `interactions`, those of `raw` that are `carried`, `_record`, `reason` and `message`.
+    Without an event column the event is ``rating``. A rating below `config.likes_from` has weight 0.
     Refused: malformed_record, bad_encoding, missing_key, bad_timestamp, unknown_event, bad_rating,
     rating_out_of_range, unknown_item, duplicate_key.
     """
@@ -39,6 +43,7 @@ def validate_interactions(raw: DataFrame, items: DataFrame, config: Interactions
             F.col(quoted(names.timestamp)).alias("_timestamp"),
             RAW,
             MALFORMED,
+            *carried,
         )
         .withColumns(
             {

@@ -89,10 +89,10 @@ def accepted(judged: DataFrame) -> DataFrame:
     return judged.where(F.col("reason").isNull())
 
 
-def quarantined(judged: DataFrame, source: str, key: Column) -> DataFrame:
+def quarantined(judged: DataFrame, source: str, key: Column, stage: str = "ingest") -> DataFrame:
     """The refused records as rows of the table `quarantine`."""
     return judged.where(F.col("reason").isNotNull()).select(
-        F.lit("ingest").alias("stage"),
+        F.lit(stage).alias("stage"),
         F.lit(source).alias("source"),
         "reason",
         "message",

@@ -54,11 +54,20 @@ def read_source(
             + (f"it has {', '.join(map(repr, found))}. " if found else "it is empty. ")
             + _advice(source, found, section)
         )
+    return text_columns(raw, wanted, separator)
+
+
+def text_columns(raw: DataFrame, wanted: Sequence[str], separator: str = "|") -> DataFrame:
+    """The columns `wanted` of parsed records as text, with `_record` and `_malformed`: see `read_source`.
+
+    `raw` has a column `_malformed` (string) where its reader knows records that could not be parsed.
+    """
+    found = [name for name in raw.columns if name != MALFORMED]
     record = F.to_json(F.struct(*(F.col(quoted(name)) for name in found)), {"ignoreNullFields": "false"})
     malformed = F.col(MALFORMED).isNotNull() if MALFORMED in raw.columns else F.lit(False)
     original = F.col(MALFORMED) if MALFORMED in raw.columns else F.lit(None).cast("string")
     return raw.select(
-        *(_as_text(name, raw.schema[name].dataType, separator).alias(name) for name in wanted),
+        *(as_text(name, raw.schema[name].dataType, separator).alias(name) for name in wanted),
         F.when(malformed, original).otherwise(record).alias(RAW),
         malformed.alias(MALFORMED),
     )
@@ -132,7 +141,8 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
     return spark.read.format(source.format).options(**source.options).load(source.path)
 
 
-def _as_text(name: str, kind: DataType, separator: str) -> F.Column:
+def as_text(name: str, kind: DataType, separator: str = "|") -> F.Column:
+    """The column as trimmed text, null where that is empty: see `read_source`."""
     value = F.col(quoted(name))
     text = value.cast("string")
     if isinstance(kind, ArrayType):

@@ -19,7 +19,7 @@ from vizrec_spark.ingest.sources import read_source, readable_input
 from vizrec_spark.ingest.users import validate_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written
-from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
+from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, LIVE_EVENTS, QUARANTINE, USERS
 
 _OLDER_TIMES = 200
 
@@ -27,6 +27,8 @@ _OLDER_TIMES = 200
 @readable_input()
 def run(context: StageContext) -> StageResult:
     """Landing files to items, users, interactions, images and quarantine; counts add up and are told.
+
+    What came over the stream meanwhile (table `live_events`) and is not in the log joins `interactions`.
 
     Raises: InputError when a landing file, a folder or a column is missing or cannot be read, or when so much of a
     source is refused that publishing it would do harm (`refuse_unusable`).
@@ -53,6 +55,7 @@ def run(context: StageContext) -> StageResult:
     try:
         items = keep(validate_catalogue(raw_items, config.catalogue))
         events = keep(validate_interactions(raw_events, accepted(items), config.interactions))
+        streamed = keep(_streamed(tables, accepted(events), accepted(items)))
         listed = _validated_users(context, config)
         users = None if listed is None else keep(listed)
         references = image_references(accepted(items))
@@ -80,19 +83,26 @@ def run(context: StageContext) -> StageResult:
         refuse_unusable(list(accounts.values()), vanished, config.max_refused_share)
         written = [
             tables.overwrite(ITEMS, accepted(items)),
-            tables.overwrite(INTERACTIONS, accepted(events)),
-            tables.overwrite(USERS, _known_users(accepted(events), users)),
+            tables.overwrite(
+                INTERACTIONS, accepted(events).select(INTERACTIONS.columns).unionByName(streamed)
+            ),
+            tables.overwrite(USERS, _known_users(accepted(events), streamed, users)),
             # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
             _write_images(tables, matched, checked),
         ]
-        found = {"catalogue": written[0].rows, "interactions": written[1].rows, "images": written[3].rows}
+        taken = streamed.count()
+        of_log = written[1].rows - taken
+        found = {"catalogue": written[0].rows, "interactions": of_log, "images": written[3].rows}
         check_written(accounts, found, tables.read(QUARANTINE).where("stage = 'ingest'").count())
         metrics = {
             f"{one.source}_{name}": value
             for one in accounts.values()
             for name, value in (("records", float(one.total)), ("refused_share", one.refused_share))
         }
-        return StageResult([*written, quarantine], [str(one) for one in accounts.values()], metrics)
+        notes = [str(one) for one in accounts.values()]
+        if taken:
+            notes.append(f"interactions: {taken:,} more that came over the stream and are not in the log")
+        return StageResult([*written, quarantine], notes, metrics)
     finally:
         for df in kept:
             df.unpersist()
@@ -116,8 +126,14 @@ def _holds_rows(tables: TableStore, source: str) -> bool:
     return not tables.read_or_empty(table).isEmpty()
 
 
-def _known_users(events: DataFrame, users: DataFrame | None) -> DataFrame:
-    known = events.select("user_id")
+def _streamed(tables: TableStore, events: DataFrame, items: DataFrame) -> DataFrame:
+    """The live events, in the columns of `interactions`, that the log does not have, on items of the catalogue."""
+    live = tables.pinned_or_empty(LIVE_EVENTS).select(INTERACTIONS.columns)
+    return live.join(events, list(INTERACTIONS.key), "left_anti").join(items, "item_id", "left_semi")
+
+
+def _known_users(events: DataFrame, streamed: DataFrame, users: DataFrame | None) -> DataFrame:
+    known = events.select("user_id").union(streamed.select("user_id"))
     return (known if users is None else known.union(accepted(users).select("user_id"))).distinct()
 
 

@@ -57,10 +57,11 @@ class Hybrid:
     blend: Blend
 
 
-def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybrid:
+def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: Blend | None = None) -> Hybrid:
     """Learns the blend on the end of `inputs.touched` and fits all parts again on the whole of it.
 
-    The factors come as they are: they must stem from the same interactions.
+    A blend that is `known` is taken as it is, and only the item side is fitted. The factors come as they are: they
+    must stem from the same interactions.
     """
     spark = inputs.items.sparkSession
     content = gather_content(
@@ -68,7 +69,9 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig) -> Hybri
     )
     log = gather_log(inputs.touched, content)
     fixed = fixed_side(content)
-    blend = learn_blend(spark, log, content, fixed, config, als) if config.learn.enabled else None
+    blend = known
+    if blend is None and config.learn.enabled:
+        blend = learn_blend(spark, log, content, fixed, config, als)
     settings = Settings() if blend is None else blend.settings
     factors = gather_factors(inputs.item_factors, content.ids, "item_id")
     has_factors = np.asarray(factors.any(axis=1))

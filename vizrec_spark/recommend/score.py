@@ -113,15 +113,20 @@ def score_users(
     """
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        side = items.value
         for batch in batches:
             for first in range(0, batch.num_rows, config.block_users):
-                part = batch.slice(first, config.block_users)
-                users = users_of(part, side, blend, config)
-                offers = recommend_block(users, side, blend, config, als)
-                yield _rows(part.column("user_id"), users, offers, side)
+                yield score_batch(batch.slice(first, config.block_users), items.value, blend, config, als)
 
     return rows.select("user_id", "factors", "history").mapInArrow(score, SCORED)
+
+
+def score_batch(
+    batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: RecommendConfig, als: AlsConfig
+) -> pa.RecordBatch:
+    """The recommendations of a block of users (rows as of `history.user_rows`); columns as in `SCORED`."""
+    users = users_of(batch, side, blend, config)
+    offers = recommend_block(users, side, blend, config, als)
+    return _rows(batch.column("user_id"), users, offers, side)
 
 
 def users_of(batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: RecommendConfig) -> Users:

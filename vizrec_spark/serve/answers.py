@@ -77,7 +77,7 @@ class Offers(BaseModel):
 
     user_id: str | None
     known: bool = Field(description="Whether the tables have a list for the user.")
-    source: Literal["batch", "popular", "session"] = Field(description="What the list was made from.")
+    source: Literal["live", "batch", "popular", "session"] = Field(description="What the list was made from.")
     model_ids: list[str] = Field(description="The ALS models behind it.")
     items: list[Offer]
     state: State
@@ -87,7 +87,7 @@ class Why(BaseModel):
     """Why an item is in a user's list."""
 
     user_id: str
-    source: Literal["batch", "popular"]
+    source: Literal["live", "batch", "popular"]
     offer: Offer
     because: Item | None = Field(description="The item that caused it, with its facts.")
     state: State

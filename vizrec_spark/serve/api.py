@@ -24,7 +24,7 @@ from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.pictures import SIZES, Thumbnails
 from vizrec_spark.serve.pool import Busy, Pool
 from vizrec_spark.serve.reload import Reloader
-from vizrec_spark.serve.rows import batch_rows, facts, rows_for, session_rows, told
+from vizrec_spark.serve.rows import facts, known_rows, rows_for, session_rows, told
 from vizrec_spark.serve.snapshot import Snapshot
 
 Id = Annotated[str, Query(min_length=1, max_length=512)]
@@ -98,7 +98,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
 
     @endpoint("/v1/recommendations", shapes.Offers)
     async def recommendations(
-        user_id: Id | None = None, k: K = 20, source: Literal["auto", "batch", "popular"] = "auto"
+        user_id: Id | None = None, k: K = 20, source: Literal["auto", "live", "batch", "popular"] = "auto"
     ) -> Response:
         """What to offer to a user, best first, each with its reason; what is popular to who has no list, or no id."""
         snapshot = reloader.snapshot
@@ -117,7 +117,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
         viewed = [at for at in positions[::-1] if at >= 0]
         known = []
         if session.user_id is not None:
-            known = batch_rows(snapshot, session.user_id, serve.max_k, config.recommend.weights) or []
+            known = known_rows(snapshot, session.user_id, serve.max_k, config.recommend.weights)
         rows = session_rows(snapshot, known, viewed, length(k), config.recommend.weights)
         metrics.served.labels("session").inc()
         return _json(_offers(snapshot, session.user_id, "session", rows))
@@ -283,7 +283,8 @@ async def _uploaded(request: Request) -> bytes:
 
 
 def _offers(snapshot: Snapshot, user_id: str | None, source: str, rows: list[Any]) -> dict[str, Any]:
-    offers = snapshot.offers
+    live = snapshot.live
+    offers = live.offers if source == "live" and live is not None else snapshot.offers
     known = user_id is not None and offers is not None and offers.of(user_id) is not None
     return {
         "user_id": user_id,

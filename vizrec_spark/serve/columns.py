@@ -52,6 +52,10 @@ RECOMMENDATIONS = Source(
     ),
 )
 
+LIVE_RECOMMENDATIONS = Source(
+    "live_recommendations", "stream", 1, ("user_id", "offers", "updated_at", "model_id", "encoder_id")
+)
+
 SOURCES: Final = (
     ITEMS,
     IMAGES,
@@ -61,4 +65,5 @@ SOURCES: Final = (
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
     RECOMMENDATIONS,
+    LIVE_RECOMMENDATIONS,
 )

@@ -1,4 +1,4 @@
-"""The lists of tables `item_neighbors` and `recommendations` as arrays: a list is a slice of them."""
+"""The lists of tables `item_neighbors`, `recommendations` and `live_recommendations` as arrays: a list is a slice."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from vizrec_spark.serve.texts import SortedTexts, Texts
 
 PARTS: Final = ("cf", "cooccurrence", "visual", "attributes", "popularity", "boost")
 """What adds up to a score: columns `score_*` of `recommendations`."""
+
+_TEXTS: Final = ("user_id", "item_id", "source", "because_item_id", "reason", "model_id", "encoder_id")
+_SCORES: Final = tuple(f"score_{part}" for part in PARTS)
+_NAMES: Final = (*_TEXTS, "rank", *_SCORES)
 
 SOURCE_NAMES: Final = ("als", "cooccurrence", "visual", "attributes", "popularity")
 """Column `source` of `recommendations`, in the order of `PARTS`; a boost is no source."""
@@ -84,6 +88,28 @@ class Offers:
         return int(sum(a.nbytes for a in arrays) + self.users.nbytes + self.reasons.nbytes)
 
 
+@dataclass(frozen=True)
+class Live:
+    """What table `live_recommendations` offers; `made_at` (users,): when, in seconds since 1970, in the order of
+    `offers.users`. A list counts for `seconds` from then."""
+
+    offers: Offers
+    made_at: NDArray[np.float64]
+    seconds: float
+
+    def of(self, user_id: str, now: float) -> range | None:
+        """The rows of a user that are fresh at `now`."""
+        user = self.offers.users.position(user_id)
+        if user < 0 or now - self.made_at[user] > self.seconds:
+            return None
+        return self.offers.of(user_id)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return int(self.offers.nbytes + self.made_at.nbytes)
+
+
 def read_neighbors(
     table: Opened, quality: Opened | None, encoder_id: str, catalogue: Catalogue
 ) -> Neighbors | None:
@@ -119,13 +145,35 @@ def read_offers(table: Opened, catalogue: Catalogue) -> Offers:
 
     Raises: TableError.
     """
-    texts = ("user_id", "item_id", "source", "because_item_id", "reason", "model_id", "encoder_id")
-    scores = tuple(f"score_{part}" for part in PARTS)
-    names = (*texts, "rank", *scores)
-    pieces = [piece.data for piece in table.pieces(names, texts=texts)]
+    return _offers_of([piece.data for piece in table.pieces(_NAMES, texts=_TEXTS)], catalogue)
+
+
+def read_live(table: Opened, catalogue: Catalogue, seconds: float) -> Live:
+    """All of table `live_recommendations`, whose lists count for `seconds`. Raises: TableError."""
+    pieces, users, moments = [], [], []
+    for piece in table.pieces(table.source.columns):
+        data = piece.data.combine_chunks()
+        lists = data["offers"].combine_chunks()
+        entries = lists.flatten()
+        owner = np.repeat(np.arange(len(data)), lists.value_lengths().to_numpy(zero_copy_only=False))
+        own = {name: data[name].take(pa.array(owner)) for name in ("user_id", "model_id", "encoder_id")}
+        listed = {name: entries.field(name) for name in _NAMES if name not in own}
+        pieces.append(pa.table({**own, **listed}))
+        users.append(data["user_id"])
+        moments.append(pc.cast(pc.cast(data["updated_at"], pa.timestamp("us", "UTC")), pa.int64()).to_numpy())
+    offers = _offers_of(pieces, catalogue)
+    made_at = np.zeros(len(offers.users))
+    for column, micros in zip(users, moments, strict=True):
+        at = offers.users.positions(column)
+        made_at[at[at >= 0]] = micros[at >= 0] / 1e6
+    return Live(offers, made_at, seconds)
+
+
+def _offers_of(pieces: list[pa.Table], catalogue: Catalogue) -> Offers:
+    """`Offers` of tables with the columns `_NAMES`."""
     if not pieces:
-        nothing = {name: pa.array([], pa.string()) for name in texts}
-        numbers = {name: pa.array([], pa.float64()) for name in names if name not in texts}
+        nothing = {name: pa.array([], pa.string()) for name in _TEXTS}
+        numbers = {name: pa.array([], pa.float64()) for name in _NAMES if name not in _TEXTS}
         pieces = [pa.table({**nothing, **numbers})]
     users = SortedTexts(_distinct(pieces, "user_id"))
     reasons = _distinct(pieces, "reason")
@@ -140,7 +188,7 @@ def read_offers(table: Opened, catalogue: Catalogue) -> Offers:
     kept = np.flatnonzero(item >= 0)
     order = kept[_in_order(user[kept], rank[kept])]
     parts = np.empty((len(order), len(PARTS)), dtype=np.float32)
-    for column, name in enumerate(scores):
+    for column, name in enumerate(_SCORES):
         parts[:, column] = np.concatenate([piece[name].to_numpy() for piece in pieces])[order]
     return Offers(
         users,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from vizrec_spark.config.models import BlendWeights
-from vizrec_spark.serve.lists import PARTS, SOURCE_NAMES
+from vizrec_spark.serve.lists import PARTS, SOURCE_NAMES, Offers
 from vizrec_spark.serve.snapshot import Snapshot
 from vizrec_spark.wording import reason
 
@@ -46,8 +47,17 @@ def batch_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWe
     """What stage `recommend` wrote for the user."""
     offers = snapshot.offers
     rows = None if offers is None or user_id is None else offers.of(user_id)
-    if offers is None or rows is None:
-        return None
+    return None if offers is None or rows is None else _listed(offers, rows, k)
+
+
+def live_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
+    """What stage `stream` wrote for the user, while it is fresh."""
+    live = snapshot.live
+    rows = None if live is None or user_id is None else live.of(user_id, time.time())
+    return None if live is None or rows is None else _listed(live.offers, rows, k)
+
+
+def _listed(offers: Offers, rows: range, k: int) -> list[Row]:
     where = slice(rows.start, min(rows.stop, rows.start + k))
     columns = (offers.item, offers.parts, offers.source, offers.because, offers.reason)
     listed = zip(*(column[where].tolist() for column in columns), strict=True)
@@ -62,7 +72,11 @@ def popular_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: Blend
     return [_popular(snapshot, int(item), weights.popularity) for item in snapshot.by_popularity[:k]]
 
 
-LIST_SOURCES: Final[Mapping[str, ListSource]] = {"batch": batch_rows, "popular": popular_rows}
+LIST_SOURCES: Final[Mapping[str, ListSource]] = {
+    "live": live_rows,
+    "batch": batch_rows,
+    "popular": popular_rows,
+}
 """By name, in the order in which they are asked; the last one always has an answer."""
 
 
@@ -74,6 +88,12 @@ def rows_for(
         if asked in (None, name) and (rows := source(snapshot, user_id, k, weights)) is not None:
             return name, rows
     return str(asked), []
+
+
+def known_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row]:
+    """The rows of the first source that knows the user by name; none where there is none."""
+    name, rows = rows_for(snapshot, user_id, k, weights)
+    return [] if name == "popular" else rows
 
 
 def session_rows(

@@ -16,7 +16,7 @@ from vizrec_spark.errors import EncoderError, TableError, VizrecError
 from vizrec_spark.serve import columns as c
 from vizrec_spark.serve.catalogue import Catalogue, read_catalogue, read_people
 from vizrec_spark.serve.delta import Opened, TableFolder
-from vizrec_spark.serve.lists import Neighbors, Offers, read_neighbors, read_offers
+from vizrec_spark.serve.lists import Live, Neighbors, Offers, read_live, read_neighbors, read_offers
 from vizrec_spark.serve.looks import Encoder, EncoderLoader, PictureSearch, Vectors, read_vectors
 from vizrec_spark.serve.pictures import PictureIndex, PictureRows, index_pictures, read_picture_rows
 
@@ -49,6 +49,7 @@ class Snapshot:
     pictures: PictureIndex
     neighbors: Neighbors | None
     offers: Offers | None
+    live: Live | None
     search: Search
     notes: tuple[str, ...]
 
@@ -60,6 +61,7 @@ class Snapshot:
             "pictures": self.pictures,
             "neighbors": self.neighbors,
             "offers": self.offers,
+            "live": self.live,
             "vectors": self.search.vectors,
         }
         return {name: part.nbytes for name, part in parts.items() if part is not None}
@@ -116,6 +118,11 @@ class Loader:
             lambda: _neighbors(opened, encoder_id, shop),
         )
         offers = part("offers", version(c.RECOMMENDATIONS), lambda: _offers(opened, shop))
+        live = part(
+            "live",
+            version(c.LIVE_RECOMMENDATIONS),
+            lambda: _live(opened, shop, 60.0 * self._config.serve.live_minutes),
+        )
         _refuse_half(before, encoder_id, neighbors, offers)
         finder, why = part("encoder", encoder, lambda: self._finder(encoder))
         search = part(
@@ -134,6 +141,7 @@ class Loader:
             pictures,
             neighbors,
             offers,
+            live,
             search,
             tuple(_notes(encoder_id, neighbors, offers)),
         )
@@ -193,6 +201,11 @@ def _neighbors(opened: Mapping[str, Opened], encoder_id: str | None, shop: Catal
 def _offers(opened: Mapping[str, Opened], shop: Catalogue) -> Offers | None:
     table = opened.get(c.RECOMMENDATIONS.name)
     return None if table is None else read_offers(table, shop)
+
+
+def _live(opened: Mapping[str, Opened], shop: Catalogue, seconds: float) -> Live | None:
+    table = opened.get(c.LIVE_RECOMMENDATIONS.name)
+    return None if table is None else read_live(table, shop, seconds)
 
 
 def _refuse_half(

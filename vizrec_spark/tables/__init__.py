@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from vizrec_spark.tables.contract import Table, column
-from vizrec_spark.tables.store import Stamp, TableStore, Written
+from vizrec_spark.tables.store import Once, Stamp, TableStore, Written
 
-__all__ = ["Stamp", "Table", "TableStore", "Written", "column"]
+__all__ = ["Once", "Stamp", "Table", "TableStore", "Written", "column"]

@@ -14,14 +14,22 @@ from pyspark.sql import functions as F
 from vizrec_spark.errors import TableError
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.history import Commit, history, in_effect
-from vizrec_spark.tables.schemas import ALL_TABLES, ID_MAP, METRICS, RESTORES, RUNS
+from vizrec_spark.tables.schemas import (
+    ALL_TABLES,
+    ID_MAP,
+    LIVE_EVENTS,
+    LIVE_RECOMMENDATIONS,
+    METRICS,
+    RESTORES,
+    RUNS,
+)
 from vizrec_spark.tables.store import TableStore
 
 Unit = tuple[str, str]
 """A run and one of its stages."""
 
-KEPT = (ID_MAP, RUNS, RESTORES, METRICS)
-"""Tables that are only added to, and hold what files and later rows rely on, or what happened: never taken back."""
+KEPT = (ID_MAP, RUNS, RESTORES, METRICS, LIVE_EVENTS, LIVE_RECOMMENDATIONS)
+"""Tables that hold what files and later rows rely on, what happened, or what is soon made anew: never taken back."""
 
 _GROUPS = {"promote": "als"}  # `promotions` names versions of the factors
 

@@ -37,6 +37,9 @@ _RETENTION_CHECK_CONF = "spark.databricks.delta.retentionDurationCheck.enabled"
 _LISTING_TASKS_CONF = (
     "spark.sql.sources.parallelPartitionDiscovery.parallelism"  # a vacuum starts 10,000 otherwise
 )
+# Delta takes the name of a write by a DataFrame from its options, that of a MERGE from the session.
+_ONCE_WRITER_CONF = "spark.databricks.delta.write.txnAppId"
+_ONCE_NUMBER_CONF = "spark.databricks.delta.write.txnVersion"
 _VERSION_PROPERTY = "vizrec.contractVersion"
 _KEPT_DAYS = 30  # how long files stay that no later version needs, and with them what can be restored
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
@@ -73,6 +76,18 @@ class Written:
     version: int
     rows: int
     changed: int
+
+
+@dataclass(frozen=True)
+class Once:
+    """Names a write among those of one writer: Delta makes it once, however often it is asked for.
+
+    `writer` names who counts, `number` grows from write to write; what is not above the writer's last number in the
+    table is passed over.
+    """
+
+    writer: str
+    number: int
 
 
 class TableStore:
@@ -185,15 +200,39 @@ class TableStore:
         """Replaces all rows, or only the slice that satisfies `where` (a SQL predicate that `df` satisfies)."""
         return self._overwrite(table, df, where)
 
-    def append(self, table: Table, df: DataFrame, told: Mapping[str, object]) -> None:
+    def append(
+        self, table: Table, df: DataFrame, told: Mapping[str, object] = _NOTHING, once: Once | None = None
+    ) -> None:
         """Adds the rows of `df`, which meets no conflict, whoever else writes.
 
-        `told` is JSON that stands beside the stamp in the commit's metadata, for readers of the log alone.
+        `told` is JSON that stands beside the stamp in the commit's metadata, for readers of the log alone. With `once`
+        nothing is added where that write has been made.
         """
         with self._alone():
             self.ensure(table)
+            writer = table.conform(df).write.format("delta").mode("append")
+            if once is not None:
+                writer = writer.options(txnAppId=once.writer, txnVersion=once.number)
             with self._stamped(table, told):
-                self._save(table, table.conform(df).write.format("delta").mode("append"))
+                self._save(table, writer)
+
+    def upsert_once(self, table: Table, df: DataFrame, once: Once) -> None:
+        """Like `upsert`, but nothing is written where that write has been made, and nothing is counted."""
+        with self._alone():
+            merge = self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll()
+            with (
+                self._stamped(table),
+                self._set(_ONCE_WRITER_CONF, once.writer),
+                self._set(_ONCE_NUMBER_CONF, str(once.number)),
+            ):
+                merge.execute()
+
+    def last_number(self, table: Table, writer: str) -> int:
+        """The number of the last write of `writer` (see `Once`) in the table; -1 before the first."""
+        if not self.exists(table):
+            return -1
+        found = self._snapshot(table).transactions().get(writer)
+        return -1 if found.isEmpty() else int(found.get())
 
     def _overwrite(
         self, table: Table, df: DataFrame, where: str | None = None, copy_of: str | None = None
@@ -682,7 +721,7 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
+        "delta.deletedFileRetentionDuration": f"interval {min(_KEPT_DAYS, table.log_days)} days",
         "delta.logRetentionDuration": f"interval {table.log_days} days",
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }

@@ -40,6 +40,7 @@ from vizrec_spark.config.models.report import ReportConfig
 from vizrec_spark.config.models.section import Section
 from vizrec_spark.config.models.serve import ServeConfig
 from vizrec_spark.config.models.similar import SimilarConfig
+from vizrec_spark.config.models.stream import LiveColumns, StreamConfig
 from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "InteractionsConfig",
     "LabelsConfig",
     "LearnConfig",
+    "LiveColumns",
     "MaintainConfig",
     "ProjectionConfig",
     "RecommendConfig",
@@ -75,6 +77,7 @@ __all__ = [
     "SpanConfig",
     "SparkConfig",
     "SplitConfig",
+    "StreamConfig",
     "TablesConfig",
     "TuneConfig",
     "UsersConfig",
@@ -96,4 +99,5 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
     maintain: MaintainConfig = MaintainConfig()
+    stream: StreamConfig = StreamConfig()
     serve: ServeConfig = ServeConfig()

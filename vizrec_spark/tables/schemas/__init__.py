@@ -35,6 +35,7 @@ from vizrec_spark.tables.schemas.similar import (
     NEAR_DUPLICATES,
     SIMILARITY_QUALITY,
 )
+from vizrec_spark.tables.schemas.stream import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 
 __all__ = [
     "ADAPTATION_CURVES",
@@ -60,6 +61,8 @@ __all__ = [
     "ITEM_NEIGHBORS",
     "ITEM_RECOMMENDATIONS",
     "LABELLED_PICTURES",
+    "LIVE_EVENTS",
+    "LIVE_RECOMMENDATIONS",
     "METRICS",
     "NEAR_DUPLICATES",
     "PROMOTIONS",
@@ -97,6 +100,8 @@ ALL_TABLES: tuple[Table, ...] = (
     ITEM_RECOMMENDATIONS,
     BLEND_WEIGHTS,
     THUMBNAILS,
+    LIVE_EVENTS,
+    LIVE_RECOMMENDATIONS,
     METRICS,
     PROMOTIONS,
     RUNS,

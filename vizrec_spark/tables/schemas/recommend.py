@@ -113,6 +113,8 @@ BLEND_WEIGHTS = Table(
                 DOUBLE,
                 "Share of the weights that is learned; the rest is on the best feature.",
             ),
+            column("half_life", DOUBLE, "Entries of a history after which recency is halved."),
+            column("regularization", DOUBLE, "Of the ridge weights of co-consumption."),
             column(
                 "ndcg10_alone",
                 DOUBLE,
@@ -131,5 +133,7 @@ BLEND_WEIGHTS = Table(
         "scale_positive": "scale > 0",
         "method_known": "method IN ('learned', 'single', 'configured')",
         "learned_share_range": "learned_share BETWEEN 0 AND 1",
+        "settings_positive": "half_life > 0 AND regularization > 0",
     },
+    version=2,
 )
