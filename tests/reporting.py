@@ -8,12 +8,16 @@ from typing import Any
 from pyspark.sql import Row
 
 from tests.similarity import quality
+from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.imaging import Thumbnail
 from vizrec_spark.report.model import Item, Section
 from vizrec_spark.report.sections.drift import Moved
-from vizrec_spark.report.sections.health import Finding, Health, Ran
-from vizrec_spark.report.sections.quality import show_quality
+from vizrec_spark.report.sections.evaluations import QualityRows
+from vizrec_spark.report.sections.findings import Finding
+from vizrec_spark.report.sections.health import Health
+from vizrec_spark.report.sections.quality import Quality, show_quality
 from vizrec_spark.report.sections.refused import Refusals, Refused, Sample
+from vizrec_spark.report.sections.runs import Ran
 from vizrec_spark.report.sections.search import show_search
 from vizrec_spark.report.sections.space import SpaceRows, show_space
 from vizrec_spark.report.sections.weights import show_weights
@@ -21,8 +25,18 @@ from vizrec_spark.report.sections.weights import show_weights
 NOON = datetime(2025, 6, 30, 12, tzinfo=UTC)
 
 
-def ran(stage: str, hour: int = 0, outcome: str = "done", **metrics: float) -> Ran:
-    return Ran("r", stage, NOON + timedelta(hours=hour), outcome, 1.0, 0, {}, metrics)
+def ran(stage: str, hour: float = 0, outcome: str = "done", run: str = "r", **metrics: float) -> Ran:
+    return Ran(run, stage, NOON + timedelta(hours=hour), outcome, 1.0, 0, {}, metrics)
+
+
+def shown(
+    rows: list[Row], ended: dict[str, float], candidate: str | None = None, protocol: str = "user_time"
+) -> Quality:
+    """The section; `candidate`, where there is one, is held against what the gate asks of it."""
+    gate = {"candidate": candidate, "minimum": 0.0} if candidate is not None else {}
+    models = {candidate: "lists", "old": "lists"} if candidate is not None else {}
+    given = {"gate": gate, "models": models, "protocol": protocol}
+    return show_quality(QualityRows(rows, ended), EvaluateConfig.model_validate(given))
 
 
 AT = NOON.timestamp()
@@ -94,7 +108,7 @@ def sections(items: list[Item], picture: Thumbnail) -> tuple[Section, ...]:
     weak = [Row(item_id=ids[4], rank=r, neighbor_id=ids[r], cosine=0.4 - r / 10) for r in range(1, 4)]
     return (
         health,
-        show_quality(rows, {"now": AT, "before": AT - 7 * DAY}),
+        shown(rows, {"now": AT, "before": AT - 7 * DAY}),
         show_weights([Row(feature=name, weight=0.1, **weight, **ends) for name in ("als", "ridge_recent")]),
         show_search(Row(**(lsh | {"bucket_histogram": [0, 4, 0, 3]}))),
         show_space(SpaceRows(looks, group, weak), known, 0.5, 10),

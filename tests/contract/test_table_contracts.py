@@ -400,7 +400,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
     "thumbnails": {
         "sha256_is_hex": [{"sha256": "x"}],
         "size_positive": [{"size": 0}],
-        "whole_or_broken": [{"jpeg": None}, {"width": None}, {"height": 0}],
+        "sides_positive": [{"width": 0}, {"height": 0}],
     },
     "blend_weights": {
         "scale_positive": [{"scale": 0.0}],

@@ -34,7 +34,7 @@ def test_every_command_of_the_page_works_as_it_stands(
         here = [part.replace(DEMO, str(demo.folder)) for part in command[1:]]
         assert main([*here, "--quiet"]) == 0, capsys.readouterr().err
     told = capsys.readouterr().out
-    for title in ("Offered to u00001", "Looks like p00001", "Looks like p00001.jpg"):
+    for title in ("Offered to user u00001", "Looks like item p00001", "Looks like the picture p00001.jpg"):
         assert f"{title}: file://" in told
     page = (demo.folder / "look.html").read_text(encoding="utf-8")
     # The picture of an item looks most like that item itself.

@@ -18,8 +18,9 @@ from pyspark.sql import functions as F
 
 from tests.reporting import measured
 from tests.similarity import quality
+from vizrec_spark.app.look import find
 from vizrec_spark.config import Config
-from vizrec_spark.config.models import ReportConfig
+from vizrec_spark.config.models import IngestConfig, ReportConfig
 from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.report import select
 from vizrec_spark.report.collect import build_gallery, choose, known_items
@@ -27,6 +28,9 @@ from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Facts
 from vizrec_spark.report.notebook import plot_metrics, show_neighbors, show_recommendations
 from vizrec_spark.report.pictures import small_pictures
+from vizrec_spark.report.pinned import PinnedTables
+from vizrec_spark.report.sections.findings import stage_findings
+from vizrec_spark.report.sections.runs import Ran, by_step, last_runs
 from vizrec_spark.report.stage import STAGE
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
@@ -260,6 +264,10 @@ REFUSED = {
     "cut.png": "truncated",
     "gone.png": "missing_file",
     "../outside.png": "not_an_image",
+    "long" * 99: "missing_file",
+    "\0odd\n.png": "unsupported_format",
+    "back\\slash[1].png": "decompression_bomb",
+    "whole.png/below.png": "too_large",
 }
 
 
@@ -280,11 +288,50 @@ def pair(item_id: str, group: str) -> dict[str, Any]:
     return {"encoder_id": "enc", "item_id": item_id, "group_id": group, "group_size": 2}
 
 
-def run(run_id: str, stage: str, day: int, items: int = 0) -> dict[str, Any]:
+def run(run_id: str, stage: str, day: float, items: int = 0) -> dict[str, Any]:
     wrote = [("items", 1, items, items, 100)] if stage == "ingest" else []
     known = {"config_hash": "0", "outcome": "done", "encoder": "e", "notes": [], "tables": wrote}
     ended = START + timedelta(days=day)
     return {"run_id": run_id, "stage": stage, "finished_at": ended, "seconds": 1.0, "metrics": {}, **known}
+
+
+def left(
+    spark: SparkSession, *records: tuple[str, str, float], held: Sequence[int] = ()
+) -> tuple[dict[str, Ran], dict[str, Ran]]:
+    """The last runs and those before them of records (run, stage, day); `held`: places of those that the gate held."""
+    made = [run(*record) | {"outcome": "held" if i in held else "done"} for i, record in enumerate(records)]
+    given = [tuple(one[c] for c in RUNS.columns) for one in made]
+    rows = last_runs(spark.createDataFrame(given, RUNS.schema), 2).collect()
+    return by_step(rows, 1), by_step(rows, 2)
+
+
+def test_the_records_of_three_schedules_make_a_healthy_run(spark: SparkSession) -> None:
+    """By the day ingest, similar and recommend, by its pictures embed, by the week a promotion; training elsewhere."""
+    daily = [
+        (f"daily.{day}", stage, day + hour / 24)
+        for day in (1, 2)
+        for stage, hour in (("ingest", 1), ("similar", 3), ("recommend", 4), ("report", 5))
+    ]
+    embed = [(f"embed.{day}", "embed", day + 2 / 24) for day in (1, 2)]
+    weekly = [("weekly", "holdout", 0.1), ("weekly", "evaluate", 0.2), ("weekly", "promote", 0.3)]
+    latest, before = left(spark, *daily, *embed, *weekly, ("m", "maintain", 2.9), ("back", "restore", 2.9))
+    assert set(latest) == {"ingest", "embed", "similar", "als", "recommend", "evaluate", "promote"}
+    assert (latest["als"].stage, before["recommend"].run_id) == ("promote", "daily.1")
+    now = START + timedelta(days=2, hours=6)
+    (found,) = stage_findings(latest, now, timedelta(days=1))
+    assert (found.level, found.title) == ("good", "Stages")
+    # A newer training by hand is what counts; a promotion that was held has trained nothing.
+    latest, before = left(spark, *weekly, ("hand", "als", 1), ("next", "promote", 8), held=[4])
+    assert (latest["als"].run_id, latest["als"].stage) == ("hand", "als")
+    assert before["als"].run_id == "weekly" and latest["promote"].outcome == "held"
+
+
+def test_a_stage_that_was_cleared_is_not_held_against_its_own_first_try(spark: SparkSession) -> None:
+    latest, before = left(
+        spark, ("monday", "ingest", 1), ("tuesday", "ingest", 2), ("tuesday", "ingest", 2.1)
+    )
+    assert (latest["ingest"].run_id, latest["ingest"].ended) == ("tuesday", START + timedelta(days=2.1))
+    assert before["ingest"].run_id == "monday"
 
 
 def context_at(spark: SparkSession, folder: Path) -> StageContext:
@@ -341,6 +388,7 @@ def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
     for file, content in (
         (landing / "whole.png", png(7)),
         (landing / "cut.png", png(7)[:40]),
+        (landing / "back\\slash[1].png", png(7)),
         (tmp_path / "outside.png", png(7)),
     ):
         file.write_bytes(content)
@@ -354,22 +402,25 @@ def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows
     assert pictures.of == {"i1": red, "i3": none}  # the first by path; i9 has none
     assert list(pictures.thumbnails) == [red]
     assert (pictures.thumbnails[red].width, pictures.thumbnails[red].height) == (32, 24)
-    assert written is not None and (written.rows, written.changed) == (2, 2)
+    assert written is not None and (written.rows, written.changed) == (1, 1)
+    # What cannot be decoded is not kept: a decoder that can will show it.
     kept = {row.sha256: row.jpeg for row in tables.read(THUMBNAILS).collect()}
-    assert kept[none] is None and bytes(kept[red]) == pictures.thumbnails[red].jpeg
+    assert {name: bytes(jpeg) for name, jpeg in kept.items()} == {red: pictures.thumbnails[red].jpeg}
     # One is replaced, in another data file; the old one still holds the row.
     of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content", "sha256")
     green = hashlib.sha256(png(9)).hexdigest()
     tables.upsert(IMAGES, of_i3.withColumns({"content": F.lit(png(9)), "sha256": F.lit(green)}))
     replaced, written = small_pictures(tables, ["i1", "i3"], 32, 10_000)
     assert replaced.of["i3"] == green and sorted(replaced.thumbnails) == sorted([red, green])
-    assert written is not None and (written.rows, written.changed) == (3, 1)
-    # The bytes themselves are not needed any more; another size is made anew.
+    assert written is not None and (written.rows, written.changed) == (2, 1)
+    # The bytes themselves are not needed any more; what no item shows any more is deleted; another size is made anew.
     shutil.rmtree(tables.location(IMAGES))
     tables.overwrite(IMAGES, rows(IMAGES, [{**picture("i1", "a.png", b"gone"), "sha256": red}]))
     again, written = small_pictures(tables, ["i1"], 32, 10_000)
     assert again.thumbnails == {red: pictures.thumbnails[red]}
-    assert written is not None and written.changed == 0
+    assert written is not None and (written.rows, written.changed) == (1, 1)
+    _, written = small_pictures(tables, ["i1"], 32, 10_000)
+    assert written is not None and (written.rows, written.changed) == (1, 0)
     assert small_pictures(tables, ["i1"], 33, 10_000, keep=False)[0].thumbnails == {}
 
 
@@ -398,7 +449,7 @@ def test_the_gallery_joins_names_pictures_and_causes(
     assert [n.cosine for n in gallery.showcases[-1].look_alikes] == pytest.approx([0.9, 0.8, 0.7])
 
 
-def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: StageContext) -> None:
+def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: StageContext, rows: Rows) -> None:
     first = STAGE.run(context).written[0]
     path = Path(first.location)
     page = path.read_text(encoding="utf-8")
@@ -412,13 +463,17 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: Stage
         "Stage embed has never come to its end",
         "rows of items",
         "+66.7%",
-        "0.300 in the only evaluation",
+        "0.300 in the last evaluation, which is the only one",
+        "Nothing has come to its end in the last 24 hours",
+        "Run <code>week-2</code> of 9 Jan 2025",
     ):
         assert told in page
     assert page.count('<li style="grid-area:') == 2  # i3 is broken, i4 has no picture
     again = STAGE.run(replace(context, run_id="run-2")).written[0]
     assert again.changed == 0
     assert "run-2" in path.read_text(encoding="utf-8")
+    context.tables.upsert(ITEMS, rows(ITEMS, [item("i1", "odd", title="Renamed")]))
+    assert STAGE.run(context).written[0].changed == 1
 
 
 def test_the_page_stands_without_pictures_models_and_offers(context: StageContext) -> None:
@@ -454,6 +509,31 @@ def test_a_look_at_one_item_and_one_user(context: StageContext) -> None:
             look(tables, config, "x", 2)
     with pytest.raises(TableError, match="has no look-alikes"):
         look_at_item(tables, config, "i13", 2)
+
+
+def test_a_look_says_which_it_has_taken_and_takes_what_is_asked_for(
+    context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, config = context.tables, context.config
+    assert find(tables, config, "i1", None, 2)[0] == "Looks like item i1"
+    (tmp_path / "i1").write_bytes(b"no picture")
+    monkeypatch.chdir(tmp_path)
+    assert find(tables, config, "i1", "item", 2)[0] == "Looks like item i1"
+    with pytest.raises(InputError, match="no user 'i1'"):
+        find(tables, config, "i1", "user", 2)
+    small = config.model_copy(update={"ingest": IngestConfig.model_validate({"images": {"max_bytes": 9}})})
+    with pytest.raises(InputError, match=r"10 bytes, more than ingest\.images\.max_bytes"):
+        find(tables, small, "i1", None, 2)
+    with pytest.raises(InputError, match="is no file, and tables"):
+        find(tables, config, "n" * 300, None, 2)
+
+
+def test_a_page_reads_each_table_in_one_version(context: StageContext, rows: Rows) -> None:
+    tables = PinnedTables(context.spark, context.config.tables, context.tables.stamp)
+    before = tables.read(RUNS).count()
+    context.tables.delete(RUNS, F.col("stage") == "ingest")
+    assert context.tables.read(RUNS).count() < before
+    assert [tables.read(RUNS).count(), tables.pinned_or_empty(RUNS).count()] == [before, before]
 
 
 def test_a_notebook_draws_pages_in_frames(context: StageContext) -> None:

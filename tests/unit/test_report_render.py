@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.reporting import ran
+from vizrec_spark.errors import ConfigError
 from vizrec_spark.imaging import thumbnail
 from vizrec_spark.report.model import (
+    LONGEST,
+    PARTS,
     Facts,
     Gallery,
     Item,
@@ -26,15 +30,18 @@ from vizrec_spark.report.model import (
 )
 from vizrec_spark.report.render import (
     KIND_NAMES,
-    PARTS,
+    about,
     initials,
     percent,
     render,
     same_but_for_run,
     tile_aspect,
 )
+from vizrec_spark.report.sections.findings import Finding
+from vizrec_spark.report.sections.health import Health
+from vizrec_spark.report.sections.space import Space, SpaceRows, Tile, show_space
 from vizrec_spark.report.select import KINDS
-from vizrec_spark.report.stage import write_atomically
+from vizrec_spark.report.stage import HEAVIEST, require_light, write_atomically
 from vizrec_spark.report.thumbnails import data_uri
 
 HOSTILE = "\"><script>alert('x')</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} </style>"
@@ -182,6 +189,44 @@ def test_only_the_new_offer_is_marked_new(gallery: Gallery) -> None:
     assert len(marks) == 1
 
 
+def test_a_catalogue_of_long_texts_makes_a_light_page(gallery: Gallery) -> None:
+    """Titles, attributes and reasons of any length stand in the page many times, so all of them are cut."""
+    wide = {f"key-{i:02}" * 50: "value" * 5_000 for i in range(40)}
+    long = Item("long-1", "Title " * 20_000, ("Kind " * 5_000,) * 9, wide)
+    told = about(long)
+    assert len(told) < 3 * LONGEST + 30 and told.endswith(" · long-1") and "key-00" in told
+    assert about(Item("i", "T", ("A", "B"), dict.fromkeys("gfedcba", "v"))) == (
+        "T · A, B · a: v · b: v · c: v · d: v · e: v · f: v · i"
+    )
+    offers = tuple(Offer(long, i, 1.0, 1.0, 0.0, 0.0, "als", "reason " * 9_000, long) for i in range(10))
+    shoppers = tuple(
+        Shopper(f"u{i}", "long", 9, 9, (Seen(long, "view", LATEST),) * 8, offers) for i in range(20)
+    )
+    alike = Showcase(long, (LookAlike(long, 0.5, 1.0),) * 8)
+    space = Space(tuple(Tile(long, 1, 1) for _ in range(200)), 1, 1)
+    html = render(replace(gallery, shoppers=shoppers, showcases=(alike,) * 20), (space,))
+    assert len(html) < 2_000_000
+
+
+def test_a_page_that_is_too_heavy_is_refused() -> None:
+    require_light("x" * HEAVIEST)
+    with pytest.raises(ConfigError, match=r"15\.0 MB.*report\.thumbnail"):
+        require_light("x" * (HEAVIEST + 1))
+
+
+def test_the_scores_and_the_items_of_the_map_stand_as_text_too(gallery: Gallery) -> None:
+    tile = Tile(gallery.shoppers[0].offers[1].item, 3, 4)
+    text = " ".join(" ".join(Reader(render(gallery, (Space((tile,), 4, 4),))).text).split())
+    assert "Item Rank Score Shared taste Looks and attributes Popularity" in text
+    assert "red wool cap 2 0.400 0.000 0.300 0.100" in text
+    assert "The items of the map red wool cap · i3 (row 3, column 4)" in text
+
+
+def test_a_map_that_nobody_wants_is_not_missed(gallery: Gallery) -> None:
+    text = "".join(Reader(render(gallery, (show_space(SpaceRows(), {}, None, 0, off=True),))).text)
+    assert "report.map is 0" in text and "vizrec embed" not in text
+
+
 def test_an_empty_shop_makes_a_page() -> None:
     text = "".join(Reader(render(Gallery(Facts("r", 0, 0, 0, 0)))).text)
     assert "No interactions yet." in text
@@ -192,6 +237,17 @@ def test_pages_of_two_runs_differ_in_the_run_alone(gallery: Gallery) -> None:
     one = render(gallery)
     assert same_but_for_run(one, render(replace(gallery, facts=replace(gallery.facts, run_id="other"))))
     assert not same_but_for_run(one, render(replace(gallery, facts=replace(gallery.facts, n_items=5))))
+
+
+def test_a_verdict_that_turns_is_a_change_and_its_time_is_none(gallery: Gallery) -> None:
+    good, later = (
+        (Health((Finding("good", "Stages", "All ended.", f"On day {hour}."),), (ran("recommend", hour),)),)
+        for hour in (1, 2)
+    )
+    bad = (Health((Finding("bad", "Stages", "All ended."),), (ran("recommend", 1),)),)
+    assert "On day 1." in render(gallery, good)
+    assert same_but_for_run(render(gallery, good), render(gallery, later))
+    assert not same_but_for_run(render(gallery, good), render(gallery, bad))
 
 
 def test_every_kind_of_shopper_has_a_name() -> None:

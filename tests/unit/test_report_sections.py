@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from pyspark.sql import Row
 
-from tests.reporting import AT, DAY, less, measured, ran
+from tests.reporting import AT, DAY, NOON, less, measured, ran, shown
 from tests.similarity import quality
 from vizrec_spark.report import plots
 from vizrec_spark.report.model import Facts, Gallery, Item
 from vizrec_spark.report.plots import Mark
 from vizrec_spark.report.render import render
 from vizrec_spark.report.sections.drift import drift
-from vizrec_spark.report.sections.health import (
-    BUILDS_ON,
+from vizrec_spark.report.sections.evaluations import is_ablation, metric_name
+from vizrec_spark.report.sections.findings import (
     Finding,
-    Health,
-    Ran,
     drift_findings,
     pictured_finding,
     recall_finding,
@@ -27,8 +26,10 @@ from vizrec_spark.report.sections.health import (
     served_finding,
     stage_findings,
 )
-from vizrec_spark.report.sections.quality import Quality, is_ablation, metric_name, show_quality
+from vizrec_spark.report.sections.health import Health
+from vizrec_spark.report.sections.quality import Quality
 from vizrec_spark.report.sections.refused import Refusals, Refused, Sample
+from vizrec_spark.report.sections.runs import BUILDS_ON, Ran
 from vizrec_spark.report.sections.search import Search, show_search
 from vizrec_spark.report.sections.space import SpaceRows, grid, plane, show_space, unit_variance
 from vizrec_spark.report.sections.weights import Weights, show_weights
@@ -43,22 +44,53 @@ def levels(findings: list[Finding]) -> list[tuple[str, str]]:
     return [(f.level, f.title) for f in findings]
 
 
+def stages(latest: dict[str, Ran], after: float = 5) -> list[Finding]:
+    """What is found, so many hours after noon, where a day may lie behind the last run."""
+    return stage_findings(latest, NOON + timedelta(hours=after), timedelta(days=1))
+
+
 def test_a_run_whose_stages_all_ended_in_order_is_good() -> None:
-    (found,) = stage_findings(a_run(report=ran("report", 9)))
+    (found,) = stages(a_run())
     assert (found.level, found.title) == ("good", "Stages")
-    assert "recommend) on 30 Jun 2025 at 16:00" in found.sentence
+    assert "recommend, on 30 Jun 2025 at 16:00" in found.when
 
 
 def test_stages_that_are_missing_overtaken_or_held_are_told() -> None:
     some = a_run()
     del some["als"]
-    assert levels(stage_findings(some)) == [("bad", "Stage als")]
-    (found,) = stage_findings(a_run(similar=ran("similar", 9)))
-    assert (found.level, found.title) == (
+    assert levels(stages(some)) == [("bad", "Stage als")]
+    (found,) = stages(a_run(similar=ran("similar", 9)))
+    assert (found.level, found.title) == ("look", "Stage recommend")
+    assert "run `vizrec recommend`" in found.sentence
+    held = ran("evaluate", 1, "held")
+    assert levels(stages(a_run(evaluate=held))) == [("look", "Stage evaluate")]
+    # What the gate said before it let one pass is no longer so.
+    assert levels(stages(a_run(evaluate=held, promote=ran("promote", 2)))) == [("good", "Stages")]
+
+
+def test_a_model_that_is_promoted_by_the_week_is_not_overtaken_by_the_day() -> None:
+    day = 24.0
+    weekly = a_run(embed=ran("embed", 1, run="e"), als=ran("promote", -6 * day, run="weekly"))
+    assert levels(stages(weekly)) == [("good", "Stages")]
+    assert levels(stages(weekly | {"als": ran("promote", -9 * day)})) == [("look", "Stage als")]
+    (found,) = stages(weekly | {"als": ran("promote", 4.5)})
+    assert found.title == "Stage recommend" and found.sentence.startswith("Stage promote has ended after")
+
+
+def test_old_records_and_those_of_several_runs_are_to_be_looked_at() -> None:
+    assert levels(stages(a_run(), after=4 + 24)) == [("good", "Stages")]
+    (old,) = stages(a_run(), after=4 + 24.1)
+    assert (old.level, old.title) == ("look", "Age") and "last 24 hours" in old.sentence
+    assert "30 Jun 2025 at 16:00" in old.when
+    # A promotion or new embeddings do not make an old run a new one.
+    others = a_run(als=ran("promote", 4.0 + 24), embed=ran("embed", 1))
+    assert ("look", "Age") in levels(stages(others, after=4 + 24.1))
+    (mixed,) = stages(a_run(recommend=ran("recommend", 4, run="later")))
+    assert (mixed.level, mixed.title, mixed.when) == (
         "look",
-        "Stage recommend",
-    ) and "run `vizrec recommend`" in found.sentence
-    assert levels(stage_findings(a_run(evaluate=ran("evaluate", 1, "held")))) == [("look", "Stage evaluate")]
+        "Runs",
+        "ingest: `r`; similar: `r`; recommend: `later`.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,14 +101,18 @@ def test_stages_that_are_missing_overtaken_or_held_are_told() -> None:
             "good",
         ),
         (refused_finding({"ingest": ran("ingest", images_refused_share=0.06)}), "look"),
+        (refused_finding({"ingest": ran("ingest", images_refused_share=0.21)}), "bad"),
         (served_finding(100, 100), "good"),
         (served_finding(95, 100), "look"),
         (served_finding(94, 100), "bad"),
         (served_finding(0, 0), "look"),
         (pictured_finding(80, 100), "good"),
         (pictured_finding(79, 100), "look"),
-        (recall_finding({"similar": ran("similar", recall=0.95)}, 0.95), "good"),
-        (recall_finding({"similar": ran("similar", recall=0.94)}, 0.95), "bad"),
+        (recall_finding(Row(**quality(method="lsh", n_queries=9, recall=0.95)), 0.95), "good"),
+        (recall_finding(Row(**quality(method="lsh", n_queries=9, recall=0.94)), 0.95), "bad"),
+        (recall_finding(Row(**quality(method="lsh", n_queries=0, recall=1.0)), 0.95), "look"),
+        (recall_finding(Row(**quality()), 0.95), "good"),
+        (recall_finding(None, 0.95), "look"),
     ],
 )
 def test_bounds(found: Finding | None, level: str) -> None:
@@ -85,34 +121,51 @@ def test_bounds(found: Finding | None, level: str) -> None:
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    assert refused_finding({}) is None and recall_finding({"similar": ran("similar")}, 0.95) is None
-    assert pictured_finding(None, 5) is None
+    assert refused_finding({}) is None and pictured_finding(None, 5) is None
+    unknown = recall_finding(Row(**quality(method="lsh", n_queries=0)), 0.95)
+    assert "not measured" in unknown.sentence
 
 
 def test_drift_names_what_moved_and_how_far() -> None:
     before = {
-        "ingest": ({"items": 100, "images": 10, "quarantine": 9}, {"images_refused_share": 0.01}),
+        "ingest": (
+            {"items": 100, "images": 10, "users": 10, "interactions": 10, "quarantine": 9},
+            {"images_refused_share": 0.01},
+        ),
         "similar": ({}, {"mean_cosine": 0.30}),
-        "recommend": ({"recommendations": 50}, {"from_als": 80.0, "from_visual": 20.0}),
+        "recommend": (
+            {"recommendations": 50},
+            {"from_als": 50.0, "from_cooccurrence": 30.0, "from_visual": 20.0},
+        ),
         "als": ({}, {}),
     }
     latest = {
-        "ingest": ({"items": 89, "images": 4, "quarantine": 1}, {"images_refused_share": 0.04}),
+        "ingest": (
+            {"items": 89, "images": 4, "users": 15, "interactions": 16, "quarantine": 40},
+            {"images_refused_share": 0.04},
+        ),
         "similar": ({}, {"mean_cosine": 0.36}),
-        "recommend": ({"recommendations": 46}, {"from_als": 30.0, "from_popularity": 30.0}),
+        "recommend": (
+            {"recommendations": 46},
+            {"from_cooccurrence": 30.0, "from_popularity": 30.0},
+        ),
     }
     moved = {m.name: (m.level, m.before, m.now, m.change) for m in drift(latest, before)}
     assert moved == {
         "rows of items": ("look", "100", "89", "-11.0%"),
         "rows of images": ("bad", "10", "4", "-60.0%"),
-        "rows of quarantine": ("good", "9", "1", "-88.9%"),
+        "rows of users": ("good", "10", "15", "+50.0%"),
+        "rows of interactions": ("look", "10", "16", "+60.0%"),
+        "rows of quarantine": ("good", "9", "40", "+344.4%"),
         "rows of recommendations": ("good", "50", "46", "-8.0%"),
-        "offers led by als": ("look", "80.0%", "50.0%", "-30.0 points"),
+        "offers led by looks and attributes": ("look", "20.0%", "0.0%", "-20.0 points"),
         "offers led by popularity": ("look", "0.0%", "50.0%", "+50.0 points"),
-        "offers led by visual": ("look", "20.0%", "0.0%", "-20.0 points"),
+        "offers led by shared taste": ("look", "80.0%", "50.0%", "-30.0 points"),
         "mean cosine of two items": ("look", "0.300", "0.360", "+0.060"),
         "refused of images": ("look", "1.0%", "4.0%", "+3.0 points"),
     }
+    grown = next(m for m in drift(latest, before) if m.name == "rows of interactions")
+    assert grown.sentence == "Table interactions has grown by 60%: 10 before, 16 now."
     assert drift(latest, {}) == []
     same = drift(before, before)
     assert {m.level for m in same} == {"good"} and levels(drift_findings(same)) == [("good", "Drift")]
@@ -128,12 +181,15 @@ def test_the_verdict_is_that_of_the_worst_finding() -> None:
         "Healthy, 2 things to look at",
         "It is look. It is look.",
     )
+    # It says which run it is about: the last of those that have all the steps, not the last of any job.
+    of = Health((good,), (ran("recommend", 4, run="r-7"), ran("evaluate", 9, run="other"))).answer
+    assert of.when == "Run `r-7` of 30 Jun 2025, 16:00 UTC."
     wrong = Health((bad, look, good)).answer
     assert (wrong.level, wrong.word, wrong.sentence) == ("bad", "Not healthy", "It is bad. It is look.")
 
 
 def test_without_rows_the_section_says_what_to_run() -> None:
-    assert Quality().answer.level == show_quality([], {"r": AT}).answer.level == "unknown"
+    assert Quality().answer.level == shown([], {"r": AT}).answer.level == "unknown"
     assert "vizrec evaluate" in Quality().answer.sentence
 
 
@@ -152,34 +208,74 @@ def test_the_candidate_is_judged_by_its_paired_difference(
         measured("r", "old", 0.2),
         measured("r", "new", 0.2 + difference, **less("old", difference, half)),
     ]
-    answer = show_quality(rows, {"r": AT}, "new").answer
+    answer = shown(rows, {"r": AT}, "new").answer
     assert (answer.level, answer.word) == (level, word)
     assert f"new less old: nDCG@10 {difference:+.4f}" in answer.sentence
 
 
-def test_without_a_candidate_whoever_is_ahead_is_told() -> None:
-    rows = [measured("r", "hybrid", 0.3), measured("r", "popular", 0.2, **less("hybrid", -0.1, 0.02))]
-    answer = show_quality(rows, {"r": AT}).answer
-    assert answer.word == "Better"
-    assert "hybrid less popular: nDCG@10 +0.1000 [+0.0800, +0.1200]" in answer.sentence
+def test_without_a_candidate_models_of_one_run_are_not_played_off_against_each_other() -> None:
+    """A candidate that is clearly worse than the current model is no reason to say that anything is better."""
+    rows = [measured("r", "current", 0.3), measured("r", "candidate", 0.2, **less("current", -0.1, 0.02))]
+    section = shown(rows, {"r": AT})
+    assert (section.answer.level, section.answer.word) == ("unknown", "Cannot be told yet")
+    assert (
+        section.answer.sentence == "current has nDCG@10 0.300 in the last evaluation, which is the only one."
+    )
+    assert "nDCG@10, less current" in [chart.title for chart in section.charts]
+    before = [measured("last", "current", 0.36), measured("last", "candidate", 0.1)]
+    worse = shown([*rows, *before], {"r": AT, "last": AT - 7 * DAY}).answer
+    assert (worse.level, worse.word) == ("bad", "Worse")
+    assert "current has nDCG@10 0.300 now and 0.360 on 23 Jun 2025: -0.0600" in worse.sentence
 
 
-def test_one_model_is_compared_with_its_evaluation_of_the_week_before() -> None:
-    ended = {"now": AT, "yesterday": AT - DAY, "last": AT - 7 * DAY, "older": AT - 14 * DAY}
-    values = {"now": 0.30, "yesterday": 0.29, "last": 0.20, "older": 0.1}
+def test_the_main_model_is_compared_with_its_evaluation_of_the_week_before() -> None:
+    ended = {"now": AT, "yesterday": AT - DAY, "six": AT - 6 * DAY, "last": AT - 7 * DAY + 3600, "older": 0.0}
+    values = {"now": 0.30, "yesterday": 0.29, "six": 0.31, "last": 0.20, "older": 0.1}
     rows = [measured(run, "m", value) for run, value in values.items()]
-    answer = show_quality(rows, ended).answer
+    # Ahead of it is what has a part taken away: that is no model of its own.
+    rows.append(measured("now", "m_without_looks", 0.4, **less("m", 0.1, 0.01)))
+    answer = shown(rows, ended).answer
     assert (answer.word, answer.level) == ("Better", "good")
     assert (
-        "0.300 now and 0.200 on 23 Jun 2025: +0.1000 [+0.0859, +0.1141], the users not paired"
+        "m has nDCG@10 0.300 now and 0.200 on 23 Jun 2025: +0.1000 [+0.0859, +0.1141], the users not paired"
         in answer.sentence
     )
-    alone = show_quality(rows[:1], ended).answer
-    assert alone.level == "unknown" and "0.300" in alone.sentence
+    alone = shown(rows[:1], ended).answer
     assert (
-        show_quality([measured("now", "m", 0.2), measured("yesterday", "m", 0.2)], ended).answer.level
-        == "look"
+        alone.level == "unknown" and "0.300 in the last evaluation, which is the only one" in alone.sentence
     )
+    renamed = shown([measured("now", "m2", 0.3), *rows[1:3]], ended).answer
+    assert renamed.level == "unknown" and "no earlier one has a model of that name" in renamed.sentence
+    same = shown([measured("now", "m", 0.2), measured("yesterday", "m", 0.2)], ended).answer
+    assert same.level == "look"
+
+
+def test_the_configured_protocol_is_the_one_of_the_headline() -> None:
+    rows = [
+        measured("r", "m", 0.3),
+        measured("r", "m", 0.1, protocol="cold_items"),
+        measured("r", "m", 0.2, protocol="leave_last_out"),
+    ]
+    section = shown(rows, {"r": AT})
+    assert (section.protocol, section.others) == ("user_time", ("cold_items", "leave_last_out"))
+    assert "0.300" in section.answer.sentence
+    other = shown(rows, {"r": AT}, protocol="global_time")
+    assert (other.protocol, other.others) == ("cold_items", ("leave_last_out", "user_time"))
+
+
+def test_models_beyond_those_that_a_plot_can_show_stand_in_its_numbers() -> None:
+    rows = [
+        measured(run, f"m{i}", 0.1 + i / 10, slice=of)
+        for run in ("a", "b")
+        for i in range(6)
+        for of in ("all", "cold_items")
+    ]
+    rows[0] = measured("a", "m0", 0.1, lo=None, hi=None)
+    charts = {chart.title: chart for chart in shown(rows, {"a": AT, "b": AT - DAY}).charts}
+    for title, n in (("nDCG@10 by segment", 6), ("nDCG@10 over the last 2 evaluations", 12)):
+        assert len(charts[title].rows) == n
+        assert charts[title].text.endswith("Drawn are 4 of 6 models; the numbers have all.")
+    assert charts["nDCG@10"].text.endswith("interval; a mark without a bar has none.")
 
 
 def test_every_chart_has_its_numbers_as_a_table() -> None:
@@ -192,7 +288,7 @@ def test_every_chart_has_its_numbers_as_a_table() -> None:
         measured("b", "hybrid", 0.25),
         measured("other", "hybrid", 0.9, protocol="cold_items"),
     ]
-    section = show_quality(rows, {"a": AT, "b": AT - DAY, "other": AT - 2 * DAY})
+    section = shown(rows, {"a": AT, "b": AT - DAY, "other": AT - 2 * DAY})
     assert [one.run_id for one in section.evaluations] == ["a", "b"]
     tables = {chart.title: chart.rows for chart in section.charts}
     assert list(tables) == [
@@ -268,6 +364,8 @@ def test_weights_are_ordered_and_told() -> None:
 
 def test_the_search_tells_recall_and_skew() -> None:
     assert show_search(Row(**quality())).charts == ()
+    unmeasured = show_search(Row(**quality(method="lsh", n_queries=0)))
+    assert unmeasured.charts == () and "not measured" in unmeasured.told
     lsh = quality(method="lsh", recall=0.96, recall_lo=0.95, recall_hi=0.97, n_queries=200, n_buckets=7)
     section = show_search(Row(**(lsh | {"bucket_histogram": [0, 4, 0, 3], "bucket_skew": 2.5})))
     recall, buckets = section.charts
@@ -329,7 +427,7 @@ def test_the_page_tells_health_first_and_links_lead_somewhere() -> None:
     for told in (
         "It is wrong &lt;b&gt;.",
         "not an image images 7",
-        "recall 0.987, searched 12,009",
+        "similar r 2025-06-30 12:00 1.0 0 recall 0.987, searched 12,009",
         "evaluate (held)",
     ):
         assert told in text

@@ -34,10 +34,16 @@ from vizrec_spark.similar.vectors import item_pictures, item_vectors
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES
 
+KINDS = ("file", "item", "user")
+"""What can be looked at, in the order in which it is looked for."""
+
 
 def add_look_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """What to look at, ``--k``, ``--output``, ``--no-open``, and what every job takes."""
+    """What to look at, ``--as``, ``--k``, ``--output``, ``--no-open``, and what every job takes."""
     parser.add_argument("what", help="the id of an item or a user, or the path of a picture")
+    parser.add_argument(
+        "--as", dest="kind", choices=KINDS, help="what it is (default: the first of these that there is)"
+    )
     parser.add_argument(
         "--k", type=positive, default=10, metavar="N", help="rows to show, at least 1 (default: %(default)s)"
     )
@@ -54,7 +60,7 @@ def run_look(args: argparse.Namespace) -> int:
     def body(_: Console) -> None:
         config = load_config(args.config, args.overrides)
         path = Path(args.output) if args.output else Path(config.report.path).with_name("look.html")
-        title, gallery = _find(read_only_tables(config), config, args.what, args.k)
+        title, gallery = find(read_only_tables(config), config, args.what, args.kind, args.k)
         write_atomically(path, render_look(gallery, title))
         uri = path.resolve().as_uri()
         Console(file=sys.stdout, soft_wrap=True, highlight=False).print(f"{title}: {uri}", markup=False)
@@ -64,18 +70,44 @@ def run_look(args: argparse.Namespace) -> int:
     return guarded(body, args)
 
 
-def _find(tables: TableStore, config: Config, what: str, k: int) -> tuple[str, Gallery]:
-    """A title and what to show. Raises: InputError for what is neither a file, nor an item, nor a user."""
-    file = Path(what)
-    if file.is_file():
-        content = file.read_bytes()
-        near = _near(tables, config, content, k)
-        return f"Looks like {file.name}", look_at_picture(tables, config, file.name, content, near)
-    if has_item(tables, what):
-        return f"Looks like {what}", look_at_item(tables, config, what, k)
-    if has_user(tables, what):
-        return f"Offered to {what}", look_at_user(tables, config, what, k)
+def find(tables: TableStore, config: Config, what: str, kind: str | None, k: int) -> tuple[str, Gallery]:
+    """A title and what to show, of the first of `KINDS` that there is, or of `kind`.
+
+    Raises: InputError for what is neither a file, nor an item, nor a user, or is not of `kind`.
+    """
+    if kind == "file" or (kind is None and is_file(what)):
+        content = read_picture(what, config.ingest.images.max_bytes)
+        near, name = _near(tables, config, content, k), Path(what).name
+        return f"Looks like the picture {name}", look_at_picture(tables, config, name, content, near)
+    if kind == "item" or (kind is None and has_item(tables, what)):
+        return f"Looks like item {what}", look_at_item(tables, config, what, k)
+    if kind == "user" or has_user(tables, what):
+        return f"Offered to user {what}", look_at_user(tables, config, what, k)
     raise InputError(f"{what!r} is no file, and tables items and users do not have it: name one of these.")
+
+
+def is_file(name: str) -> bool:
+    """Whether there is a file of that name; an id may be longer than any file's name."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
+
+
+def read_picture(name: str, most: int) -> bytes:
+    """The bytes of a file.
+
+    Raises: InputError where there is none, or it has more than `most` bytes; then none is read.
+    """
+    if not is_file(name):
+        raise InputError(f"There is no file {name!r}.")
+    with Path(name).open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise InputError(
+                f"{name} has {size:,} bytes, more than ingest.images.max_bytes ({most:,}): no picture."
+            )
+        return stream.read(most)
 
 
 def _near(tables: TableStore, config: Config, content: bytes, k: int) -> DataFrame:

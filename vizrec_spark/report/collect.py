@@ -13,6 +13,7 @@ from vizrec_spark.config.models import ReportConfig
 from vizrec_spark.report import select
 from vizrec_spark.report.facts import moment
 from vizrec_spark.report.model import (
+    SHOWN_AS,
     Facts,
     Gallery,
     Item,
@@ -23,9 +24,6 @@ from vizrec_spark.report.model import (
     Showcase,
 )
 from vizrec_spark.report.pictures import Pictures
-
-SHOWN_AS = {"cooccurrence": "als", "attributes": "visual"}
-"""Sources that the page shows with another: what comes of other people's choices, and what of the item itself."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,20 @@ def choose(
 
 
 def choose_user(
-    user: DataFrame, interactions: DataFrame, recommendations: DataFrame, top: int = select.OFFERS
+    user_id: str, interactions: DataFrame, recommendations: DataFrame, top: int = select.OFFERS
 ) -> Chosen:
-    """The rows of one user, who is the only one in `user` (user_id), with `top` offers."""
-    profiles = select.shopper_profiles(user, interactions, recommendations, top)
-    people = profiles.withColumn("kind", F.lit("asked")).collect()
-    ids = [row.user_id for row in people]
+    """The rows of one user with `top` offers; of all others only who has met one of these is looked for."""
+    mine = interactions.where(F.col("user_id") == user_id)
+    did = mine.agg(
+        F.count_distinct("item_id").alias("n_items"), F.count(F.lit(1)).alias("n_events")
+    ).collect()[0]
+    offered = recommendations.where((F.col("user_id") == user_id) & (F.col("rank") <= top))
+    ids = [row.item_id for row in offered.select("item_id").collect()]
+    met = interactions.where(F.col("item_id").isin(*ids))
     return Chosen(
-        people,
-        select.histories(interactions, ids).collect(),
-        select.offers(recommendations, interactions, ids, top).collect(),
+        [Row(user_id=user_id, kind="asked", n_items=did.n_items, n_events=did.n_events)],
+        select.histories(mine, [user_id]).collect(),
+        select.offers(offered, met, [user_id], top).collect(),
     )
 
 

@@ -50,8 +50,7 @@ def look_at_user(tables: TableStore, config: Config, user_id: str, k: int) -> Ga
     """What the user did last, and the `k` first offers with reasons. Raises: InputError for an unknown user."""
     if not has_user(tables, user_id):
         raise InputError(f"There is no user {user_id!r} in table users.")
-    user = tables.read(USERS).where(F.col("user_id") == user_id)
-    chosen = choose_user(user, tables.read(INTERACTIONS), tables.read_or_empty(RECOMMENDATIONS), k)
+    chosen = choose_user(user_id, tables.read(INTERACTIONS), tables.read_or_empty(RECOMMENDATIONS), k)
     return _gallery(tables, config, chosen)
 
 

@@ -11,6 +11,21 @@ from markupsafe import Markup
 
 from vizrec_spark.imaging import Thumbnail
 
+PARTS = {"als": "Shared taste", "visual": "Looks and attributes", "popularity": "Popularity"}
+"""Parts of the score, by the `source` that stands for each, and what the page calls them."""
+
+SHOWN_AS = {"cooccurrence": "als", "attributes": "visual"}
+"""Sources that the page shows with another: what comes of other people's choices, and what of the item itself."""
+
+
+LONGEST = 200
+"""Letters of a text of the catalogue that the page shows: it stands there many times."""
+
+
+def shorten(text: str, most: int = LONGEST) -> str:
+    """The text, cut to `most` letters where it is longer."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -28,8 +43,8 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The title; the id where the item has no title."""
-        return (self.title or "").strip() or self.item_id
+        """The title, shortened; the id where the item has no title."""
+        return shorten((self.title or "").strip() or self.item_id)
 
 
 @dataclass(frozen=True)
@@ -118,12 +133,13 @@ class Gallery:
 @dataclass(frozen=True)
 class Answer:
     """What a section says to a question at the head of the page: a word, a sentence, and how good that is
-    (`good`, `look`, `bad` or `unknown`)."""
+    (`good`, `look`, `bad` or `unknown`); `when`: the name and time of the run that it is about."""
 
     question: str
     level: str
     word: str
     sentence: str
+    when: str = ""
 
 
 @dataclass(frozen=True)

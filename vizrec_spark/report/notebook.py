@@ -14,7 +14,8 @@ from vizrec_spark.errors import TableError
 from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Gallery
 from vizrec_spark.report.render import render_look
-from vizrec_spark.report.sections.quality import read_quality_rows, show_quality
+from vizrec_spark.report.sections.evaluations import read_quality_rows
+from vizrec_spark.report.sections.quality import show_quality
 from vizrec_spark.tables import TableStore
 
 
@@ -58,8 +59,7 @@ def plot_metrics(tables: TableStore, config: Config) -> Shown:
 
     Raises: TableError where nothing has been measured.
     """
-    rows = read_quality_rows(tables)
-    quality = show_quality(rows.metrics, rows.ended, config.evaluate.gate.candidate)
+    quality = show_quality(read_quality_rows(tables), config.evaluate)
     if not quality.evaluations:
         raise TableError(quality.answer.sentence)
     told = f"{quality.answer.word}: {quality.answer.sentence}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -30,7 +30,8 @@ def small_pictures(
     """The first picture by path of each of `item_ids`, whose longer side has at most `size` pixels.
 
     Those that table `thumbnails` does not have are made by the executors and, with `keep`, written there, which is
-    told. Full pictures do not travel to the driver.
+    told; those of pictures that no item has any more are deleted there. What cannot be decoded is not kept, so that a
+    decoder that can shows it. Full pictures do not travel to the driver.
     """
     places = _first_places(tables, item_ids)
     of = {row.item_id: row.sha256 for row in places}
@@ -38,11 +39,7 @@ def small_pictures(
     missing = {row.sha256: row for row in places if row.sha256 not in made}
     new = _made(tables, list(missing.values()), size, max_pixels).collect() if missing else []
     made.update((row.sha256, row) for row in new)
-    shown = {
-        sha256: Thumbnail(bytes(row.jpeg), row.width, row.height)
-        for sha256, row in made.items()
-        if row.jpeg is not None
-    }
+    shown = {sha256: Thumbnail(bytes(row.jpeg), row.width, row.height) for sha256, row in made.items()}
     return Pictures(shown, of), _keep(tables, new) if keep else None
 
 
@@ -75,13 +72,19 @@ def _made(tables: TableStore, places: Sequence[Row], size: int, max_pixels: int)
     stored = stored.withColumn("file", F.col("_metadata.file_name"))
     few = stored.join(F.broadcast(shown), ["item_id", "path", "file"])
     small = few.select("sha256", thumbnail_of(F.col("content"), size, max_pixels).alias("made"))
-    return small.select("sha256", F.lit(size).cast("int").alias("size"), "made.*")
+    return small.where("made IS NOT NULL").select("sha256", F.lit(size).cast("int").alias("size"), "made.*")
 
 
 def _keep(tables: TableStore, new: Sequence[Row]) -> Written:
-    if not new:
-        return tables.unchanged(THUMBNAILS)
-    spark = tables.read_or_empty(THUMBNAILS).sparkSession
-    return tables.insert_missing(
-        THUMBNAILS, spark.createDataFrame([tuple(row) for row in new], THUMBNAILS.schema)
-    )
+    """Adds the rows, and deletes those of pictures that table `images` does not have. Runs a job or two."""
+    stored = tables.pinned_or_empty(THUMBNAILS)
+    there = tables.pinned_or_empty(IMAGES).select("sha256")
+    gone = stored.select("sha256").distinct().join(there, "sha256", "left_anti").collect()
+    added = tables.unchanged(THUMBNAILS)
+    if new:
+        rows = stored.sparkSession.createDataFrame([tuple(row) for row in new], THUMBNAILS.schema)
+        added = tables.insert_missing(THUMBNAILS, rows)
+    if not gone:
+        return added
+    left = tables.delete(THUMBNAILS, F.col("sha256").isin(*(row.sha256 for row in gone)))
+    return replace(left, changed=added.changed + left.changed)

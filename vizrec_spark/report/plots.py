@@ -46,6 +46,11 @@ class Mark:
     series: int = 0
 
 
+def between(lo: float | None, hi: float | None, sign: str = "") -> str:
+    """``[0.1000, 0.2000]``, an interval as the tables below plots have it; `sign`: "+" to write the sign always."""
+    return "–" if lo is None or hi is None else f"[{lo:{sign}.4f}, {hi:{sign}.4f}]"
+
+
 def intervals(name: str, marks: Sequence[Mark], *, line: float | None = None, digits: int = 3) -> Markup:
     """A row a mark: label, value in figures, and below them the interval; `line`: a vertical line to compare with.
 

@@ -12,11 +12,8 @@ from zlib import crc32
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from vizrec_spark.report.model import Gallery, Offer, Section, Thumbnail
+from vizrec_spark.report.model import PARTS, Gallery, Item, Offer, Section, Thumbnail, shorten
 from vizrec_spark.report.thumbnails import data_uri
-
-PARTS = {"als": "Shared taste", "visual": "Looks and attributes", "popularity": "Popularity"}
-"""Parts of the score, by the `source` that stands for each, and what the page calls them."""
 
 KIND_NAMES = {
     "long": "Longest history",
@@ -30,6 +27,9 @@ KIND_NAMES = {
     "asked": "Asked for",
 }
 """Why a shopper is shown, by `Shopper.kind`."""
+
+PAIRS = 6
+"""Attributes of an item that are told."""
 
 _HUES = 6
 _FITS = 1.3
@@ -81,6 +81,18 @@ def tile_aspect(thumbnails: Mapping[str, Thumbnail]) -> float:
     if not thumbnails:
         return 1.0
     return min(4 / 3, max(2 / 3, median(t.width / t.height for t in thumbnails.values())))
+
+
+def about(item: Item) -> str:
+    """A line about an item: name, categories, the first `PAIRS` attributes by name, id; each of bounded length."""
+    pairs = sorted(item.attributes.items())[:PAIRS]
+    told = (
+        item.name,
+        shorten(", ".join(item.categories)),
+        shorten(" · ".join(f"{shorten(key)}: {shorten(value)}" for key, value in pairs)),
+        item.item_id,
+    )
+    return " · ".join(text for text in told if text)
 
 
 def initials(name: str) -> str:
@@ -146,6 +158,8 @@ def _environment() -> Environment:
         percent=percent,
         slug=slug,
         code=code,
+        short=shorten,
         count=lambda n: f"{n:,}",
     )
+    environment.globals.update(about=about)
     return environment

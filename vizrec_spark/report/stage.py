@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyspark.sql import functions as F
 
+from vizrec_spark.errors import ConfigError
 from vizrec_spark.report.collect import Chosen, build_gallery, choose, known_items
 from vizrec_spark.report.facts import gather_facts
 from vizrec_spark.report.model import Gallery, Section
 from vizrec_spark.report.pictures import small_pictures
+from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.render import render, same_but_for_run
 from vizrec_spark.report.sections.health import read_health
 from vizrec_spark.report.sections.quality import read_quality
@@ -29,6 +31,9 @@ from vizrec_spark.tables.schemas import (
     USERS,
 )
 
+HEAVIEST = 15_000_000
+"""Bytes that the page may weigh."""
+
 _AT_ONCE = 3
 
 
@@ -42,9 +47,13 @@ class Page:
 
 
 def run(context: StageContext) -> StageResult:
-    """Writes the page to `report.path`, in one step, in place of the one that stands there."""
+    """Writes the page to `report.path`, in one step, in place of the one that stands there.
+
+    Raises: ConfigError for settings with which the page would be too heavy; then it is not written.
+    """
     page = read_page(context)
     path, html = Path(context.config.report.path), render(page.gallery, page.sections)
+    require_light(html)
     changed = not (
         path.is_file() and same_but_for_run(path.read_text(encoding="utf-8", errors="replace"), html)
     )
@@ -55,7 +64,9 @@ def run(context: StageContext) -> StageResult:
         f"{megabytes:.1f} MB"
     ]
     notes += [
-        f"{a.question} {a.word}: {a.sentence}" for a in (s.answer for s in page.sections) if a is not None
+        f"{a.question} {a.word}: {a.sentence} {a.when}".strip()
+        for a in (s.answer for s in page.sections)
+        if a is not None
     ]
     written = Written("gallery (HTML)", str(path), 0, rows=pictures, changed=pictures if changed else 0)
     kept = [] if page.thumbnails is None else [page.thumbnails]
@@ -65,17 +76,21 @@ def run(context: StageContext) -> StageResult:
 def read_page(context: StageContext) -> Page:
     """Everything for the page, out of the tables: samples of bounded size, whatever the size of the catalogue.
 
+    Each table is read in one version, whoever writes to it meanwhile, so that the parts of the page agree.
     Its jobs are many and small, and what they wait for is mostly planning: some are asked for at the same time.
     """
+    context = replace(
+        context, tables=PinnedTables(context.spark, context.config.tables, context.tables.stamp)
+    )
     tables, config = context.tables, context.config.report
     facts = gather_facts(context)
     search = read_search(context, facts.encoder_id)
     quality = search.quality
-    compared, mean = (None, None) if quality is None else (quality.n_items, quality.mean_cosine)
+    compared, mean = (0, None) if quality is None else (quality.n_items, quality.mean_cosine)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = pool.submit(_choose, context, facts.encoder_id)
         looked = pool.submit(read_space, context, facts.encoder_id, config.map)
-        health = pool.submit(read_health, context, facts.n_items, facts.n_users, compared)
+        health = pool.submit(read_health, context, facts.n_items, facts.n_users, quality)
         measured, weights = pool.submit(read_quality, context), pool.submit(read_weights, context)
         chosen, looks = asked.result(), looked.result()
         wanted = sorted(chosen.item_ids | looks.item_ids)
@@ -87,7 +102,7 @@ def read_page(context: StageContext) -> Page:
             measured.result(),
             weights.result(),
             search,
-            show_space(looks, known, mean, compared or 0),
+            show_space(looks, known, mean, compared, off=not config.map),
         )
     return Page(build_gallery(facts, chosen, known, pictures), sections, written)
 
@@ -106,6 +121,16 @@ def _choose(context: StageContext, encoder_id: str | None) -> Chosen:
 
 
 STAGE = Stage("report", "write the HTML page for people", run)
+
+
+def require_light(html: str) -> None:
+    """Raises: ConfigError for a page that weighs more than `HEAVIEST`."""
+    weight = len(html.encode())
+    if weight > HEAVIEST:
+        raise ConfigError(
+            f"The page would weigh {weight / 1e6:.1f} MB, and more than {HEAVIEST / 1e6:.0f} MB is no page for people: "
+            "make report.thumbnail smaller, or report.shoppers, report.items or report.map."
+        )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ class ReportConfig(Section):
     items: Annotated[int, Field(ge=1, le=100)] = 10
     map: Annotated[int, Field(ge=0, le=600)] = 200
     thumbnail: Annotated[int, Field(ge=32, le=512)] = 160
+    fresh_hours: Annotated[float, Field(gt=0)] = 24.0
 
     @model_validator(mode="after")
     def _local(self) -> ReportConfig:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-ROWS_LOOK, ROWS_BAD, SHARE, COSINE, REFUSED = 0.10, 0.50, 0.10, 0.05, 0.02
-"""A table that has lost more than a tenth of its rows is worth a look, one that has lost half is wrong; a source of
-recommendations may move by ten points, the mean cosine by 0.05, the refused share by two points."""
+from vizrec_spark.report.model import PARTS, SHOWN_AS
+
+LOST_LOOK, LOST_BAD, GROWN = 0.10, 0.50, 0.50
+"""A table that has lost more than a tenth of its rows, or has grown by more than half, is to be looked at; one that has
+lost half is wrong."""
+
+SHARE, COSINE, REFUSED = 0.10, 0.05, 0.02
+"""A part of the score may lead ten points more or fewer offers, the mean cosine move by 0.05, the refused share by two
+points."""
 
 TABLES = {
     "ingest": ("items", "users", "images", "interactions", "quarantine"),
@@ -75,28 +82,34 @@ def _metrics(side: Mapping[str, Told], stage: str) -> Mapping[str, float]:
 def _rows(table: str, was: int, now: int) -> Moved:
     lost = (was - now) / was if was else 0.0
     level = "good"
-    if table != "quarantine":
-        level = "bad" if lost > ROWS_BAD else "look" if lost > ROWS_LOOK else "good"
-    told = f"Table {table} has lost {lost:.0%} of its rows: {was:,} before, {now:,} now."
+    if table != "quarantine":  # which is judged by its share of the input
+        level = "bad" if lost > LOST_BAD else "look" if lost > LOST_LOOK or -lost > GROWN else "good"
+    went = f"has lost {lost:.0%} of its rows" if lost > 0 else f"has grown by {-lost:.0%}"
+    told = f"Table {table} {went}: {was:,} before, {now:,} now."
     change = f"{(now - was) / was:+.1%}" if was else ("new" if now else "0.0%")
     return Moved(f"rows of {table}", f"{was:,}", f"{now:,}", change, level, told)
 
 
 def _sources(before: Mapping[str, float], now: Mapping[str, float]) -> list[Moved]:
-    """Shares of the recommendations by their source."""
-    was_all, now_all = (sum(v for k, v in side.items() if k.startswith(_FROM)) for side in (before, now))
+    """Shares of the recommendations by the part of the score that leads them, named as the page names it."""
+    was, at = _by_part(before), _by_part(now)
+    was_all, now_all = sum(was.values()), sum(at.values())
     if not was_all or not now_all:
         return []
-    names = sorted({k for side in (before, now) for k in side if k.startswith(_FROM)})
     return [
-        _share(
-            f"offers led by {k.removeprefix(_FROM)}",
-            before.get(k, 0) / was_all,
-            now.get(k, 0) / now_all,
-            SHARE,
-        )
-        for k in names
+        _share(f"offers led by {part}", was.get(part, 0) / was_all, at.get(part, 0) / now_all, SHARE)
+        for part in sorted({*was, *at})
     ]
+
+
+def _by_part(metrics: Mapping[str, float]) -> dict[str, float]:
+    counts: dict[str, float] = defaultdict(float)
+    for name, count in metrics.items():
+        if name.startswith(_FROM):
+            source = name.removeprefix(_FROM)
+            shown = SHOWN_AS.get(source, source)
+            counts[PARTS.get(shown, shown).lower()] += count
+    return counts
 
 
 def _share(name: str, was: float, now: float, bound: float) -> Moved:

@@ -5,58 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import DataFrame, Row, Window
-from pyspark.sql import functions as F
+from pyspark.sql import Row
 
-from vizrec_spark.report.facts import moment
 from vizrec_spark.report.model import Answer
 from vizrec_spark.report.sections.drift import Moved, drift
+from vizrec_spark.report.sections.findings import (
+    BAD,
+    GOOD,
+    LOOK,
+    Finding,
+    drift_findings,
+    pictured_finding,
+    recall_finding,
+    refused_finding,
+    served_finding,
+    stage_findings,
+)
 from vizrec_spark.report.sections.refused import Refusals, Sample, read_refusals
+from vizrec_spark.report.sections.runs import TOGETHER, Ran, by_step, last_runs
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.schemas import RECOMMENDATIONS, RUNS, USERS
-
-BUILDS_ON = {
-    "ingest": (),
-    "embed": ("ingest",),
-    "similar": ("embed",),
-    "als": ("ingest",),
-    "recommend": ("similar", "als"),
-}
-"""The stages that a daily run has, each with those whose tables it reads."""
-
-GOOD, LOOK, BAD = "good", "look", "bad"
-REFUSED_SHARE, SERVED_SHARE, PICTURED_SHARE = 0.05, 0.95, 0.8
-"""More input refused, or fewer items with a picture, is worth a look; fewer users with offers is wrong."""
-
-_BACK = 2
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A run of a stage: when it ended (UTC), its outcome, seconds, rows changed, rows of each table that it wrote, and
-    figures by name."""
-
-    run_id: str
-    stage: str
-    ended: datetime
-    outcome: str
-    seconds: float
-    changed: int
-    rows: Mapping[str, int]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: how good it is (`good`, `look`, `bad`), in a word or two, and in a sentence."""
-
-    level: str
-    title: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +51,7 @@ class Health:
 
     @property
     def answer(self) -> Answer:
-        """Whether the run is healthy, and if not, what is wrong first."""
+        """Whether the run is healthy, which run that is, and if not, what is wrong first."""
         wrong = [f for f in self.findings if f.level == BAD]
         odd = [f for f in self.findings if f.level == LOOK]
         word = "Not healthy" if wrong else "Healthy"
@@ -89,14 +60,19 @@ class Health:
         )
         first = " ".join(f.sentence for f in [*wrong, *odd][:2])
         good = first or " ".join(f.sentence for f in self.findings[:2])
-        return Answer("Is the last run healthy?", self.level, ", ".join([word, *told]), good)
+        last = max((r for r in self.runs if r.stage in TOGETHER), key=lambda r: r.ended, default=None)
+        when = (
+            "" if last is None else f"Run `{last.run_id}` of {last.ended.day} {last.ended:%b %Y, %H:%M} UTC."
+        )
+        return Answer("Is the last run healthy?", self.level, ", ".join([word, *told]), good, when)
 
 
-def read_health(context: StageContext, n_items: int, n_users: int, n_compared: int | None) -> Health:
-    """The section; runs five small jobs. `n_compared`: items that have look-alikes, None where nobody has searched."""
+def read_health(context: StageContext, n_items: int, n_users: int, quality: Row | None) -> Health:
+    """The section; runs five small jobs. `quality`: the row of table `similarity_quality`, None where nobody has
+    searched."""
     tables, config = context.tables, context.config
-    rows = last_runs(tables.read_or_empty(RUNS), _BACK).collect()
-    latest, before = _by_stage(rows, 1), _by_stage(rows, 2)
+    rows = last_runs(tables.read_or_empty(RUNS), 2).collect()
+    latest, before = by_step(rows, 1), by_step(rows, 2)
     refusals, samples = read_refusals(context)
     first = tables.read_or_empty(RECOMMENDATIONS).where("rank = 1").select("user_id")
     served = first.join(tables.read(USERS).select("user_id"), "user_id", "left_semi").count()
@@ -105,129 +81,14 @@ def read_health(context: StageContext, n_items: int, n_users: int, n_compared: i
         {s: (r.rows, r.metrics) for s, r in before.items()},
     )
     found = [
-        *stage_findings(latest),
+        *stage_findings(latest, datetime.now(UTC), timedelta(hours=config.report.fresh_hours)),
         refused_finding(latest),
         served_finding(served, n_users),
-        pictured_finding(n_compared, n_items),
-        recall_finding(latest, config.similar.target_recall),
+        pictured_finding(None if quality is None else quality.n_items, n_items),
+        recall_finding(quality, config.similar.target_recall),
         *drift_findings(moved),
     ]
     ordered = sorted((f for f in found if f is not None), key=lambda f: (BAD, LOOK, GOOD).index(f.level))
-    in_order = sorted(latest.values(), key=lambda run: run.ended)
+    each = {(run.run_id, run.stage): run for run in latest.values()}  # a promotion stands there twice
+    in_order = sorted(each.values(), key=lambda run: run.ended)
     return Health(tuple(ordered), tuple(in_order), tuple(moved), refusals, samples)
-
-
-def last_runs(runs: DataFrame, n: int) -> DataFrame:
-    """The `n` last runs of each stage: the columns of table `runs`, `at` (seconds since 1970), `back` (1: the last)."""
-    order = Window.partitionBy("stage").orderBy(F.desc("finished_at"), "run_id")
-    at = F.col("finished_at").cast("double")
-    return runs.withColumns({"back": F.row_number().over(order), "at": at}).where(F.col("back") <= n)
-
-
-def stage_findings(latest: Mapping[str, Ran]) -> list[Finding]:
-    """Whether every stage has ended, in the order in which they build on each other, and what the gate has said."""
-    missing = [stage for stage in BUILDS_ON if stage not in latest]
-    found = [
-        Finding(BAD, f"Stage {stage}", f"Stage {stage} has never come to its end here: run `vizrec {stage}`.")
-        for stage in missing
-    ]
-    for stage, needs in BUILDS_ON.items():
-        newer = [
-            n for n in needs if n in latest and stage in latest and latest[n].ended > latest[stage].ended
-        ]
-        for need in newer:
-            told = (
-                f"Stage {need} has ended after {stage}, which knows nothing of it yet: run `vizrec {stage}`."
-            )
-            found.append(Finding(LOOK, f"Stage {stage}", told))
-    held = [run for run in latest.values() if run.outcome == "held"]
-    for run in held:
-        told = f"The gate held the candidate back on {run.ended:%d %b %Y}, so the model before it stays in service."
-        found.append(Finding(LOOK, f"Stage {run.stage}", told))
-    if not found:
-        last = max((latest[stage] for stage in BUILDS_ON), key=lambda run: run.ended)
-        ended = f"{last.ended:%d %b %Y at %H:%M} UTC"
-        told = f"All {len(BUILDS_ON)} stages came to their end, the last ({last.stage}) on {ended}."
-        found.append(Finding(GOOD, "Stages", told))
-    return found
-
-
-def refused_finding(latest: Mapping[str, Ran]) -> Finding | None:
-    """How much of the input was refused, by the source of which most was."""
-    if "ingest" not in latest:
-        return None
-    end = "_refused_share"
-    shares = {k.removesuffix(end): v for k, v in latest["ingest"].metrics.items() if k.endswith(end)}
-    if not shares:
-        return None
-    source = max(shares, key=lambda name: shares[name])
-    if shares[source] == 0:
-        return Finding(GOOD, "Input", "Every record was accepted.")
-    level = LOOK if shares[source] > REFUSED_SHARE else GOOD
-    return Finding(
-        level, "Input", f"{shares[source]:.1%} of the input {source} was refused; the reasons stand below."
-    )
-
-
-def served_finding(served: int, users: int) -> Finding | None:
-    """How many users have at least one offer."""
-    if not users:
-        return Finding(LOOK, "Users", "There are no users yet.")
-    if served == users:
-        return Finding(GOOD, "Users", f"Every one of {users:,} users has offers.")
-    level = LOOK if served >= SERVED_SHARE * users else BAD
-    return Finding(
-        level, "Users", f"{users - served:,} of {users:,} users have no offers: run `vizrec recommend`."
-    )
-
-
-def pictured_finding(compared: int | None, items: int) -> Finding | None:
-    """How many items have a picture that was compared."""
-    if compared is None or not items:
-        return None
-    level = GOOD if compared >= PICTURED_SHARE * items else LOOK
-    return Finding(
-        level,
-        "Pictures",
-        f"{compared:,} of {items:,} items have a picture that was compared with the others.",
-    )
-
-
-def recall_finding(latest: Mapping[str, Ran], target: float) -> Finding | None:
-    """Whether the search finds as many look-alikes as was asked for."""
-    recall = latest["similar"].metrics.get("recall") if "similar" in latest else None
-    if recall is None:
-        return None
-    level, told = (GOOD, "at least") if recall >= target else (BAD, "less than")
-    return Finding(
-        level,
-        "Search",
-        f"The search finds {recall:.1%} of the nearest look-alikes, {told} the {target:.0%} asked for.",
-    )
-
-
-def drift_findings(moved: Sequence[Moved]) -> list[Finding]:
-    """What has moved further than it may, each in a sentence; one sentence where nothing has."""
-    found = [Finding(m.level, m.name, m.sentence) for m in moved if m.level != GOOD]
-    if found or not moved:
-        return found
-    return [Finding(GOOD, "Drift", "Rows, sources and likeness are close to those of the run before.")]
-
-
-def _by_stage(rows: Sequence[Row], back: int) -> dict[str, Ran]:
-    return {row.stage: _ran(row) for row in rows if row.back == back}
-
-
-def _ran(row: Row) -> Ran:
-    ended = moment(row.at)
-    assert ended is not None  # for mypy: the column is never null
-    return Ran(
-        row.run_id,
-        row.stage,
-        ended,
-        row.outcome,
-        row.seconds,
-        sum(wrote.changed for wrote in row.tables),
-        {wrote.table: wrote.rows for wrote in row.tables},
-        dict(row.metrics),
-    )

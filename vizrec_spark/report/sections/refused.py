@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
@@ -85,12 +87,7 @@ def show_samples(spark: SparkSession, config: ImagesConfig, rows: Sequence[Row])
     A path that leads out of the landing folder is the text of a stranger, and is not followed.
     """
     root = config.path.rstrip("/")
-    there: dict[str, str] = {}
-    for row in rows:
-        if row.path and ".." not in row.path.split("/") and not re.match(r"/|[\w+.-]+:", row.path):
-            path, system = located(spark, f"{root}/{row.path}")
-            if system.exists(path) and not system.getFileStatus(path).isDirectory():
-                there[row.path] = system.makeQualified(path).toString()
+    there = {row.path: file for row in rows if (file := _file(spark, root, row.path)) is not None}
     made = _thumbnails(spark, sorted(there.values()), config) if there else {}
     return tuple(
         Sample(row.path, row.reason, row.path in there, made.get(_plain(there.get(row.path, ""))))
@@ -98,8 +95,30 @@ def show_samples(spark: SparkSession, config: ImagesConfig, rows: Sequence[Row])
     )
 
 
+def _file(spark: SparkSession, root: str, path: str) -> str | None:
+    """The file in full; None where there is none, or none that can be asked for: it is the text of a stranger."""
+    if not path or ".." in path.split("/") or re.match(r"/|[\w+.-]+:", path):
+        return None
+    try:
+        of, system = located(spark, f"{root}/{path}")
+        if not system.exists(of) or system.getFileStatus(of).isDirectory():
+            return None
+        return str(system.makeQualified(of).toString())
+    except Py4JError:
+        return None
+
+
 def _thumbnails(spark: SparkSession, files: Sequence[str], config: ImagesConfig) -> dict[str, Thumbnail]:
-    """By file; files above `max_bytes` are not opened."""
+    """By file; files above `max_bytes` are not opened, and one that cannot be read takes no other with it."""
+    try:
+        return _made(spark, files, config)
+    except (PySparkException, Py4JError):
+        if len(files) == 1:
+            return {}
+        return {k: v for file in files for k, v in _thumbnails(spark, [file], config).items()}
+
+
+def _made(spark: SparkSession, files: Sequence[str], config: ImagesConfig) -> dict[str, Thumbnail]:
     literal = [
         re.sub(r"([\\\[\]{}*?])", r"\\\1", file) for file in files
     ]  # Spark would read these as a pattern

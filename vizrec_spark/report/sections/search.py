@@ -38,6 +38,8 @@ def show_search(row: Row) -> Search:
     """The section of a row of table `similarity_quality`."""
     if row.method == "exact":
         return Search(row, f"All pairs of {row.n_items:,} items were compared, so no look-alike is missed.")
+    if not row.n_queries:
+        return Search(row, "Recall is not measured: no item was left to measure it on.")
     told = (
         f"Of {row.n_items:,} items each was compared with {row.candidates_per_item:,.0f} others on average "
         f"({row.method}: {row.setting})."

@@ -63,7 +63,8 @@ class Weak:
 
 @dataclass(frozen=True)
 class Space:
-    """Section `space`; `share`: how much of what tells pictures apart the map shows (0 to 1), null where not known."""
+    """Section `space`; `share`: how much of what tells pictures apart the map shows (0 to 1), null where not known;
+    `off`: nobody wants a map."""
 
     tiles: tuple[Tile, ...] = ()
     rows: int = 0
@@ -71,6 +72,7 @@ class Space:
     share: float | None = None
     groups: tuple[Group, ...] = ()
     weakest: tuple[Weak, ...] = ()
+    off: bool = False
     answer: Answer | None = None
 
     anchor = "space"
@@ -116,7 +118,12 @@ def weakest(neighbors: DataFrame) -> DataFrame:
 
 
 def show_space(
-    found: SpaceRows, known: Mapping[str, Item], mean_cosine: float | None, n_compared: int
+    found: SpaceRows,
+    known: Mapping[str, Item],
+    mean_cosine: float | None,
+    n_compared: int,
+    *,
+    off: bool = False,
 ) -> Space:
     """The section; `mean_cosine` of two different items of the `n_compared`, by which the share of the map is known."""
     pictured = [row for row in found.looks if known[row.item_id].picture is not None]
@@ -133,7 +140,9 @@ def show_space(
             Tile(known[row.item_id], int(r) + 1, int(c) + 1)
             for row, (r, c) in sorted(zip(pictured, cells, strict=True), key=lambda pair: tuple(pair[1]))
         )
-    return Space(tiles, n_rows, _COLUMNS, share, _groups(found.duplicates, known), _weak(found.weak, known))
+    return Space(
+        tiles, n_rows, _COLUMNS, share, _groups(found.duplicates, known), _weak(found.weak, known), off
+    )
 
 
 def plane(looks: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

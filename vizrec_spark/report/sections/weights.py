@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import Row
 
 from vizrec_spark.report.model import Answer, Chart
-from vizrec_spark.report.plots import Mark, intervals
+from vizrec_spark.report.plots import Mark, between, intervals
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.schemas import BLEND_WEIGHTS
 
@@ -60,7 +60,7 @@ def show_weights(rows: Sequence[Row]) -> Weights:
             intervals("weights", marks, line=0.0),
             ("Feature", "Part of the score", "Weight", "95 % interval"),
             tuple(
-                (_words(r.feature), r.part, f"{r.weight:+.4f}", _between(r.weight_lo, r.weight_hi))
+                (_words(r.feature), r.part, f"{r.weight:+.4f}", between(r.weight_lo, r.weight_hi, "+"))
                 for r in ordered
             ),
         )
@@ -89,7 +89,3 @@ def show_weights(rows: Sequence[Row]) -> Weights:
 
 def _words(feature: str) -> str:
     return feature.replace("_", " ")
-
-
-def _between(lo: float | None, hi: float | None) -> str:
-    return "–" if lo is None or hi is None else f"[{lo:+.4f}, {hi:+.4f}]"

@@ -18,18 +18,16 @@ THUMBNAILS = Table(
             column(
                 "jpeg",
                 BinaryType(),
-                "The small picture as a JPEG file; null where the bytes could not be decoded.",
-                nullable=True,
+                "The small picture as a JPEG file.",
             ),
-            column("width", INT, "Its width in pixels.", nullable=True),
-            column("height", INT, "Its height in pixels.", nullable=True),
+            column("width", INT, "Its width in pixels."),
+            column("height", INT, "Its height in pixels."),
         ]
     ),
     ("sha256", "size"),
     {
         "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
         "size_positive": "size > 0",
-        "whole_or_broken": "(jpeg IS NULL AND width IS NULL AND height IS NULL) OR (jpeg IS NOT NULL AND width > 0 "
-        "AND height > 0)",
+        "sides_positive": "width > 0 AND height > 0",
     },
 )

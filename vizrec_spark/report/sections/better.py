@@ -1,0 +1,86 @@
+"""Is the model better than the one before: the answer for the head of the page, from the last evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import hypot
+
+from pyspark.sql import Row
+
+from vizrec_spark.report.model import Answer
+from vizrec_spark.report.plots import between
+from vizrec_spark.report.sections.evaluations import Evaluation, metric_name
+
+QUESTION = "Is the model better than the one before?"
+
+_WEEK, _DAY = 7 * 86_400, 86_400
+
+NOTHING = Answer(
+    QUESTION,
+    "unknown",
+    "Not measured",
+    "No evaluation stands in table metrics: run `vizrec holdout`, then `vizrec evaluate` (docs/evaluation.md).",
+)
+
+
+def judge(evaluations: Sequence[Evaluation], candidate: str | None) -> Answer:
+    """The gate's `candidate` against the model that it was measured with; where none is configured, the main model
+    against itself about a week before. Which of two models of one run is ahead says nothing about that."""
+    now, *earlier = evaluations
+    metric = now.headline
+    if metric is None:
+        return Answer(QUESTION, "unknown", "Not measured", "The last evaluation has no ranking metric.")
+    asked = now.find(candidate, metric) if candidate is not None else None
+    if asked is not None and asked.difference is not None:
+        return _paired(now, metric_name(metric), asked)
+    return _before(now, earlier, metric)
+
+
+def _paired(now: Evaluation, named: str, row: Row) -> Answer:
+    level, word = _judged(row.difference_lo, row.difference_hi)
+    told = (
+        f"{row.model} less {row.reference}: {named} {row.difference:+.4f} "
+        f"{between(row.difference_lo, row.difference_hi, '+')} over the same users, measured on "
+        f"{now.ended.day} {now.ended:%b %Y}."
+    )
+    return Answer(QUESTION, level, word, told)
+
+
+def _before(now: Evaluation, earlier: Sequence[Evaluation], metric: str) -> Answer:
+    model, named = now.main, metric_name(metric)
+    ours = None if model is None else now.find(model, metric)
+    if model is None or ours is None:
+        told = "The last evaluation has measured no whole model, only some with a part taken away."
+        return Answer(QUESTION, "unknown", "Cannot be told", told)
+    having = [(one, row) for one in earlier if (row := one.find(model, metric)) is not None]
+    if not having:
+        where = "and no earlier one has a model of that name" if earlier else "which is the only one"
+        told = f"{model} has {named} {ours.value:.3f} in the last evaluation, {where}."
+        return Answer(QUESTION, "unknown", "Cannot be told yet", told)
+    before, theirs = _week_before(now, having)
+    difference = ours.value - theirs.value
+    told = f"{model} has {named} {ours.value:.3f} now and {theirs.value:.3f} on {before.ended:%d %b %Y}"
+    if None in (ours.lo, ours.hi, theirs.lo, theirs.hi):
+        return Answer(QUESTION, "unknown", "Cannot be told", f"{told}; without intervals that says little.")
+    half = hypot(ours.hi - ours.lo, theirs.hi - theirs.lo) / 2
+    level, word = _judged(difference - half, difference + half)
+    ends = between(difference - half, difference + half, "+")
+    return Answer(QUESTION, level, word, f"{told}: {difference:+.4f} {ends}, the users not paired.")
+
+
+def _week_before(now: Evaluation, having: Sequence[tuple[Evaluation, Row]]) -> tuple[Evaluation, Row]:
+    """Of the evaluations (newest first) that a week lies behind, the newest; the one before the last where none is.
+
+    By whole days: a weekly run does not end at the same minute every week.
+    """
+    behind = [(round((now.ended - one.ended).total_seconds() / _DAY) * _DAY, one, row) for one, row in having]
+    week = [(one, row) for seconds, one, row in behind if seconds >= _WEEK]
+    return (week or list(having))[0]
+
+
+def _judged(lo: float | None, hi: float | None) -> tuple[str, str]:
+    if lo is not None and lo > 0:
+        return "good", "Better"
+    if hi is not None and hi < 0:
+        return "bad", "Worse"
+    return "look", "No clear difference"

@@ -1,0 +1,124 @@
+"""The last evaluations: which models, metrics and protocols they have, out of tables `runs` and `metrics`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pyspark.sql import Row
+from pyspark.sql import functions as F
+
+from vizrec_spark.report.facts import moment
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.schemas import METRICS, RUNS
+
+EVALUATIONS = 8
+"""Evaluations that are read, the last ones."""
+
+RANKING = ("ndcg", "recall", "hit_rate", "map", "mrr")
+"""Metrics of which the first that was measured is the headline, by what stands before the @."""
+
+_NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC"}
+_ABLATION = re.compile(r"(^|[ _-])without[ _-]")
+_UNNAMED = "recommendations"  # what stage `evaluate` calls the tables' own model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run of stage `evaluate`: when it ended (UTC), and its rows of table `metrics`."""
+
+    run_id: str
+    ended: datetime
+    rows: tuple[Row, ...]
+
+    @property
+    def models(self) -> list[str]:
+        """In order of their names, parts taken away last."""
+        return sorted({row.model for row in self.rows}, key=lambda m: (is_ablation(m), m))
+
+    @property
+    def whole(self) -> list[str]:
+        """The models of which no part was taken away."""
+        return [model for model in self.models if not is_ablation(model)]
+
+    @property
+    def main(self) -> str | None:
+        """The model that is followed from one evaluation to the next: the tables' own, else the reference, which the
+        others are held against, else the first by name; never an ablation."""
+        references = {row.reference for row in self.rows}
+        first = [m for m in self.whole if m == _UNNAMED] + [m for m in self.whole if m in references]
+        return next(iter(first or self.whole), None)
+
+    def find(self, model: str, metric: str, of: str = "all") -> Row | None:
+        """The row of a model, metric and slice."""
+        return next((r for r in self.rows if (r.model, r.metric, r.slice) == (model, metric, of)), None)
+
+    def metrics(self, wanted: Iterable[str]) -> list[str]:
+        """One metric of each name, at 10 or the shortest list."""
+        there = sorted({row.metric for row in self.rows if row.slice == "all"}, key=_length)
+        first = {name: next((m for m in there if m.partition("@")[0] == name), None) for name in wanted}
+        return [metric for metric in first.values() if metric is not None]
+
+    @property
+    def headline(self) -> str | None:
+        """The metric that the answer is about."""
+        return next(iter(self.metrics(RANKING)), None)
+
+
+@dataclass(frozen=True)
+class QualityRows:
+    """Rows of table `metrics`, and by run the second since 1970 at which it ended."""
+
+    metrics: Sequence[Row] = ()
+    ended: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_quality_rows(tables: TableStore) -> QualityRows:
+    """The rows of the last `EVALUATIONS` evaluations; runs two small jobs."""
+    runs = tables.read_or_empty(RUNS).where("stage = 'evaluate'")
+    each = runs.groupBy("run_id").agg(F.max(F.col("finished_at").cast("double")).alias("at"))
+    ended = {row.run_id: row.at for row in each.orderBy(F.desc("at")).limit(EVALUATIONS).collect()}
+    if not ended:
+        return QualityRows()
+    of_these = F.col("run_id").isin(*ended)
+    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended)
+
+
+def choose_protocol(found: QualityRows, wanted: str | None) -> tuple[str, tuple[str, ...]] | None:
+    """The protocol that the page is about, and the others of the newest run that has rows: `wanted`, where that run
+    has it, else the first by name. None without rows."""
+    newest = max((row.run_id for row in found.metrics), key=lambda run: found.ended[run], default=None)
+    if newest is None:
+        return None
+    there = sorted({row.protocol for row in found.metrics if row.run_id == newest})
+    chosen = wanted if wanted in there else there[0]
+    return str(chosen), tuple(p for p in there if p != chosen)
+
+
+def evaluations_of(found: QualityRows, protocol: str) -> tuple[Evaluation, ...]:
+    """Those under one protocol, the newest first."""
+    of: dict[str, list[Row]] = {}
+    for row in found.metrics:
+        if row.protocol == protocol:
+            of.setdefault(row.run_id, []).append(row)
+    ordered = sorted(of, key=lambda run: -found.ended[run])
+    timed = [(run, moment(found.ended[run])) for run in ordered]
+    return tuple(Evaluation(run, at, tuple(of[run])) for run, at in timed if at is not None)
+
+
+def is_ablation(model: str) -> bool:
+    """Whether the name says that a part was taken away, as in `hybrid_without_visual`."""
+    return _ABLATION.search(model) is not None
+
+
+def metric_name(metric: str) -> str:
+    """``nDCG@10`` for ``ndcg@10``."""
+    name, at, k = metric.partition("@")
+    return _NAMES.get(name, name.replace("_", " ").capitalize()) + at + k
+
+
+def _length(metric: str) -> tuple[bool, int]:
+    k = metric.partition("@")[2]
+    return k != "10", int(k) if k.isdecimal() else 0
