@@ -8,10 +8,10 @@ from typing import Any
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.delta_log import records
+from vizrec_dags.delta_log import newest_loaded
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
-from vizrec_dags.run_ids import newest_day
+from vizrec_dags.run_ids import day_in
 from vizrec_dags.sensors import EmbeddingsSensor
 from vizrec_dags.settings import (
     COMMON_PARAMS,
@@ -48,9 +48,9 @@ def refuse_older_day(context: Any, tables: str) -> None:
     if context["params"]["older_day"]:
         return
     day = day_of(context)
-    loaded = (one.run_id for one in records(folder(tables)) if one.stage == "ingest")
-    newest = newest_day(context["dag"].dag_id, loaded)
-    if newest is not None and newest > day:
+    dag_id = context["dag"].dag_id
+    newest = newest_loaded(folder(tables), lambda run_id: day_in(dag_id, run_id), after=day)
+    if newest is not None:
         raise AirflowFailException(
             f"Day {newest} has been loaded, and this run is about {day}: its tables would take the place of newer "
             'ones. If that is what you want, start a run with "older_day": true, and load the newest day again '

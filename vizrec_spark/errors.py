@@ -30,6 +30,10 @@ class TableError(VizrecError):
     exit_code = 4
 
 
+class WriteConflict(TableError):
+    """Another run has committed to the table at the same time, and that commit stands."""
+
+
 class SessionError(VizrecError):
     """The Spark session cannot do what the pipeline needs (Delta Lake missing, Java missing)."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -121,6 +121,28 @@ def records_around(
             left = behind
         if left == 0:
             return
+
+
+def holding(root: Path, found: Iterable[Record]) -> Iterator[Record]:
+    """Those of some records that hold; each is looked at when it is asked for."""
+    return (one for one in found if undone(root, one) is None)
+
+
+def newest_loaded(root: Path, day_of: Callable[[str], str | None], after: str) -> str | None:
+    """The newest day later than `after` whose stage `ingest` holds; None where there is none.
+
+    day_of: the day that a run is about, by its id.
+    """
+    days = ((day_of(one.run_id) or "", one) for one in records(root) if one.stage == "ingest")
+    newer = sorted((pair for pair in days if pair[0] > after), key=lambda pair: pair[0], reverse=True)
+    first = next(holding(root, (one for _, one in newer)), None)
+    return None if first is None else day_of(first.run_id)
+
+
+def pictures_seen(root: Path, near: Sequence[Record], encoder: str, wanted: int) -> bool:
+    """Whether one of some records says that stage `embed` has been through version `wanted` of `images`, and holds."""
+    embeds = (one for one in near if one.stage == "embed" and one.encoder == encoder)
+    return any(holding(root, (one for one in embeds if int(one.metrics["images_version"]) >= wanted)))
 
 
 def standing(root: Path, run_id: str, stage: str, since: datetime | None = None) -> Record | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from hashlib import sha256
 
 # Jobs accept 128 letters: there is room for the part that tells two tasks of one run apart.
@@ -24,8 +23,7 @@ def name_run(dag_id: str, day: str, airflow_run_id: str) -> str:
     return f"{safe[: _LONGEST - len(mark) - 1]}-{mark}"
 
 
-def newest_day(dag_id: str, run_ids: Iterable[str]) -> str | None:
-    """The newest day, as 2026-01-31, that runs of a DAG are about; ids of other kinds are passed over."""
-    pattern = re.compile(rf"{re.escape(dag_id)}\.(\d{{4}}-\d\d-\d\d)\..+")
-    found = (pattern.fullmatch(run_id) for run_id in run_ids)
-    return max((match[1] for match in found if match), default=None)
+def day_in(dag_id: str, run_id: str) -> str | None:
+    """The day, as 2026-01-31, that a run of a DAG is about; None for an id of another kind."""
+    found = re.fullmatch(rf"{re.escape(dag_id)}\.(\d{{4}}-\d\d-\d\d)\..+", run_id)
+    return None if found is None else found[1]

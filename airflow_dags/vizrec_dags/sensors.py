@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.delta_log import records_around
+from vizrec_dags.delta_log import holding, pictures_seen, records_around
 from vizrec_dags.settings import EMBEDDED, RUN, SHORT, TABLES, folder, since
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ class EmbeddingsSensor(BaseSensorOperator):
         """Whether the pictures are embedded. Raises: AirflowFailException where this run has loaded none."""
         run, root = self.vizrec_run, folder(self.tables)
         near = list(records_around(root, run, "ingest", _BEHIND, since(context)))
-        ingested = next((one for one in near if (one.run_id, one.stage) == (run, "ingest")), None)
+        ingests = (one for one in near if (one.run_id, one.stage) == (run, "ingest"))
+        ingested = next(holding(root, ingests), None)
         if ingested is None:
-            raise AirflowFailException(f"Run {run} has no record of stage ingest in {self.tables}.")
+            raise AirflowFailException(
+                f"Run {run} has no record of stage ingest in {self.tables} that stands."
+            )
         wanted, encoder = ingested.tables["images"]["version"], ingested.encoder
-        embeds = (one for one in near if one.stage == "embed" and one.encoder == encoder)
-        seen = max((int(one.metrics["images_version"]) for one in embeds), default=-1)
-        self.log.info("Pictures of version %s are there; %s has seen version %s", wanted, encoder, seen)
-        return seen >= wanted
+        seen = pictures_seen(root, near, encoder, wanted)
+        been = "has been" if seen else "has not been"
+        self.log.info("Pictures of version %s are there; stage embed %s through them", wanted, been)
+        return seen

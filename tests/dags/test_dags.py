@@ -169,12 +169,12 @@ def test_a_run_is_named_after_its_day_and_no_two_share_a_name(shared: Callable[[
         assert re.fullmatch(r"[A-Za-z0-9_.:+-]+", name)
 
 
-def test_the_newest_day_is_that_of_the_dags_own_runs(shared: Callable[[str], ModuleType]) -> None:
+def test_only_the_dags_own_runs_are_about_a_day(shared: Callable[[str], ModuleType]) -> None:
     run_ids = shared("run_ids")
     by_hand = ["20260301T020000Z-abc123", "weekly_retrain.2026-03-01.manual__1", "daily_batch2.2026-03-01.x"]
-    assert run_ids.newest_day("daily_batch", by_hand) is None
-    ours = [run_ids.name_run("daily_batch", day, "y" * 200) for day in ("2025-12-31", "2026-01-02")]
-    assert run_ids.newest_day("daily_batch", [*ours, *by_hand]) == "2026-01-02"
+    assert {run_ids.day_in("daily_batch", run_id) for run_id in by_hand} == {None}
+    long = run_ids.name_run("daily_batch", "2026-01-02", "y" * 200)
+    assert run_ids.day_in("daily_batch", long) == "2026-01-02"
 
 
 def test_an_event_that_tells_nothing_has_the_runs_own(shared: Callable[[str], ModuleType]) -> None:

@@ -78,7 +78,22 @@ def test_a_record_stands_until_its_tables_are_taken_back(
     assert (
         delta_log.undone(root, first) is None and delta_log.undone(root, second) is None
     )  # later writes undo nothing
+    days = {"day-1": "2026-01-01", "day-2": "2026-01-02"}
+    embeds = [
+        replace(one, stage="embed", encoder="lite", metrics={"images_version": version})
+        for one, version in ((second, 7.0), (first, 5.0))
+    ]
+    assert delta_log.newest_loaded(root, days.get, after="2025-12-31") == "2026-01-02"
+    assert delta_log.newest_loaded(root, days.get, after="2026-01-02") is None
+    assert delta_log.pictures_seen(root, embeds, "lite", 7)
+    assert not delta_log.pictures_seen(root, embeds, "other", 5)
     spark.sql(f"RESTORE TABLE delta.`{root}/users` TO VERSION AS OF 2")
+    # What was taken back is neither loaded nor embedded.
+    assert delta_log.newest_loaded(root, days.get, after="2025-12-31") == "2026-01-01"
+    assert delta_log.newest_loaded(root, days.get, after="2026-01-01") is None
+    assert not delta_log.pictures_seen(root, embeds, "lite", 7) and delta_log.pictures_seen(
+        root, embeds, "lite", 5
+    )
     assert delta_log.undone(root, second) == "table users was restored to before version 3"
     assert delta_log.undone(root, first) is None  # it was restored to what that one has left
     shutil.rmtree(root / "users")

@@ -20,9 +20,9 @@ from vizrec_spark.config.models import Config, TablesConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, Table, TableStore
-from vizrec_spark.tables.journal import begin, carry_out, finish
+from vizrec_spark.tables.journal import begin, begun, carry_out, finish
 from vizrec_spark.tables.rollback import plan_restore
-from vizrec_spark.tables.schemas import ID_MAP, ITEM_FACTORS, RUNS, USER_FACTORS
+from vizrec_spark.tables.schemas import ID_MAP, ITEM_FACTORS, PROMOTIONS, RUNS, USER_FACTORS, USERS
 
 __all__ = ["delta_log", "settings_stay_in_their_test", "shared"]  # fixtures
 
@@ -84,7 +84,7 @@ def test_a_run_is_taken_back_once_and_the_restore_can_be_taken_back(
 ) -> None:
     code, told = restore("bad")
     assert code == 0 and "1 → 3" in told and "nothing was changed; --yes does it" in told
-    assert "als of bad" in told and "id_map" not in told
+    assert "run bad (stage als)" in told and "id_map" not in told
     assert models(spark, root) == BAD
     assert restore("bad", "--yes", "--run-id", "undo")[0] == 0
     assert models(spark, root) == GOOD
@@ -101,7 +101,7 @@ def test_a_run_is_taken_back_once_and_the_restore_can_be_taken_back(
     }
     assert list(standing.values()) == [True, False, False, True]
     code, told = restore("bad", "--yes")
-    assert code == 0 and "nothing that run bad wrote is in effect" in told
+    assert code == 0 and "no table holds anything that run bad wrote" in told
     assert restore("undo", "--yes", "--run-id", "undo-the-undo")[0] == 0
     assert models(spark, root) == BAD
     assert delta_log.standing(root, "bad", "als") and delta_log.standing(root, "bad", "report")
@@ -139,7 +139,8 @@ def test_cut_off_in_its_middle_it_is_finished_by_the_next_call_and_nobody_writes
     assert restore("--resume", "--yes")[0] == 0
     assert models(spark, root) == GOOD and other.version(USER_FACTORS) == version
     assert [r.run_id for r in other.read(RUNS).where("stage = 'restore'").collect()] == ["undo"]
-    other.overwrite(USER_FACTORS, factors(spark, USER_FACTORS, "next", 2))
+    after = context(spark, root, "next").tables
+    after.overwrite(USER_FACTORS, factors(spark, USER_FACTORS, "next", 2))
     assert restore("--resume", "--yes")[1].endswith("there is nothing to finish")
 
 
@@ -158,7 +159,7 @@ def test_a_write_that_was_on_its_way_goes_too(
 
     monkeypatch.setattr(TableStore, "restore", beside_it)
     overruled = [one.overruled for one in carry_out(store, spark, plan)]
-    assert overruled == [(), ("",)] and models(spark, root) == GOOD
+    assert overruled == [(), ("a WRITE by hand",)] and models(spark, root) == GOOD
 
 
 def test_a_plan_that_is_out_of_date_and_a_second_restore_change_nothing(
@@ -167,22 +168,122 @@ def test_a_plan_that_is_out_of_date_and_a_second_restore_change_nothing(
     one, two = (context(spark, root, run, "restore").tables for run in ("one", "two"))
     plan = plan_restore(one, "bad")
     context(spark, root, "new").tables.overwrite(ITEM_FACTORS, factors(spark, ITEM_FACTORS, "new", 2))
-    with pytest.raises(TableError, match="item_factors was written by new since"):
-        begin(one, spark, plan)
+    begin(one, spark, plan)
+    with pytest.raises(TableError, match=r"item_factors was written by run new \(stage als\) since"):
+        carry_out(one, spark, plan)
     assert one.restore_under_way() is None
     with pytest.raises(TableError, match=r"run new \(stage als\) wrote item_factors version 3"):
         plan_restore(one, "bad")
     both = plan_restore(one, "bad", with_later=True)
     assert {step.table.name: step.then for step in both.steps} == {"user_factors": 1, "item_factors": 1}
-    begin(one, spark, both)
-    with pytest.raises(TableError, match=r"being restored \(run one\)"):
+    with pytest.raises(TableError, match="Run one stands in table restores already"):
+        begin(one, spark, both)
+    three = context(spark, root, "three", "restore").tables
+    begin(three, spark, both)
+    with pytest.raises(TableError, match=r"being restored \(run three\)"):
         begin(two, spark, both)
     monkeypatch.setattr(two, "refuse_during_restore", lambda: None)  # it had asked before the other began
-    with pytest.raises(TableError, match="Restore one of the same tables was begun first"):
+    with pytest.raises(TableError, match="Restore three of the same tables was begun first"):
         begin(two, spark, both)
-    finish(one, spark, both)
-    assert one.restore_under_way() is None
+    finish(three, spark, both)
+    assert three.restore_under_way() is None
     assert models(spark, root) == [("bad", 1), ("new", 2)]
+
+
+def test_a_run_that_was_on_while_tables_were_restored_writes_no_more(spark: SparkSession, root: Path) -> None:
+    before, undo = context(spark, root, "slow"), context(spark, root, "undo", "restore").tables
+    before.tables.overwrite(USERS, spark.createDataFrame([("anna",)], USERS.schema))
+    plan = plan_restore(undo, "bad")
+    begin(undo, spark, plan)
+    meanwhile = context(spark, root, "hasty")
+    carry_out(undo, spark, plan)
+    finish(undo, spark, plan)
+    for late in (before, meanwhile):
+        for write in (
+            lambda: late.tables.overwrite(ITEM_FACTORS, factors(spark, ITEM_FACTORS, "slow", 2)),  # noqa: B023
+            lambda: record_run(late, StageResult(), seconds=1.0),  # noqa: B023
+        ):
+            with pytest.raises(
+                TableError, match=r"were restored \(run undo\) since this run began.*Run it again"
+            ):
+                write()
+    assert models(spark, root) == GOOD
+    record_run(context(spark, root, "slow"), StageResult(), seconds=1.0)
+    undo.refuse_during_restore()  # its own does not count
+
+
+def test_a_restore_that_cannot_go_on_is_given_up(
+    spark: SparkSession, root: Path, restore: Callable[..., tuple[int, str]]
+) -> None:
+    busy, undo = context(spark, root, "busy").tables, context(spark, root, "undo", "restore").tables
+    plan = plan_restore(undo, "bad")
+    [file] = (Path(urlparse(f).path) for f in undo.read_at(ITEM_FACTORS, 1).inputFiles())
+    # A vacuum that had begun before the restore takes a file after it was looked for.
+    begin(undo, spark, plan)
+    kept = file.rename(file.with_suffix(".gone"))
+    code, told = restore("--resume", "--yes")
+    assert code == 4 and "item_factors misses 1 files of version 1" in told
+    assert undo.restore_under_way() is None  # nothing was restored yet, so it is over
+    busy.overwrite(USERS, spark.createDataFrame([("anna",)], USERS.schema))  # and nobody's run is in vain
+    kept.rename(file)
+    again = context(spark, root, "again", "restore").tables
+    begin(again, spark, plan)
+    again.restore(USER_FACTORS, 1)  # and killed here
+    file.rename(kept)
+    code, told = restore("--resume", "--yes")
+    assert (
+        code == 4 and "again is not finished" in told and "item_factors misses 1 files of version 1" in told
+    )
+    assert restore("--abandon")[0] == 0 and models(spark, root) == [*GOOD[:1], *BAD[:1]]
+    code, told = restore("--abandon", "--yes")
+    assert code == 0 and "put back user_factors, 1 rows" in told
+    assert models(spark, root) == BAD and again.restore_under_way() is None
+    assert again.read_or_empty(RUNS).where("run_id = 'again'").isEmpty()
+    with pytest.raises(TableError, match=r"were restored \(run again\) since this run began"):
+        busy.overwrite(USERS, spark.createDataFrame([], USERS.schema))
+
+
+def test_the_id_of_another_run_does_not_name_a_restore(
+    spark: SparkSession, root: Path, restore: Callable[..., tuple[int, str]]
+) -> None:
+    assert restore("bad", "--yes", "--run-id", "undo")[0] == 0
+    assert restore("undo", "--yes", "--run-id", "redo")[0] == 0
+    code, told = restore("bad", "--yes", "--run-id", "undo")
+    assert code == 4 and "Run undo stands in table restores already" in told and models(spark, root) == BAD
+    assert restore("bad", "--yes", "--run-id", "good")[0] == 4 and models(spark, root) == BAD
+    assert context(spark, root, "look").tables.restore_under_way() is None
+
+
+def test_a_mate_that_is_written_after_the_plan_stops_it_and_who_ended_since_is_named(
+    spark: SparkSession, root: Path
+) -> None:
+    record_run(context(spark, root, "night", "recommend"), StageResult(), seconds=1.0)
+    undo, other = (
+        context(spark, root, run, stage).tables for run, stage in (("u", "restore"), ("new", "promote"))
+    )
+    plan = plan_restore(undo, "bad")
+    assert plan.read_since == (("night", "recommend"),)
+    row = (1, "day-1", "m1", 1, 1, {}, "{}")
+    other.upsert(PROMOTIONS, spark.createDataFrame([row], PROMOTIONS.schema))
+    begin(undo, spark, plan)
+    found = begun(context(spark, root, "look").tables)
+    assert found is not None and found[1].read_since == plan.read_since
+    with pytest.raises(TableError, match="written to tables that belong with these since"):
+        carry_out(undo, spark, plan)
+    assert models(spark, root) == BAD and undo.restore_under_way() is None
+
+
+def test_a_log_that_cannot_be_read_is_not_taken_for_a_short_one(spark: SparkSession, root: Path) -> None:
+    store = context(spark, root, "undo", "restore").tables
+    commit = root / "item_factors" / "_delta_log" / f"{1:020d}.json"
+    store.version(ITEM_FACTORS)
+    kept = commit.rename(commit.with_suffix(".kept"))
+    assert [version for version, _ in store.commit_infos(ITEM_FACTORS)] == [2]
+    commit.mkdir()
+    with pytest.raises(TableError, match=r"log of table item_factors .* says of version 1 cannot be read"):
+        plan_restore(store, "bad")
+    commit.rmdir()
+    kept.rename(commit)
 
 
 def test_what_was_vacuumed_is_told_before_anything_changes(spark: SparkSession, root: Path) -> None:

@@ -13,11 +13,12 @@ import pytest
 from rich.console import Console
 
 from vizrec_spark.app.cli import main
-from vizrec_spark.app.logs import about
+from vizrec_spark.app.logs import about, redacted
 from vizrec_spark.app.lookup import result_table
-from vizrec_spark.app.runner import OS_ERROR, guarded
+from vizrec_spark.app.runner import OS_ERROR, Finished, guarded, print_summary
 from vizrec_spark.errors import EncoderError, InputError
-from vizrec_spark.stage import log
+from vizrec_spark.stage import Stage, StageResult, log
+from vizrec_spark.tables import Written
 
 
 def test_stages_in_the_wrong_order_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,6 +114,60 @@ def test_json_lines_say_run_and_stage_from_any_thread_and_hold_no_secret(
     hidden = "s3a://*****@host/x with fs.s3a.secret.key=*****, 'password': ***** and ?sig=*****&x=1"
     assert told[1]["message"] == hidden
     assert (told[2]["message"], told[2]["exit_code"]) == ("two\nlines", 3)
+
+
+def test_the_line_of_an_error_says_in_which_run_and_stage_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(_: Console) -> None:
+        with about(run_id="day-1"), about(stage="embed"):
+            raise InputError("no such file")
+
+    def after(_: Console) -> None:
+        log.info("about nothing")
+
+    for each in (body, after):
+        guarded(each, argparse.Namespace(log_format="json"))
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(t["level"], t.get("run_id"), t.get("stage")) for t in told] == [
+        ("error", "day-1", "embed"),
+        ("info", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("get https://ghp_16C7e42F@git.example.com/x now", "get https://*****@git.example.com/x now"),
+        ("s3a://AKIA12:wJal/rXU+tn@bucket/key", "s3a://*****@bucket/key"),
+        ("https://anna:p@ss@host/items", "https://*****@host/items"),
+        ("abfss://tables@shop.dfs.core.windows.net/a", "abfss://tables@shop.dfs.core.windows.net/a"),
+        ("abfss://tables:k3y@shop.dfs.core.windows.net/a", "abfss://*****@shop.dfs.core.windows.net/a"),
+        ("GET /x?X-Amz-Signature=ab12&X-Amz-Date=1", "GET /x?X-Amz-Signature=*****&X-Amz-Date=1"),
+        ("SharedAccessSignature=sv1;Endpoint=a", "SharedAccessSignature=*****;Endpoint=a"),
+        ("{'Authorization': 'Bearer abc.def'}", "{'Authorization': 'Bearer *****'}"),
+        ("Authorization: Basic YW5uYTpw", "Authorization: Basic *****"),
+        ("sent bearer eyJhbGciOi.J9-_x==", "sent bearer *****"),
+        ("s3a://shop/vizrec/tables, mail anna@host", "s3a://shop/vizrec/tables, mail anna@host"),
+    ],
+)
+def test_each_form_of_a_secret_is_hidden_and_nothing_else(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_traceback_for_people_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: Console) -> None:
+        raise RuntimeError("cannot read https://anna:pa55@host/items.csv")
+
+    assert guarded(fail, argparse.Namespace()) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" in told and "https://*****@host" in told and "pa55" not in told
+
+
+def test_a_summary_holds_no_secret() -> None:
+    written = Written("items", "s3a://AKIA:s3/cret@shop/items", 1, 2, 2)
+    stream = StringIO()
+    done = Finished(Stage("ingest", "", lambda _: StageResult()), StageResult([written]), 1.0)
+    print_summary([done], "day-1", Console(file=stream, width=160))
+    assert "s3a://*****@shop/items" in stream.getvalue()
 
 
 def test_an_unexpected_error_is_one_json_line_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,27 @@ from rich.logging import RichHandler
 FORMATS = ("text", "json")
 
 _HIDDEN = "*****"
-_NAMES = r"secret|passw(?:or)?d|token|credential|(?:api|access|account|private)[._-]?key|(?<![a-z])(?:sas|sig)(?![a-z])"
+_NAMES = (
+    r"secret|passw(?:or)?d|token|credential|signature|(?:api|access|account|private)[._-]?key"
+    r"|(?<![a-z])(?:sas|sig)(?![a-z])"
+)
 _SECRETS = (
-    # scheme://user:password@host
-    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
-    # secret.key=value, "password": "value", token value; in the name of a setting, an option or a query's parameter
+    # s3a://key:secret@bucket, where the secret may have a slash
+    re.compile(r"""(?P<name>\bs3[an]?://)[^\s:/@"']+:[^\s"']+(?=@)""", re.IGNORECASE),
+    # scheme://user:password@host, where the password may have an @, and scheme://token@host; what stands there in
+    # abfss://container@account is no secret
+    re.compile(
+        r"""(?P<name>\b(?!abfss?:|wasbs?:)[a-z][a-z0-9+.\-]*://)[^\s/"']+(?=@)""",
+        re.IGNORECASE,
+    ),
+    re.compile(r"""(?P<name>\b(?:abfs|wasb)s?://)[^\s/:@"']*:[^\s/"']+(?=@)""", re.IGNORECASE),
+    # Authorization: Bearer value
+    re.compile(
+        r"""(?P<name>\bauthorization["']?\s*[=:]\s*["']?(?:(?:basic|bearer|digest|negotiate)\s+)?)[^\s,;"']+""",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<name>\bbearer\s+)[\w.~+/\-]{8,}=*", re.IGNORECASE),
+    # secret.key=value, "password": "value", token: value; in the name of a setting, an option or a query's parameter
     re.compile(
         rf"""(?P<name>[\w.\-]*(?:{_NAMES})[\w.\-]*["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s,;&)}}\]]+)""",
         re.IGNORECASE,
@@ -30,20 +46,27 @@ _about: dict[str, str] = {}
 
 def redacted(text: str) -> str:
     """`text` with asterisks for what stands behind the name of a secret, and for the user in an address."""
-    text = _SECRETS[0].sub(_HIDDEN, text)
-    return _SECRETS[1].sub(lambda found: f"{found['name']}{_HIDDEN}", text)
+    for secret in _SECRETS:
+        text = secret.sub(lambda found: f"{found['name']}{_HIDDEN}", text)
+    return text
 
 
 @contextmanager
 def about(**said: str) -> Iterator[None]:
-    """While the body runs, each JSON line also says this, whichever thread it comes from: `run_id`, `stage`."""
+    """While the body runs, each JSON line also says this, whichever thread it comes from: `run_id`, `stage`.
+
+    After an exception it stays, for the line that tells of it, until `forget`.
+    """
     before = dict(_about)
     _about.update(said)
-    try:
-        yield
-    finally:
-        _about.clear()
-        _about.update(before)
+    yield
+    forget()
+    _about.update(before)
+
+
+def forget() -> None:
+    """From here on lines are about nothing."""
+    _about.clear()
 
 
 class Redacting(logging.Formatter):

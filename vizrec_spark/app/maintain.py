@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vizrec_spark.app.logs import redacted
 from vizrec_spark.app.runner import add_arguments, context_for, guarded, run_stages
 from vizrec_spark.config import load_config
 from vizrec_spark.maintain.stage import STAGE, check, plans, told
@@ -28,6 +29,6 @@ def _dry_run(args: argparse.Namespace) -> None:
     config = load_config(args.config, args.overrides)
     check(config)
     for plan in plans(context_for(config, STAGE.name, args.run_id or "dry-run")):
-        print(told(plan))
+        print(redacted(told(plan)))
         for file in sorted(plan.doomed):
-            print(f"  {file}")
+            print(redacted(f"  {file}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
+from vizrec_spark.app.logs import redacted
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import ALL_TABLES, RUNS
@@ -17,8 +18,8 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
 
     The commit's metadata says the same as the row, beside the stamp: `outcome`, `seconds`, `encoder`, `tables` (by
     name: version, rows, changed), `metrics` and `notes`, and for a restore `takes_back`, the runs and stages whose
-    records no longer stand. So whoever reads Delta's log needs neither Spark nor Parquet
-    to judge a run. Tables of other places, such as a training window, have no part in it.
+    records no longer stand. So whoever reads Delta's log needs neither Spark nor Parquet to judge a run. Neither holds
+    a secret (`logs.redacted`). Tables of other places, such as a training window, have no part in it.
 
     Raises: TableError when the table cannot be written.
     """
@@ -28,7 +29,7 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
     last = {written.table: written for written in mine}  # as the last of several steps left it
     changed = {name: sum(w.changed for w in mine if w.table == name) for name in last}
     metrics = {name: float(value) for name, value in result.metrics.items()}
-    encoder, notes = encoder_key(context.config.embed), list(result.notes)
+    encoder, notes = redacted(encoder_key(context.config.embed)), [redacted(note) for note in result.notes]
     wrote = [(name, w.version, w.rows, changed[name], tables.size(own[name])) for name, w in last.items()]
     row = (
         *(stamp.run_id, stamp.stage, stamp.config_hash, outcome, datetime.now(UTC), seconds),

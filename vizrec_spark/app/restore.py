@@ -7,7 +7,6 @@ import secrets
 import sys
 from datetime import UTC, datetime
 
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -15,21 +14,23 @@ from vizrec_spark.app.runner import add_arguments, context_for, guarded, run_wit
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.errors import ConfigError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.history import Commit
-from vizrec_spark.tables.journal import Restored, begin, begun, carry_out, finish
+from vizrec_spark.tables.journal import Restored, abandon, begin, begun, carry_out, finish, recorded
 from vizrec_spark.tables.rollback import Plan, plan_restore
-from vizrec_spark.tables.schemas import RUNS
 
 NAME = "restore"
 SUMMARY = "take back what a run has published"
 
 
 def add_restore_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The run, ``--stage``, ``--with-later``, ``--yes``, ``--resume``, and what every job takes."""
+    """The run, ``--stage``, ``--with-later``, ``--yes``, ``--resume``, ``--abandon``, and what every job takes."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("asked", nargs="?", metavar="RUN", help="the run that is to be taken back, by its id")
     what.add_argument("--resume", action="store_true", help="finish a restore that was cut off")
+    what.add_argument(
+        "--abandon",
+        action="store_true",
+        help="give up a restore that was cut off, and put back what it has changed",
+    )
     parser.add_argument(
         "--stage",
         action="append",
@@ -53,26 +54,32 @@ def _restore(args: argparse.Namespace, config: Config, console: Console) -> None
     look = context_for(config, NAME, args.run_id or _made_up()).tables
     unfinished = begun(look)
     if unfinished is None:
-        if args.resume:
+        if args.asked is None:
             log.info("restore: none was cut off, there is nothing to finish")
             return
         run_id, plan = look.stamp.run_id, plan_restore(look, args.asked, args.stage, args.with_later)
     else:
         run_id, plan = unfinished
-        if not args.resume and args.asked != plan.asked:
+        if args.asked not in (None, plan.asked):
             raise ConfigError(
                 f"Restore {run_id} of run {plan.asked} was begun and is not finished: let it end, or finish it with "
                 "`vizrec restore --resume --yes`, before another."
             )
-        log.info("restore: going on with %s, which was begun and is not finished", run_id)
+        on = "giving up" if args.abandon else "going on with"
+        log.info("restore: %s %s, which was begun and is not finished", on, run_id)
     if not plan.steps:
-        log.info("restore: nothing that run %s wrote is in effect, nothing changes", plan.asked)
+        log.info("restore: nothing changes: no table holds anything that run %s wrote", plan.asked)
         return
     show(plan, wide(sys.stdout))
     if not args.yes:
         log.info("restore: nothing was changed; --yes does it")
-        return
-    _carry_out(config, plan, run_id, console, fresh=unfinished is None)
+    elif args.abandon:
+        context = context_for(config, NAME, run_id)
+        for written in abandon(context.tables, context.spark, plan):
+            log.info("restore: put back %s, %s rows", written.table, f"{written.rows:,}")
+        log.info("restore: %s is given up, runs may start again", run_id)
+    else:
+        _carry_out(config, plan, run_id, console, fresh=unfinished is None)
 
 
 def _carry_out(config: Config, plan: Plan, run_id: str, console: Console, fresh: bool) -> None:
@@ -83,23 +90,26 @@ def _carry_out(config: Config, plan: Plan, run_id: str, console: Console, fresh:
         return StageResult([one.written for one in done], _notes(plan, done), takes_back=plan.takes_back)
 
     context = context_for(config, NAME, run_id)
-    if not _recorded(context.tables, run_id):
-        run_with([Stage(NAME, SUMMARY, run)], config, run_id, console)
+    if fresh or not recorded(context.tables):
+        try:
+            run_with([Stage(NAME, SUMMARY, run)], config, run_id, console)
+        except Exception:
+            if context.tables.restore_under_way() == run_id:
+                log.warning(
+                    "restore: %s is not finished, and no run starts before it is: `vizrec restore --resume --yes` "
+                    "goes on, `vizrec restore --abandon --yes` gives it up",
+                    run_id,
+                )
+            raise
     finish(context.tables, context.spark, plan)
 
 
 def _notes(plan: Plan, done: list[Restored]) -> list[str]:
     notes = [f"took back {stage} of run {run_id}" for run_id, stage in plan.takes_back]
     for one in done:
-        for run_id in one.overruled:
-            notes.append(f"run {run_id} wrote to {one.written.table} meanwhile; that went too: run it again")
+        for who in one.overruled:
+            notes.append(f"{who} wrote to {one.written.table} meanwhile; that went too: run it again")
     return notes
-
-
-def _recorded(tables: TableStore, run_id: str) -> bool:
-    """Whether the restore came to its record before it was cut off."""
-    mine = (F.col("run_id") == run_id) & (F.col("stage") == NAME)
-    return not tables.read_or_empty(RUNS).where(mine).isEmpty()
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -107,7 +117,7 @@ def show(plan: Plan, console: Console) -> None:
     shown = RichTable("table", "version", "rows", "takes back", title="Restore", title_justify="left")
     for step in plan.steps:
         undone = [
-            f"{datetime.fromtimestamp(c.at / 1000, UTC):%Y-%m-%d %H:%M:%S} {_author(c)}" for c in step.undone
+            f"{datetime.fromtimestamp(c.at / 1000, UTC):%Y-%m-%d %H:%M:%S} {c.author}" for c in step.undone
         ]
         shown.add_row(
             step.table.name,
@@ -121,10 +131,6 @@ def show(plan: Plan, console: Console) -> None:
             f"{stage} of run {run_id} ran since, perhaps on what is taken back: it stays as it is.",
             markup=False,
         )
-
-
-def _author(commit: Commit) -> str:
-    return f"{commit.stage} of {commit.run_id}" if commit.run_id else f"{commit.operation} by hand"
 
 
 def _made_up() -> str:

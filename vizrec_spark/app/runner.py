@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from vizrec_spark import errors
-from vizrec_spark.app.logs import FORMATS, about, handler, redacted
+from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
 from vizrec_spark.config import Config, load_config
@@ -95,7 +96,10 @@ def run_stages(stages: Sequence[Stage], args: argparse.Namespace) -> int:
 
 
 def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
-    """Runs `body(console)`; the exit code. Our own errors and files that cannot be used become one message."""
+    """Runs `body(console)`; the exit code. Our own errors and files that cannot be used become one message.
+
+    An error that was not expected is told with its traceback, without secrets, and ends with 1.
+    """
     as_json = getattr(args, "log_format", FORMATS[0]) == "json"
     # A terminal's live line would stand between the objects.
     console = Console(
@@ -105,10 +109,14 @@ def guarded(body: Callable[[Console], None], args: argparse.Namespace) -> int:
         try:
             return _code_of(body, console, as_json)
         except Exception:
-            if not as_json:
-                raise
-            log.critical("an error that was not expected", exc_info=True, extra={"exit_code": 1})
+            if as_json:
+                log.critical("an error that was not expected", exc_info=True, extra={"exit_code": 1})
+            else:
+                shown = redacted(traceback.format_exc())
+                Console(stderr=True).print(shown, markup=False, highlight=False, soft_wrap=True)
             return 1
+        finally:
+            forget()
 
 
 def _code_of(body: Callable[[Console], None], console: Console, as_json: bool) -> int:
@@ -257,7 +265,7 @@ def print_summary(finished: Sequence[Finished], run_id: str, console: Console) -
                 f"{written.rows:,}",
                 f"{written.changed:,}",
                 seconds if i == 0 else "",
-                escape(written.location),
+                escape(redacted(written.location)),
             )
         if not done.result.written:
             table.add_row(done.stage.name, "(nothing to write)", "", "", seconds, "")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import ConfigError
-from vizrec_spark.maintain.upkeep import LOOKED_UP, Upkeep, look
+from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.maintain.upkeep import LOOKED_UP, Upkeep, look, needs_compaction
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables import TableStore
+from vizrec_spark.tables import Table, TableStore
 from vizrec_spark.tables.schemas import ALL_TABLES
+
+BESIDE = ("_training", "_current")
+"""The ends of the folders, beside that of the tables, in which the DAGs keep shallow clones of them."""
+
+_FIGURES = ("files_before", "files_after", "bytes_before", "bytes_after", "deleted", "deleted_bytes")
 
 
 def run(context: StageContext) -> StageResult:
@@ -18,40 +24,65 @@ def run(context: StageContext) -> StageResult:
 
     Files go that no version of the last `maintain.keep_days` days needs: so whoever began to read within that time, a
     job or a stream, finds all its files. However old they are, files stay that the model in service or a shallow clone
-    reads.
+    reads. Raises: TableError at the end, where a table could not be looked after; the others were.
     """
-    tables, written = context.tables, []
-    metrics = dict.fromkeys(
-        ("files_before", "files_after", "bytes_before", "bytes_after", "deleted", "deleted_bytes"), 0.0
-    )
-    for plan in plans(context):
-        if plan.compact:
-            tables.compact(plan.table, LOOKED_UP.get(plan.table.name))
-        if plan.doomed:
-            tables.vacuum(plan.table, 24.0 * context.config.maintain.keep_days)
-        left = [file for file in plan.doomed if tables.bytes_of([file])]
-        after = tables.files(plan.table), tables.size(plan.table)
-        log.info("maintain: %s", told(plan, after))
-        deleted = plan.doomed_bytes - tables.bytes_of(left)
-        figures = (plan.files, after[0], plan.bytes, after[1], len(plan.doomed) - len(left), deleted)
-        for name, figure in zip(metrics, figures, strict=True):
+    tables, written, faults = context.tables, [], []
+    metrics = dict.fromkeys(_FIGURES, 0.0)
+    for table in _wanted(context):
+        tables.refuse_during_restore()
+        try:
+            tables.version(table)  # not of a table that another program made
+            figures = _look_after(context, table)
+        except TableError as error:
+            log.warning("maintain: %s: %s", table.name, error)
+            faults.append(f"{table.name} ({error})")
+            continue
+        for name, figure in zip(_FIGURES, figures, strict=True):
             metrics[name] += figure
-        written.append(tables.unchanged(plan.table))
+        written.append(tables.unchanged(table))
+    if faults:
+        raise TableError(f"{len(faults)} of {len(faults) + len(written)} tables: {'; '.join(faults)}")
     return StageResult(written, [_total(metrics)], metrics)
+
+
+def _look_after(context: StageContext, table: Table) -> tuple[int, ...]:
+    """Compacts and vacuums one table; the figures of `_FIGURES`."""
+    tables, keep_days = context.tables, context.config.maintain.keep_days
+    before, compact = (tables.files(table), tables.size(table)), needs_compaction(tables, table)
+    if compact:
+        tables.compact(table, LOOKED_UP.get(table.name))
+    # Compaction takes its time: who needs old files is asked directly before they go.
+    plan = look(tables, table, keep_days, _others(context, table))
+    if plan.doomed:
+        tables.vacuum(table, 24.0 * keep_days)
+    left = [file for file in plan.doomed if tables.bytes_of([file])]
+    after = tables.files(table), tables.size(table)
+    log.info("maintain: %s", told(replace(plan, compact=compact, files=before[0], bytes=before[1]), after))
+    deleted = len(plan.doomed) - len(left), plan.doomed_bytes - tables.bytes_of(left)
+    return (before[0], after[0], before[1], after[1], *deleted)
 
 
 def plans(context: StageContext) -> Iterator[Upkeep]:
     """What each table needs, one after another; changes nothing."""
+    for table in _wanted(context):
+        yield look(context.tables, table, context.config.maintain.keep_days, _others(context, table))
+
+
+def _wanted(context: StageContext) -> Iterator[Table]:
+    names = context.config.maintain.tables
+    return (t for t in ALL_TABLES if (not names or t.name in names) and context.tables.exists(t))
+
+
+def _others(context: StageContext, table: Table) -> list[TableStore]:
+    """Places that may hold shallow clones of the table."""
     config = context.config
-    roots = dict.fromkeys(
-        [config.evaluate.training, *config.evaluate.training_copies, *config.maintain.clones]
-    )
-    others = [TableStore(context.spark, TablesConfig(root=root), context.tables.stamp) for root in roots]
-    for table in ALL_TABLES:
-        wanted = not config.maintain.tables or table.name in config.maintain.tables
-        if wanted and context.tables.exists(table):
-            apart = [other for other in others if other.place(table) != context.tables.place(table)]
-            yield look(context.tables, table, config.maintain.keep_days, apart)
+    beside = [config.tables.root.rstrip("/") + end for end in BESIDE]
+    named = [config.evaluate.training, *config.evaluate.training_copies, *config.maintain.clones]
+    others = [
+        TableStore(context.spark, TablesConfig(root=root), context.tables.stamp)
+        for root in dict.fromkeys([*beside, *named])
+    ]
+    return [other for other in others if other.place(table) != context.tables.place(table)]
 
 
 def told(plan: Upkeep, after: tuple[int, int] | None = None) -> str:

@@ -6,23 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vizrec_spark.tables import Table, TableStore
-from vizrec_spark.tables.history import history
+from vizrec_spark.tables.history import commits
 from vizrec_spark.tables.models import in_service
-from vizrec_spark.tables.schemas import (
-    INTERACTIONS,
-    ITEM_FACTORS,
-    ITEM_NEIGHBORS,
-    RECOMMENDATIONS,
-    USER_FACTORS,
-)
+from vizrec_spark.tables.schemas import ITEM_FACTORS, ITEM_NEIGHBORS, RECOMMENDATIONS, USER_FACTORS
 
 LOOKED_UP: Mapping[str, str] = {
-    INTERACTIONS.name: "user_id",
     ITEM_NEIGHBORS.name: "item_id",
     RECOMMENDATIONS.name: "user_id",
 }
-"""The column by which readers look rows up: files then tell by their statistics which of them to open. Not for tables
-of pictures and vectors, which would all be written anew for a few new rows."""
+"""The column by which readers look rows up: files then tell by their statistics which of them to open. Only tables that
+their stage writes as a whole: to put rows beside each other is to write all of them, and where a few are new, that
+costs more than it saves."""
+
+_MARGIN_HOURS = 24.0
+"""What becomes old while a vacuum runs counts as old when it is asked who needs it."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +42,24 @@ class Upkeep:
 def look(tables: TableStore, table: Table, keep_days: int, others: Sequence[TableStore]) -> Upkeep:
     """What the table needs; changes nothing. others: places that may hold shallow clones of it."""
     files, size = tables.files(table), tables.size(table)
-    doomed = tables.unused_files(table, 24.0 * keep_days)
-    reason = _needed_by(tables, table, doomed, others) if doomed else None
-    compact = files > 1 and not _compacted_since_change(tables, table)
-    gone = frozenset() if reason else frozenset(doomed)
-    return Upkeep(table, compact, gone, tables.bytes_of(gone), reason, files, size)
+    hours = 24.0 * keep_days
+    soon = tables.unused_files(table, hours - _MARGIN_HOURS)
+    reason = _needed_by(tables, table, soon, others) if soon else None
+    doomed = frozenset(tables.unused_files(table, hours)) if soon and reason is None else frozenset()
+    size_of = tables.bytes_of(doomed)
+    return Upkeep(table, needs_compaction(tables, table), doomed, size_of, reason, files, size)
 
 
-def _compacted_since_change(tables: TableStore, table: Table) -> bool:
-    """Whether nobody has changed a row since the files were last written together."""
-    for commit in history(tables, table):
+def needs_compaction(tables: TableStore, table: Table) -> bool:
+    """Whether there are files to put together, and rows have changed since that was last done."""
+    if tables.files(table) < 2:
+        return False
+    for commit in commits(tables, table):
         if commit.operation == "OPTIMIZE":
-            return True
-        if commit.writes:
             return False
-    return False
+        if commit.writes:
+            return True
+    return True
 
 
 def _needed_by(

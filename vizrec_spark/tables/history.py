@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -34,6 +34,11 @@ class Commit:
         )
 
     @property
+    def author(self) -> str:
+        """Who made it, in words."""
+        return f"run {self.run_id} (stage {self.stage})" if self.run_id else f"a {self.operation} by hand"
+
+    @property
     def unit(self) -> tuple[str, str]:
         """Run and stage."""
         return self.run_id, self.stage
@@ -42,10 +47,14 @@ class Commit:
 def history(tables: TableStore, table: Table, after: int = -1) -> list[Commit]:
     """The commits of the table's log above version `after`, newest first, as far back as it goes.
 
-    Reads a small file a commit, and runs no job.
+    Reads a small file a commit, and runs no job. Raises: TableError as `TableStore.commit_infos`.
     """
-    found = takewhile(lambda pair: pair[0] > after, tables.commit_infos(table))
-    return [_commit(version, info) for version, info in found]
+    return list(takewhile(lambda commit: commit.version > after, commits(tables, table)))
+
+
+def commits(tables: TableStore, table: Table) -> Iterator[Commit]:
+    """Like `history`, one after another, each read when it is asked for."""
+    return (_commit(version, info) for version, info in tables.commit_infos(table))
 
 
 def _commit(version: int, info: Mapping[str, Any]) -> Commit:

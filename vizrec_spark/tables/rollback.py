@@ -31,6 +31,9 @@ Unit = tuple[str, str]
 KEPT = (ID_MAP, RUNS, RESTORES, METRICS, LIVE_EVENTS, LIVE_RECOMMENDATIONS)
 """Tables that hold what files and later rows rely on, what happened, or what is soon made anew: never taken back."""
 
+_READ_NOTHING = ("restore", "maintain")
+"""Jobs whose outcome does not depend on what the rows say."""
+
 _GROUPS = {"promote": "als"}  # `promotions` names versions of the factors
 
 
@@ -51,13 +54,18 @@ class Plan:
     """What a restore would do.
 
     asked: the run that it is about. takes_back: its stages, and with `with_later` those of younger runs. read_since:
-    stages that wrote other tables since, perhaps from what is taken back.
+    other stages that came to their end since, and may have read what is taken back.
     """
 
     asked: str
     takes_back: tuple[Unit, ...]
     steps: tuple[Step, ...]
     read_since: tuple[Unit, ...] = ()
+
+    def does_as(self, other: Plan) -> bool:
+        """Whether both take back the same, from and to the same versions."""
+        mine, others = ([(s.table.name, s.now, s.then) for s in plan.steps] for plan in (self, other))
+        return self.takes_back == other.takes_back and mine == others
 
 
 def plan_restore(
@@ -69,10 +77,29 @@ def plan_restore(
     run has written to these tables or to others of their groups (unless `with_later`), a table has no version from
     before, or files of that version are gone.
     """
+    logs = _logs(tables)
+    return _plan(tables, logs, run_id, _parts(tables, logs, run_id, stages), with_later)
+
+
+def plan_anew(tables: TableStore, plan: Plan) -> Plan:
+    """What taking back the same would mean now. Raises: TableError as `plan_restore`, other than for younger runs."""
+    return _plan(tables, _logs(tables), plan.asked, set(plan.takes_back), with_later=True)
+
+
+def _logs(tables: TableStore) -> dict[str, list[Commit]]:
     there = [table for table in ALL_TABLES if table not in KEPT and tables.exists(table)]
-    logs = {table.name: history(tables, table) for table in there}
+    return {table.name: history(tables, table) for table in there}
+
+
+def _plan(
+    tables: TableStore,
+    logs: Mapping[str, Sequence[Commit]],
+    run_id: str,
+    wanted: set[Unit],
+    with_later: bool,
+) -> Plan:
+    there = [table for table in ALL_TABLES if table.name in logs]
     chains = {name: [c for c in in_effect(log) if c.writes] for name, log in logs.items()}
-    wanted = _parts(tables, logs, run_id, stages)
     takes_back, firsts = closure(chains, {t.name: group_of(t) for t in there}, wanted, with_later)
     steps = []
     for table in there:
@@ -80,10 +107,21 @@ def plan_restore(
         if first is not None:
             steps.append(_step(tables, table, first, logs[table.name][0].version, chains[table.name]))
     _require_files(tables, steps)
-    since = min((step.undone[-1].at for step in steps), default=0)
-    others = [c for name, chain in chains.items() if name not in firsts for c in chain if c.at >= since]
-    read = dict.fromkeys(c.unit for c in reversed(others) if c.unit not in takes_back and c.run_id)
-    return Plan(run_id, tuple(sorted(takes_back)), tuple(steps), tuple(read) if steps else ())
+    since = min((step.undone[-1].at for step in steps), default=None)
+    read = () if since is None else _ended_since(tables, since, takes_back)
+    return Plan(run_id, tuple(sorted(takes_back)), tuple(steps), read)
+
+
+def _ended_since(tables: TableStore, since: int, takes_back: set[Unit]) -> tuple[Unit, ...]:
+    """Runs and stages with a record younger than `since` (milliseconds), oldest first, that stay as they are."""
+    ended = tables.read_or_empty(RUNS).where(F.col("finished_at") >= F.timestamp_millis(F.lit(since)))
+    rows = (
+        ended.where(~F.col("stage").isin(*_READ_NOTHING))
+        .orderBy("finished_at")
+        .select("run_id", "stage")
+        .collect()
+    )
+    return tuple(dict.fromkeys((r.run_id, r.stage) for r in rows if (r.run_id, r.stage) not in takes_back))
 
 
 def group_of(table: Table) -> str:
@@ -135,12 +173,7 @@ def _later(
 def _in_the_way(later: Mapping[tuple[str, int], Commit]) -> str:
     by: dict[str, list[str]] = {}
     for (name, version), commit in sorted(later.items()):
-        who = (
-            f"run {commit.run_id} (stage {commit.stage})"
-            if commit.run_id
-            else f"a {commit.operation} by hand"
-        )
-        by.setdefault(who, []).append(f"{name} version {version}")
+        by.setdefault(commit.author, []).append(f"{name} version {version}")
     told = "; ".join(f"{who} wrote {', '.join(what)}" for who, what in by.items())
     return (
         f"Younger writes stand on what would be taken back: {told}. Nothing was changed. Take those back first, or "

@@ -24,8 +24,10 @@ from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import TableError
+from vizrec_spark.config.models.maintain import KEPT_DAYS
+from vizrec_spark.errors import TableError, WriteConflict
 from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.guard import Taken, in_between, settled, taken
 from vizrec_spark.tables.places import located, qualified
 from vizrec_spark.tables.schemas.restores import RESTORES
 
@@ -41,7 +43,6 @@ _LISTING_TASKS_CONF = (
 _ONCE_WRITER_CONF = "spark.databricks.delta.write.txnAppId"
 _ONCE_NUMBER_CONF = "spark.databricks.delta.write.txnVersion"
 _VERSION_PROPERTY = "vizrec.contractVersion"
-_KEPT_DAYS = 30  # how long files stay that no later version needs, and with them what can be restored
 _UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # In Python these have no base class of their own.
@@ -102,9 +103,9 @@ class TableStore:
         self._config = config
         self._stamp = stamp
         self._known: set[tuple[str, int]] = set()  # tables whose contract has been looked at
-        self._restores: dict[
-            int, dict[str, Any]
-        ] = {}  # what the commits of table `restores` say, which stays
+        self._journal: dict[int, dict[str, Any]] = {}  # what the commits of table `restores` say, which stays
+        restores = self.restores()
+        self._settled = settled(restores, max(self._journal, default=-1))
 
     @property
     def stamp(self) -> Stamp:
@@ -376,13 +377,13 @@ class TableStore:
             written = self._written(table, changed=0, version=None if own is None else own[0])
             return replace(written, changed=written.rows)
 
-    def files_gone(self, table: Table, version: int) -> list[str]:
-        """Files that `version` needs, the latest version does not have, and that are not there any more.
+    def files_gone(self, table: Table, version: int, beside: int | None = None) -> list[str]:
+        """Files that `version` needs, version `beside` (the latest) does not have, and that are not there any more.
 
         One look-up a file. Raises: TableError when the log does not tell of that version.
         """
         try:
-            wanted = self.file_paths(table, version) - self.file_paths(table)
+            wanted = self.file_paths(table, version) - self.file_paths(table, beside)
         except (AnalysisException, Py4JJavaError) as error:
             raise TableError(
                 f"Table {table.name} at {self.location(table)} has no version {version} any more: its log was cleaned."
@@ -390,31 +391,38 @@ class TableStore:
         places = [(path, *located(self._spark, path)) for path in sorted(wanted)]
         return [path for path, of, system in places if not system.exists(of)]
 
+    def restores(self) -> list[Taken]:
+        """The restores that were begun here, oldest first, as far back as the log of table `restores` goes."""
+        if self.exists(RESTORES):
+            for version, said in self.commit_infos(RESTORES):
+                if version in self._journal:
+                    break
+                self._journal[version] = said
+        return taken(sorted(self._journal.items()))
+
     def restore_under_way(self) -> str | None:
-        """The run id of a restore that was begun here and is not finished: the first of them."""
-        if not self.exists(RESTORES):
-            return None
-        for version, said in self.commit_infos(RESTORES):
-            if version in self._restores:
-                break
-            self._restores[version] = said
-        under_way = None
-        for version in sorted(self._restores):
-            said = self._restores[version]
-            if said.get("event") == "planned" and under_way is None:
-                under_way = str(said["run_id"])
-            elif said.get("event") in ("done", "abandoned") and said["run_id"] == under_way:
-                under_way = None
-        return under_way
+        """The run id of a restore that was begun here and is not finished."""
+        return next((one.run_id for one in self.restores() if one.ended is None), None)
 
     def refuse_during_restore(self) -> None:
-        """Raises: TableError while another run's restore of these tables is not finished."""
-        under_way = self.restore_under_way()
-        if under_way not in (None, self._stamp.run_id):
+        """Raises: TableError where another run's restore of these tables is on, or was since this store was made.
+
+        What was read before may be taken back by now, so what follows from it must not be written. Every write asks;
+        a program that reads for long and writes elsewhere, such as a stream, asks before each batch and ends.
+        """
+        found = in_between(self.restores(), self._settled, self._stamp.run_id)
+        if found is None:
+            return
+        if found.ended is None:
             raise TableError(
-                f"The tables at {self._place()} are being restored (run {under_way}): wait for its end; if it was cut "
-                "off, `vizrec restore --resume --yes` finishes it."
+                f"The tables at {self._place()} are being restored (run {found.run_id}): wait for its end; if it was "
+                "cut off, `vizrec restore --resume --yes` finishes it, and `vizrec restore --abandon --yes` gives it "
+                "up. Then run this again."
             )
+        raise TableError(
+            f"The tables at {self._place()} were restored (run {found.run_id}) since this run began, so what it has "
+            "read may be taken back: nothing more is written. Run it again."
+        )
 
     def _place(self) -> str:
         return self._config.catalog or self._config.root
@@ -423,13 +431,20 @@ class TableStore:
         """Version and what the log says about it, newest first, as far back as the log goes.
 
         That is Delta's `commitInfo` and, over it, what its writer has said. A small file a commit, and no job.
+        Raises: TableError where a file of the log is there and cannot be read.
         """
         snapshot = self._snapshot(table)
         for version in range(snapshot.version(), -1, -1):
             try:
                 info = self._commit_info(snapshot.deltaLog(), version)
-            except Py4JJavaError:  # the log was cleaned of what is older
-                return
+            except Py4JJavaError as error:
+                of, system = located(self._spark, self._commit_file(snapshot.deltaLog(), version).toString())
+                if not system.exists(of):  # the log was cleaned of what is older
+                    return
+                raise TableError(
+                    f"What the log of table {table.name} at {self.location(table)} says of version {version} cannot "
+                    f"be read: {_root_of(error)}. Run this again."
+                ) from error
             yield version, {**info, **self._said(info)}
 
     def changed_at(self, table: Table) -> datetime | None:
@@ -557,15 +572,18 @@ class TableStore:
 
     def _commit_info(self, delta_log: JavaObject, version: int) -> dict[str, Any]:
         """What Delta's log says about one commit, read as the small file that it is; `history` runs two Spark jobs."""
-        jvm = self._spark._jvm
-        assert jvm is not None  # for mypy: a classic session has one
-        file = jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(delta_log.logPath(), version)
+        file = self._commit_file(delta_log, version)
         actions = delta_log.store().read(file, delta_log.newDeltaHadoopConf()).iterator()
         while actions.hasNext():
             action = json.loads(actions.next())
             if "commitInfo" in action:
                 return dict(action["commitInfo"])
         return {}
+
+    def _commit_file(self, delta_log: JavaObject, version: int) -> JavaObject:
+        jvm = self._spark._jvm
+        assert jvm is not None  # for mypy: a classic session has one
+        return jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(delta_log.logPath(), version)
 
     @staticmethod
     def _said(commit_info: Mapping[str, Any]) -> dict[str, Any]:
@@ -656,7 +674,7 @@ class TableStore:
             try:
                 yield
             except _CONFLICTS as error:
-                raise TableError(
+                raise WriteConflict(
                     f"Table {table.name} at {self.location(table)} was written by another run at the same time, and "
                     "that one won: let it end, then run this stage again."
                 ) from error
@@ -721,7 +739,7 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": f"interval {min(_KEPT_DAYS, table.log_days)} days",
+        "delta.deletedFileRetentionDuration": f"interval {min(KEPT_DAYS, table.log_days)} days",
         "delta.logRetentionDuration": f"interval {table.log_days} days",
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }
@@ -747,6 +765,14 @@ def _delta_fault(error: AnalysisException | Py4JJavaError) -> str | None:
             return None
         text = cause.getMessage()
     return " ".join(text.split())[:600]
+
+
+def _root_of(error: Py4JJavaError) -> str:
+    """What lies behind an error of the JVM, in one line."""
+    cause = error.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return " ".join(str(cause.toString()).split())[:300]
 
 
 def _quoted(name: str) -> str:

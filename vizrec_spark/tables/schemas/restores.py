@@ -7,7 +7,7 @@ from pyspark.sql.types import ArrayType, StructField, StructType, TimestampType
 from vizrec_spark.tables.contract import Table, column
 from vizrec_spark.tables.schemas.types import LONG, STRING
 
-_TAKEN_BACK = StructType([StructField("run_id", STRING), StructField("stage", STRING)])
+_UNIT = StructType([StructField("run_id", STRING), StructField("stage", STRING)])
 _STEP = StructType(
     [
         StructField("table", STRING),
@@ -26,10 +26,15 @@ RESTORES = Table(
     StructType(
         [
             column("run_id", STRING, "The restore, which is a run of its own."),
-            column("event", STRING, "`planned`; `done`; `abandoned` where nothing was changed."),
+            column(
+                "event",
+                STRING,
+                "`planned`; `done`; `abandoned` where nothing was changed, or all was put back.",
+            ),
             column("at", TimestampType(), "When."),
             column("asked", STRING, "The run that was to be taken back."),
-            column("takes_back", ArrayType(_TAKEN_BACK), "The runs and stages whose commits are taken back."),
+            column("takes_back", ArrayType(_UNIT), "The runs and stages whose commits are taken back."),
+            column("read_since", ArrayType(_UNIT), "Runs and stages that ended since, perhaps on what goes."),
             column(
                 "tables",
                 ArrayType(_STEP),
