@@ -30,6 +30,10 @@ class TableError(VizrecError):
     exit_code = 4
 
 
+class TableConflict(TableError):
+    """Another run wrote to the same rows at the same time, and won."""
+
+
 class SessionError(VizrecError):
     """The Spark session cannot do what the pipeline needs (Delta Lake missing, Java missing)."""
 

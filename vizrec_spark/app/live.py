@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from vizrec_spark.app.runner import guarded
 from vizrec_spark.config import load_config, save_config, setting
 from vizrec_spark.demo.live import Act, live_acts
 from vizrec_spark.errors import InputError, VizrecError
+from vizrec_spark.stopping import told_to_stop
 
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _READING = re.compile(r"stream: reading")
@@ -53,7 +53,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
 
 
 def run_live(args: argparse.Namespace) -> int:
-    """Runs until SIGINT or SIGTERM; the exit code, which is 0 then."""
+    """Runs until SIGINT, SIGTERM or SIGHUP; the exit code, which is 0 then."""
 
     def body(console: Console) -> None:
         folder, place = Path(args.folder), Path(args.folder) / "live"
@@ -71,7 +71,7 @@ def run_live(args: argparse.Namespace) -> int:
         pairs = [*(setting(key, value) for key, value in more.items()), *args.overrides]
         config = save_config(load_config(str(demo), pairs), place / "live.yml")
         port = [] if args.port is None else ["--port", str(args.port)]
-        with _told_to_stop() as stop, ExitStack() as running:
+        with told_to_stop() as stop, ExitStack() as running:
             stream = running.enter_context(_command("stream", config, place))
             serve = running.enter_context(_command("serve", config, place, *port))
             address = serve.said(_LISTENING, stop)
@@ -154,20 +154,6 @@ def _act(
             draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
             draft.rename(events / f"{run}-{sent:09d}.json")
             sent += len(lines)
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set while the body runs."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print(text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from threading import RLock
@@ -24,7 +24,7 @@ from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import TableError
+from vizrec_spark.errors import TableConflict, TableError
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.places import qualified
 
@@ -207,21 +207,28 @@ class TableStore:
             with self._stamped(table, told):
                 self._save(table, writer)
 
-    def upsert_once(self, table: Table, df: DataFrame, once: Once) -> None:
-        """Like `upsert`, but nothing is written where that write has been made, and nothing is counted."""
-        with self._alone():
+    def upsert_once(self, table: Table, df: DataFrame, once: Once | None) -> None:
+        """Like `upsert`, but nothing is counted, and with `once` nothing is written where that write has been made.
+
+        Raises: TableConflict where another run has written to the rows meanwhile.
+        """
+        with self._alone(), ExitStack() as named:
             merge = self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll()
-            with (
-                self._stamped(table),
-                self._set(_ONCE_WRITER_CONF, once.writer),
-                self._set(_ONCE_NUMBER_CONF, str(once.number)),
-            ):
-                merge.execute()
+            named.enter_context(self._stamped(table))
+            if once is not None:
+                named.enter_context(self._set(_ONCE_WRITER_CONF, once.writer))
+                named.enter_context(self._set(_ONCE_NUMBER_CONF, str(once.number)))
+            merge.execute()
 
     def compact(self, table: Table) -> None:
         """Puts the rows of many small files into few, in one commit of upkeep."""
         with self._alone(), self._stamped(table):
             self._delta(table).optimize().executeCompaction()
+
+    def vacuum(self, table: Table) -> None:
+        """Removes the data files that no version within the table's retention needs."""
+        with self._alone(), self._stamped(table):
+            self._delta(table).vacuum()
 
     def last_number(self, table: Table, writer: str) -> int:
         """The number of the last write of `writer` (see `Once`) in the table; -1 before the first."""
@@ -518,7 +525,7 @@ class TableStore:
             try:
                 yield
             except _CONFLICTS as error:
-                raise TableError(
+                raise TableConflict(
                     f"Table {table.name} at {self.location(table)} was written by another run at the same time, and "
                     "that one won: let it end, then run this stage again."
                 ) from error
