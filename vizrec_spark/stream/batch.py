@@ -104,7 +104,8 @@ class MicroBatch:
         if stored is not None:
             # What was accepted then stays accepted, whatever the rules say now.
             refused = refused.filter(pc.invert(_in(refused[EVENT_ID], stored["event_id"])))
-            done = self._commits.finished(once) and pc.all(_in(rows["event_id"], stored["event_id"])).as_py()
+            here = _in(rows["event_id"], stored["event_id"])
+            done = self._commits.finished(once) and pc.all(here, min_count=0).as_py()
             rows = rows.slice(0, 0) if done else pa.concat_tables([rows, stored.cast(rows.schema)])
         if len(refused):
             self._commits.refused(refused.select([RAW, "reason", "message", "user_id", "item_id"]), once)
