@@ -158,26 +158,27 @@ def offered(frame: DataFrame) -> pd.DataFrame:
     return rows.sort_values(["user_id", "rank"], ignore_index=True)
 
 
-_FITTED: dict[str | None, Resident] = {}
+_FITTED: dict[tuple[str | None, ...], Resident] = {}
 
 
 def fitted(shop: LiveShop) -> Resident:
-    """The item side on the shop's tables: the same for all copies of the shop with one model."""
+    """The item side on the shop's tables: the same for all copies of the shop with one model and settings."""
     context = shop.context()
-    model_id = chosen_factors(context).model_id
-    if model_id not in _FITTED:
-        _FITTED[model_id] = load_resident(context)
-    return _FITTED[model_id]
+    key = (chosen_factors(context).model_id, *shop.settings)
+    if key not in _FITTED:
+        _FITTED[key] = load_resident(context)
+    return _FITTED[key]
 
 
-def in_batch(shop: LiveShop, users: list[str]) -> pd.DataFrame:
-    """The lists of `users` as the batch's own functions make them of the log and all live events together."""
+def in_batch(shop: LiveShop, users: list[str], log: DataFrame | None = None) -> pd.DataFrame:
+    """The lists of `users` as the batch's own functions make them of `log`, or of the log and all live events."""
     context = shop.context()
     resident = fitted(shop)
     learned = chosen_factors(context)
-    log = context.tables.read(INTERACTIONS).unionByName(
-        context.tables.read(LIVE_EVENTS).select(INTERACTIONS.columns)
-    )
+    if log is None:
+        log = context.tables.read(INTERACTIONS).unionByName(
+            context.tables.read(LIVE_EVENTS).select(INTERACTIONS.columns)
+        )
     inputs, _ = read_inputs(context, learned, resident.als, resident.encoder_id)
     touched = touched_pairs(log, context.config.recommend.rerank, resident.als)
     folded = fold_in(preferences(log, resident.als), share_factors(learned.item_factors), resident.als)

@@ -442,6 +442,9 @@ def test_a_fresh_live_list_comes_before_that_of_the_batch_run(small: Service, ow
     assert answer("u1", source="batch")["items"] != found["items"]
     assert answer("u2")["source"] == "batch"  # its live list is too old
     assert answer("just-come")["source"] == "live" and answer("nobody")["source"] == "popular"
+    body = {"user_id": "just-come", "viewed": [rows[2]["offers"][0]["item_id"]]}
+    session = small.post("/v1/recommendations", body, key).json
+    assert (session["source"], session["known"], session["model_ids"]) == ("session", True, ["als-2"])
     write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [])
     small.wait_for(lambda: answer("u1")["source"] == "batch")
 

@@ -250,6 +250,7 @@ VALID: dict[str, Values] = {
         "weight": 1.0,
         "timestamp": WHEN,
         "arrived_at": WHEN,
+        "query_id": "q1",
         "batch": 0,
     },
     "live_recommendations": {

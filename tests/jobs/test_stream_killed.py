@@ -52,7 +52,7 @@ class Load:
                 )
                 told += [one] * self._random.choice([1, 1, 2])
                 self.sent.add(one["event_id"])
-            told.append(event(10**6 + number, "u01", "nothing-like-it"))
+            told.append(event(10**6 + number, "u01", "i01", "stare"))
             self.refused += 1
             self._shop.send(f"f{number:06d}", *told)
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.streaming import LiveShop, agree, event, in_batch, offered
-from vizrec_spark.errors import TableError
+from tests.landing import ingest, put
+from tests.streaming import WEIGHTS, LiveShop, agree, event, fitted, in_batch, offered
+from vizrec_spark.errors import ConfigError, InputError, TableError
+from vizrec_spark.recommend.assemble import Settings
+from vizrec_spark.recommend.blend import Blend
+from vizrec_spark.recommend.sources import NAMES
+from vizrec_spark.recommend.weights import blend_of, weight_rows
+from vizrec_spark.stream.commits import Commits
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     LIVE_EVENTS,
     LIVE_RECOMMENDATIONS,
     QUARANTINE,
+    USERS,
 )
 
 
@@ -43,7 +58,7 @@ def ids(store: TableStore) -> list[str]:
 def test_lists_are_those_of_a_batch_on_the_same_events(shop: LiveShop) -> None:
     shop.send("a", event(1, "u01", "i03"), event(2, "stranger", "i07", "buy"), event(3, "u02", "i08", "cart"))
     shop.send("b", event(4, "u01", "i11"), event(5, "stranger", "i30"))
-    done = shop.stream("stream.max_per_batch=1")
+    done = shop.stream("stream.max_bytes_per_batch=1")
     store, users = shop.store(), ["stranger", "u01", "u02"]
     table = store.read(LIVE_RECOMMENDATIONS)
     assert done.metrics["batches"] == 2
@@ -59,7 +74,8 @@ def test_lists_are_those_of_a_batch_on_the_same_events(shop: LiveShop) -> None:
 def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: LiveShop) -> None:
     late = event(9, "u03", "i05", timestamp="2020-05-01T00:00:00Z")
     [known] = shop.store().read(INTERACTIONS).where("user_id = 'u04'").orderBy("timestamp").limit(1).collect()
-    logged = event(10, "u04", known.item_id, known.event, timestamp=known.timestamp.isoformat() + "Z")
+    moment = (known.timestamp + timedelta(seconds=0.4)).isoformat() + "Z"  # the log has whole seconds
+    logged = event(10, "u04", known.item_id, known.event, timestamp=moment)
     nameless = {k: v for k, v in event(11, "u05", "i06").items() if k != "event_id"}
     shop.send("a", event(1, "u01", "i03"), event(1, "u01", "i03"), late, logged, nameless)
     # Again: with its id, with another id, without one; then what nobody can use.
@@ -75,9 +91,9 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
         '{"event_id": "e34", "user_id":',
         "[1]",
     )
-    done = shop.stream("stream.max_per_batch=1")
+    done = shop.stream("stream.max_bytes_per_batch=1")
     store = shop.store()
-    assert len(ids(store)) == 4 and {"e1", "e9", "e10"} < set(ids(store))
+    assert len(ids(store)) == 5 and {"e1", "e9", "e10", "e30"} < set(ids(store))
     refused = store.read(QUARANTINE).where("stage = 'stream'").collect()
     assert sorted(row.reason for row in refused) == sorted(
         [
@@ -85,20 +101,25 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
             "malformed_record",
             "malformed_record",
             "missing_key",
+            "reused_id",
             "unknown_event",
-            "unknown_item",
         ]
     )
     assert {row.record for row in refused if row.reason == "malformed_record"} == {
         '{"event_id": "e34", "user_id":',
         "[1]",
     }
-    assert done.metrics["events_new"] == 4 and done.metrics["events_refused"] == 6
-    assert done.metrics["events_repeated"] == 1  # e20; what has its id again is left out before
-    agree(offered(store.read(LIVE_RECOMMENDATIONS)).query("user_id != 'u04'").reset_index(drop=True),
-          in_batch(shop, ["u01", "u03", "u05"]))  # fmt: skip
+    assert done.metrics["events_new"] == 5 and done.metrics["events_refused"] == 6
+    assert done.metrics["events_repeated"] == 1  # e20; what has its id and its text again is left out before
+    assert done.metrics["events_left_out"] == 2 and done.metrics["events_late"] == 0
+    assert done.metrics["events_strange"] == 1  # e30, which waits for the catalogue
+    lists = offered(store.read(LIVE_RECOMMENDATIONS))
+    others = lists.query("user_id != 'u04'").reset_index(drop=True)
+    agree(others, in_batch(shop, ["u01", "u03", "u05"]))
     # The log had it already: the pair weighs no more than before.
     assert store.read(LIVE_EVENTS).where("user_id = 'u04'").count() == 1
+    alone = in_batch(shop, ["u04"], store.read(INTERACTIONS))
+    agree(lists.query("user_id == 'u04'").reset_index(drop=True), alone)
 
 
 def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop) -> None:
@@ -125,16 +146,191 @@ def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop) -> None:
     agree(offered(store.read(LIVE_RECOMMENDATIONS)), in_batch(shop, ["u01", "u02"]))
 
 
-def test_a_new_model_is_picked_up_between_two_micro_batches(shop: LiveShop) -> None:
-    shop.send("a", event(1, "u01", "i03"))
+def broken(name: str, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
+    """Runs the job, which dies where it would make the commits of this name."""
+
+    def dies(*_: Any) -> None:
+        raise RuntimeError("died here")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="died here"):
+        patch.setattr(Commits, name, dies)
+        run()
+
+
+def test_a_batch_that_comes_again_with_other_contents_loses_nothing(
+    shop: LiveShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, checkpoint = shop.store(), shop.folder / "checkpoint"
+    other = 'ingest.interactions.events={"view": 1.0, "stare": 1.0}'  # other rules at the restart
+    shop.send("a", event(1, "u01", "i03"), event(2, "u02", "i04", "cart"), event(3, "u03", "i04", "stare"))
+    broken("events", monkeypatch, shop.stream)
+    shop.stream(other)
+    assert ids(store) == ["e1", "e3"]
+    refused = {row.key for row in store.read(QUARANTINE).where("stage = 'stream'").collect()}
+    assert refused == {"u03 i04", "u02 i04"}  # refused at first, and refused now
+    shutil.copytree(checkpoint, shop.folder / "older")
+    # Kept, but without its list; what was accepted stays accepted.
+    shop.send("b", event(4, "u04", "i05", "cart"))
+    broken("lists", monkeypatch, shop.stream)
+    shop.stream(other)
+    assert ids(store) == ["e1", "e3", "e4"]
+    assert store.read(QUARANTINE).where("stage = 'stream'").count() == 2
+    assert store.read(LIVE_RECOMMENDATIONS).where("user_id = 'u04'").count() == 1
+    # An older checkpoint: the number of batch b now stands for other events.
+    shutil.rmtree(checkpoint)
+    shutil.copytree(shop.folder / "older", checkpoint)
+    shop.send("c", event(5, "u05", "i06"), event(6, "u06", "i06", "stare"))
     shop.stream()
-    shop.model("als-2", seed=9)
-    shop.weights()
-    shop.send("b", event(2, "u02", "i03"))
+    assert ids(store) == ["e1", "e3", "e4", "e5"]
+    assert store.read(QUARANTINE).where("stage = 'stream'").count() == 3
+    assert store.read(LIVE_RECOMMENDATIONS).where("user_id = 'u05'").count() == 1
+
+
+def test_ingest_takes_over_what_the_log_does_not_have(shop: LiveShop, spark: SparkSession) -> None:
+    fitted(shop)  # on the log as it is
+    before = shop.store().read(INTERACTIONS).toPandas()
+    logged = before.iloc[0]
+    sent = [
+        event(1, "u01", "i03", timestamp="2024-02-01T10:00:00.250000Z"),
+        event(2, "stranger", "i07", "buy"),
+        event(3, "u02", "not-yet"),
+        event(
+            4, logged.user_id, logged.item_id, logged.event, timestamp=f"{logged.timestamp.isoformat()}.5Z"
+        ),
+    ]
+    shop.send("a", *sent)
     shop.stream()
-    rows = {row.user_id: row for row in shop.store().read(LIVE_RECOMMENDATIONS).collect()}
-    assert (rows["u01"].model_id, rows["u02"].model_id) == ("als-1", "als-2")
-    agree(offered(shop.store().read(LIVE_RECOMMENDATIONS).where("user_id = 'u02'")), in_batch(shop, ["u02"]))
+    live = shop.store().read(LIVE_EVENTS).orderBy("event_id").toPandas()
+    for name in ("event_id", "user_id", "item_id", "event"):
+        assert live[name].tolist() == [one[name] for one in sent]
+    assert live.weight.tolist() == [WEIGHTS[one["event"]] for one in sent] and live.rating.isna().all()
+    told = [pd.Timestamp(one["timestamp"]).tz_convert("UTC").tz_localize(None) for one in sent]
+    assert live.timestamp.tolist() == told
+
+    def run(catalogue: list[str], landed: list[dict[str, Any]], tables: str) -> pd.DataFrame:
+        rows = [(r.user_id, r.item_id, r.event, r.timestamp) for r in before.itertuples()]
+        rows += [(e["user_id"], e["item_id"], e["event"], pd.Timestamp(e["timestamp"])) for e in landed]
+        lines = {f"{user},{item},{kind},{int(at.timestamp())}" for user, item, kind, at in rows}
+        put(
+            shop.folder / "landing",
+            "items.csv",
+            "\n".join(["item_id,title", *(f"{i},{i}" for i in catalogue)]),
+        )
+        text = "\n".join(["user_id,item_id,event,timestamp", *sorted(lines)])
+        put(shop.folder / "landing", "events.csv", text)
+        done = ingest(spark, shop.folder, ["ingest.catalogue.columns.image=null"], tables)
+        found = done.tables.read(INTERACTIONS).toPandas()
+        assert set(done.tables.read(USERS).toPandas().user_id) == set(found.user_id)
+        found["timestamp"] = found.timestamp.dt.floor("s")
+        return found.sort_values(["user_id", "item_id", "event", "timestamp"], ignore_index=True)
+
+    items = [f"i{n:02d}" for n in range(40)]
+    taken = run(items, [], "tables")
+    assert len(taken) == len(before) + 2 and "not-yet" not in set(taken.item_id)
+    # Some have landed, and the catalogue has got the item: each is there once.
+    some = run([*items, "not-yet"], sent[1:2], "tables")
+    assert len(some) == len(before) + 3
+    # What a batch alone makes of a log that has them all is the same, and so are the lists.
+    alone = run([*items, "not-yet"], sent, "other")
+    pd.testing.assert_frame_equal(some, alone)
+    log = TableStore(spark, shop.config(f"tables.root={shop.folder / 'other'}").tables, shop.store().stamp)
+    users = sorted({one["user_id"] for one in sent})
+    lists = offered(shop.store().read(LIVE_RECOMMENDATIONS))
+    agree(lists, in_batch(shop, users, log.read(INTERACTIONS)))
+
+
+def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -> None:
+    over, trouble = threading.Event(), []
+
+    def model_of(user: str) -> str | None:
+        rows = shop.store().read(LIVE_RECOMMENDATIONS).where(f"user_id = '{user}'").collect()
+        return rows[0].model_id if rows else None
+
+    def until(come: Callable[[], bool]) -> None:
+        last = time.monotonic() + 150
+        while not come() and not over.is_set():
+            assert time.monotonic() < last
+            time.sleep(0.3)
+
+    def shoppers() -> None:
+        try:
+            shop.send("a", event(1, "u01", "i03"))
+            until(lambda: live_log.is_dir() and model_of("u01") == "als-1")
+            shop.model("als-2", seed=9)  # a batch run that has not come to its end
+            shop.send("b", event(2, "u02", "i03"))
+            until(lambda: model_of("u02") is not None)
+            shop.weights()
+            numbers = itertools.count(3)
+
+            def again() -> bool:
+                number = next(numbers)
+                shop.send(f"c{number:03d}", event(number, "u03", "i03"))
+                return model_of("u03") == "als-2"
+
+            until(again)
+        except BaseException as error:
+            trouble.append(error)
+        finally:
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    live_log = shop.folder / "tables" / "live_recommendations" / "_delta_log"
+    thread = threading.Thread(target=shoppers)
+    thread.start()
+    try:
+        done = shop.stream("stream.available_now=false")
+    finally:
+        over.set()
+        thread.join()
+    assert not trouble
+    assert (model_of("u01"), model_of("u02"), model_of("u03")) == ("als-1", "als-1", "als-2")
+    assert done.metrics["fits"] == 2
+    lists = shop.store().read(LIVE_RECOMMENDATIONS).where("user_id = 'u03'")
+    agree(offered(lists), in_batch(shop, ["u03"]))
+    # Ended behind a whole micro-batch: a restart has nothing to do again.
+    commits, offsets = (
+        {int(f.name) for f in (shop.folder / "checkpoint" / kind).iterdir() if f.name.isdigit()}
+        for kind in ("commits", "offsets")
+    )
+    assert max(commits) >= max(offsets) - 1
+
+
+def test_other_sources_are_read_and_what_cannot_be_read_is_named(shop: LiveShop) -> None:
+    # Ages that only the whole log tells.
+    shop.settings = ["als.half_life_days=2.0", "als.outlier_fence=0.5"]
+    store, tables = shop.store(), shop.folder / "tables"
+    kafka = ["stream.source=kafka", "stream.servers=localhost:1", "stream.topic=t"]
+    with pytest.raises(ConfigError, match="spark-sql-kafka"):
+        shop.stream(*kafka)
+    # All that the log has once more, from a table without ids: each counts once.
+    log = store.read(INTERACTIONS)
+    delta = ["stream.source=delta", f"stream.path={tables / 'interactions'}", "stream.columns.event_id=null"]
+    assert shop.stream(*delta).metrics["events_new"] == log.count() == store.read(LIVE_EVENTS).count()
+    users = sorted(row.user_id for row in log.select("user_id").distinct().collect())
+    agree(offered(store.read(LIVE_RECOMMENDATIONS)), in_batch(shop, users, log))
+    rows = [event(1, "u01", "i03", rating=2.5), event(2, "u02", "i04", "buy", rating=None)]
+    frame = pd.DataFrame(rows).assign(timestamp=lambda told: pd.to_datetime(told.timestamp).dt.as_unit("ns"))
+    frame.to_parquet(shop.events / "a.parquet")  # in nanoseconds, as pandas writes them
+    parquet = ["stream.format=parquet", "stream.columns.rating=rating"]
+    with pytest.raises(InputError, match="is that of another source"):
+        shop.stream(*parquet)
+    parquet.append(f"stream.checkpoint={shop.folder / 'another'}")
+    assert shop.stream(*parquet).metrics["events_new"] == 2
+    found = store.read(LIVE_EVENTS).where("event_id IN ('e1', 'e2')").orderBy("event_id").collect()
+    assert [(row.rating, row.weight, row.timestamp.second) for row in found] == [
+        (2.5, 0.0, 1),
+        (None, 5.0, 2),
+    ]
+
+
+def test_the_blend_comes_back_as_it_was_written(spark: SparkSession) -> None:
+    n = len(NAMES)
+    weights, lo = np.linspace(0.0, 1.0, n), np.where(np.arange(n) % 2, np.nan, -0.5)
+    blend = Blend("learned", Settings(8.0, 100.0), weights, np.linspace(0.5, 2.0, n), lo, lo + 1.0, share=0.7)
+    found = blend_of(weight_rows(spark, blend).collect())
+    assert (found.method, found.settings, found.share) == (blend.method, blend.settings, blend.share)
+    for name in ("weights", "scale", "lo", "hi"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(blend, name))
 
 
 def test_without_a_batch_run_it_says_what_to_run(spark: SparkSession, tmp_path: Path) -> None:

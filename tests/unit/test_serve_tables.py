@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from vizrec_spark.recommend.items import strength
 from vizrec_spark.serve import columns as c
 from vizrec_spark.serve.catalogue import read_catalogue, read_people
 from vizrec_spark.serve.delta import TableFolder
-from vizrec_spark.serve.lists import SOURCE_NAMES
+from vizrec_spark.serve.lists import SOURCE_NAMES, Live
 from vizrec_spark.serve.looks import Vectors
 from vizrec_spark.serve.rows import FADING, Row, session_rows
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
@@ -41,13 +42,27 @@ def loaded(shop: Shop) -> Snapshot:
 
 def test_what_is_read_is_in_the_contracts() -> None:
     contracts = {table.name: table for table in ALL_TABLES}
-    for source in c.SOURCES:
+    for source in (*c.SOURCES, c.LIVE_RECOMMENDATIONS):
         table = contracts[source.name]
         assert (source.writer, source.contract) == (table.writer, table.version)
         assert set(source.columns) <= set(table.columns)
     # The neighbours and vectors of one encoder are found by folder, without reading those of the others.
     partitioned = (c.EMBEDDINGS, c.ITEM_NEIGHBORS, c.SIMILARITY_QUALITY)
     assert {contracts[source.name].partition_by for source in partitioned} == {("encoder_id",)}
+
+
+def test_a_live_list_counts_while_fresh_and_while_the_batch_run_is_older(loaded: Snapshot) -> None:
+    assert loaded.offers is not None
+    hour, made = 3600.0, 1.0e9
+    user, n = loaded.offers.users[0], len(loaded.offers.users)
+    live = Live(3, loaded.offers, np.full(n, made), hour)
+    rows = loaded.offers.of(user)
+    assert live.of(user, made + 0.9 * hour, made + 0.5 * hour) == rows  # fresh
+    assert live.of(user, made + 1.1 * hour, made + 0.5 * hour) is None
+    assert live.of(user, made + 20 * hour, made - 1.0) == rows  # newer than the batch run
+    assert live.of(user, made + 25 * hour, made - 1.0) is None  # but of yesterday
+    assert live.of("nobody", made, made - 1.0) is None
+    assert loaded.batch_at == pytest.approx(time.time(), abs=3600.0)
 
 
 @given(st.sets(st.text(max_size=6), max_size=30), st.text(max_size=6))

@@ -38,4 +38,21 @@ def test_options_win_over_what_is_usual_and_secrets_come_from_the_environment() 
     assert "p4ss" not in config.model_dump_json()
     with pytest.raises(ConfigError, match="JAAS is not set"):
         reader_options(config, {})
-    assert reader_options(StreamConfig(), {}) == {"maxFilesPerTrigger": "1000"}
+    usual = reader_options(StreamConfig(max_bytes_per_batch=9), {})
+    assert usual == {"maxBytesPerTrigger": "9", "maxFileAge": "365d"}
+    # The source of files takes only one of the two.
+    by_files = reader_options(StreamConfig(options={"maxFilesPerTrigger": "5"}), {})
+    assert by_files == {"maxFilesPerTrigger": "5", "maxFileAge": "365d"}
+
+
+def test_secrets_do_not_go_into_plain_options() -> None:
+    for name in ("kafka.sasl.jaas.config", "kafka.ssl.keystore.password", "kafka.SSL.Key.Password"):
+        with pytest.raises(ConfigError, match="secret_options"):
+            load_config(None, ["stream.options=" + f'{{"{name}": "x"}}'])
+
+
+def test_bare_ratings_need_a_weight_in_the_stream_too() -> None:
+    pairs = ["stream.columns.event=null", "stream.columns.rating=stars"]
+    assert load_config(None, pairs).stream.columns.event is None
+    with pytest.raises(ConfigError, match="its weight"):
+        load_config(None, [*pairs, 'ingest.interactions.events={"view": 1.0}'])

@@ -20,9 +20,9 @@ def interaction_columns(columns: InteractionColumns) -> list[str]:
 
 
 def validate_interactions(
-    raw: DataFrame, items: DataFrame, config: InteractionsConfig, carried: Sequence[str] = ()
+    raw: DataFrame, items: DataFrame | None, config: InteractionsConfig, carried: Sequence[str] = ()
 ) -> DataFrame:
-    """Raw log records (see `read_source`) judged one by one against the accepted `items`.
+    """Raw log records (see `read_source`) judged one by one against the accepted `items`; None: any item will do.
 
     Gives the columns of table `interactions`, those of `raw` that are `carried`, `_record`, `reason` and `message`.
     Without an event column the event is ``rating``. A rating below `config.likes_from` has weight 0.
@@ -33,27 +33,27 @@ def validate_interactions(
     event = F.col(quoted(names.event)) if names.event is not None else F.lit(RATING_EVENT)
     rating = F.col(quoted(names.rating)) if names.rating is not None else F.lit(None).cast("string")
     weights = F.create_map(*(F.lit(x) for pair in config.events.items() for x in pair))
-    known = items.select("item_id", F.lit(True).alias("_known"))
-    read = (
-        raw.select(
-            F.col(quoted(names.user_id)).alias("user_id"),
-            F.col(quoted(names.item_id)).alias("item_id"),
-            event.alias("event"),
-            rating.alias("_rating"),
-            F.col(quoted(names.timestamp)).alias("_timestamp"),
-            RAW,
-            MALFORMED,
-            *carried,
-        )
-        .withColumns(
-            {
-                "rating": number("_rating"),
-                "weight": F.try_element_at(weights, F.col("event")),
-                "timestamp": instant("_timestamp", config.timestamp),
-            }
-        )
-        .join(known, "item_id", "left")
+    read = raw.select(
+        F.col(quoted(names.user_id)).alias("user_id"),
+        F.col(quoted(names.item_id)).alias("item_id"),
+        event.alias("event"),
+        rating.alias("_rating"),
+        F.col(quoted(names.timestamp)).alias("_timestamp"),
+        RAW,
+        MALFORMED,
+        *carried,
+    ).withColumns(
+        {
+            "rating": number("_rating"),
+            "weight": F.try_element_at(weights, F.col("event")),
+            "timestamp": instant("_timestamp", config.timestamp),
+        }
     )
+    known = F.lit(True).alias("_known")
+    if items is None:
+        read = read.withColumn("_known", known)
+    else:
+        read = read.join(items.select("item_id", known), "item_id", "left")
     must_rate = F.lit(names.rating is not None) & (F.col("event") == RATING_EVENT)
     bad_rating = F.col("rating").isNull() & (must_rate | F.col("_rating").isNotNull())
     shown = F.coalesce(F.col("_rating"), F.lit("(empty)"))

@@ -55,7 +55,8 @@ def run(context: StageContext) -> StageResult:
     try:
         items = keep(validate_catalogue(raw_items, config.catalogue))
         events = keep(validate_interactions(raw_events, accepted(items), config.interactions))
-        streamed = keep(_streamed(tables, accepted(events), accepted(items)))
+        within = context.config.stream.same_within_s
+        streamed = keep(_streamed(tables, accepted(events), accepted(items), within))
         listed = _validated_users(context, config)
         users = None if listed is None else keep(listed)
         references = image_references(accepted(items))
@@ -126,10 +127,16 @@ def _holds_rows(tables: TableStore, source: str) -> bool:
     return not tables.read_or_empty(table).isEmpty()
 
 
-def _streamed(tables: TableStore, events: DataFrame, items: DataFrame) -> DataFrame:
-    """The live events, in the columns of `interactions`, that the log does not have, on items of the catalogue."""
-    live = tables.pinned_or_empty(LIVE_EVENTS).select(INTERACTIONS.columns)
-    return live.join(events, list(INTERACTIONS.key), "left_anti").join(items, "item_id", "left_semi")
+def _streamed(tables: TableStore, events: DataFrame, items: DataFrame, within: float) -> DataFrame:
+    """The live events, in the columns of `interactions`, that the log does not have, on items of the catalogue.
+
+    Both have an event where their times, cut to multiples of `within` seconds (0: microseconds), are equal.
+    """
+    moment = F.expr(f"unix_micros(timestamp) div {max(1, round(within * 1e6))}").alias("_moment")
+    live = tables.pinned_or_empty(LIVE_EVENTS).select(*INTERACTIONS.columns, moment)
+    logged = events.select("user_id", "item_id", "event", moment)
+    missing = live.join(logged, ["user_id", "item_id", "event", "_moment"], "left_anti")
+    return missing.join(items, "item_id", "left_semi").select(INTERACTIONS.columns)
 
 
 def _known_users(events: DataFrame, streamed: DataFrame, users: DataFrame | None) -> DataFrame:

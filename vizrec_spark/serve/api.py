@@ -283,14 +283,15 @@ async def _uploaded(request: Request) -> bytes:
 
 
 def _offers(snapshot: Snapshot, user_id: str | None, source: str, rows: list[Any]) -> dict[str, Any]:
-    live = snapshot.live
-    offers = live.offers if source == "live" and live is not None else snapshot.offers
-    known = user_id is not None and offers is not None and offers.of(user_id) is not None
+    live = None if snapshot.live is None else snapshot.live.offers
+    tables = (live, snapshot.offers) if source == "live" else (snapshot.offers, live)
+    knows = (o for o in tables if o is not None and user_id is not None and o.of(user_id) is not None)
+    offers = next(knows, None)
     return {
         "user_id": user_id,
-        "known": known,
+        "known": offers is not None,
         "source": source,
-        "model_ids": list(offers.model_ids) if offers is not None and known else [],
+        "model_ids": [] if offers is None else list(offers.model_ids),
         "items": told(snapshot, rows),
         "state": _state(snapshot),
     }

@@ -65,5 +65,5 @@ SOURCES: Final = (
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,
     RECOMMENDATIONS,
-    LIVE_RECOMMENDATIONS,
 )
+"""What a snapshot is made of; `LIVE_RECOMMENDATIONS`, which changes every second or so, is read apart."""

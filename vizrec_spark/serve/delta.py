@@ -58,6 +58,12 @@ class Opened:
         )
 
     @cached_property
+    def written_at(self) -> float:
+        """When its newest data file was written, in seconds since 1970; 0 where it has none."""
+        millis = pa.table(self._table.get_add_actions())["modification_time"].to_pylist()
+        return float(max(millis, default=0)) / 1000.0
+
+    @cached_property
     def filesystem(self) -> pa_fs.FileSystem:
         """The table's folder, in whatever store it lies."""
         scheme, _, path, *_ = urlsplit(self._table.table_uri)

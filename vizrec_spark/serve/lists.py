@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -88,19 +90,25 @@ class Offers:
         return int(sum(a.nbytes for a in arrays) + self.users.nbytes + self.reasons.nbytes)
 
 
+LIVE_MOST_S: Final = 86_400.0
+"""Older live lists are shown to nobody; stage `stream` drops them."""
+
+
 @dataclass(frozen=True)
 class Live:
     """What table `live_recommendations` offers; `made_at` (users,): when, in seconds since 1970, in the order of
-    `offers.users`. A list counts for `seconds` from then."""
+    `offers.users`. `version` is the table's. A list counts for `seconds` from then, and for a day while those of the
+    batch run are older than it."""
 
+    version: int
     offers: Offers
     made_at: NDArray[np.float64]
     seconds: float
 
-    def of(self, user_id: str, now: float) -> range | None:
-        """The rows of a user that are fresh at `now`."""
+    def of(self, user_id: str, now: float, batch_at: float) -> range | None:
+        """The rows of a user that count at `now`, with lists of a batch run from `batch_at`."""
         user = self.offers.users.position(user_id)
-        if user < 0 or now - self.made_at[user] > self.seconds:
+        if user < 0 or self.made_at[user] < _oldest(now, batch_at, self.seconds):
             return None
         return self.offers.of(user_id)
 
@@ -148,11 +156,21 @@ def read_offers(table: Opened, catalogue: Catalogue) -> Offers:
     return _offers_of([piece.data for piece in table.pieces(_NAMES, texts=_TEXTS)], catalogue)
 
 
-def read_live(table: Opened, catalogue: Catalogue, seconds: float) -> Live:
-    """All of table `live_recommendations`, whose lists count for `seconds`. Raises: TableError."""
+def _oldest(now: float, batch_at: float, seconds: float) -> float:
+    """When a live list must have been made to count, see `Live`."""
+    return max(now - LIVE_MOST_S, min(now - seconds, batch_at))
+
+
+def read_live(table: Opened, catalogue: Catalogue, seconds: float, batch_at: float) -> Live:
+    """Table `live_recommendations`, whose lists count for `seconds` (see `Live`); those that count no more are left
+    out. Raises: TableError."""
     pieces, users, moments = [], [], []
+    oldest = datetime.fromtimestamp(_oldest(time.time(), batch_at, seconds), UTC)
     for piece in table.pieces(table.source.columns):
-        data = piece.data.combine_chunks()
+        fresh = pc.greater_equal(pc.cast(piece.data["updated_at"], pa.timestamp("us", "UTC")), oldest)
+        data = piece.data.filter(fresh).combine_chunks()
+        if not len(data):
+            continue
         lists = data["offers"].combine_chunks()
         entries = lists.flatten()
         owner = np.repeat(np.arange(len(data)), lists.value_lengths().to_numpy(zero_copy_only=False))
@@ -166,7 +184,7 @@ def read_live(table: Opened, catalogue: Catalogue, seconds: float) -> Live:
     for column, micros in zip(users, moments, strict=True):
         at = offers.users.positions(column)
         made_at[at[at >= 0]] = micros[at >= 0] / 1e6
-    return Live(offers, made_at, seconds)
+    return Live(table.version, offers, made_at, seconds)
 
 
 def _offers_of(pieces: list[pa.Table], catalogue: Catalogue) -> Offers:

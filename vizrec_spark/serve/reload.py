@@ -17,6 +17,7 @@ from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 
 log = logging.getLogger("vizrec")
 
+_LIVE_SHARE = 5.0  # seconds between two reads of the live lists for each second that one takes
 _RETRY_S = 60.0  # to try the same versions again, which costs as much as a load that works
 
 
@@ -37,9 +38,10 @@ class Reloader:
     Readers take `snapshot` once and use it for their whole answer: it is replaced as a whole and never changed.
     """
 
-    def __init__(self, loader: Loader, seconds: float, metrics: Metrics) -> None:
+    def __init__(self, loader: Loader, seconds: float, live_seconds: float, metrics: Metrics) -> None:
         """Loads the first snapshot. Raises: TableError."""
         self._loader, self._seconds, self._metrics = loader, seconds, metrics
+        self._live_seconds, self._live_problem = live_seconds, ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vizrec-reload", daemon=True)
         self._failed: Mapping[str, int] | None = (
@@ -75,8 +77,29 @@ class Reloader:
         return snapshot
 
     def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            self.check()
+        pause, due = self._live_seconds, time.monotonic() + self._seconds
+        while not self._stop.wait(min(pause, max(due - time.monotonic(), 0.0))):
+            began = time.monotonic()
+            if began >= due:
+                self.check()
+                due = time.monotonic() + self._seconds
+            began = time.monotonic()
+            self.check_live()
+            # However many lists there are, reading them takes little of the time of those who answer.
+            pause = max(self._live_seconds, _LIVE_SHARE * (time.monotonic() - began))
+
+    def check_live(self) -> None:
+        """Takes the live lists up if there are new ones; whatever goes wrong, those of before stay."""
+        try:
+            live = self._loader.live(self.snapshot)
+            if live is not self.snapshot.live:
+                self.snapshot = replace(self.snapshot, live=live)
+            self._live_problem = ""
+        except Exception as error:
+            self._metrics.reload_failures.inc()
+            if str(error) != self._live_problem:
+                self._live_problem = str(error)
+                log.error("serve: the live lists are not loaded anew: %s", self._live_problem[:500])
 
     def check(self) -> None:
         """Loads anew if a table has a new version; whatever goes wrong, the snapshot stays and `state` says why."""

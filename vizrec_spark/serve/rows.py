@@ -51,9 +51,9 @@ def batch_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWe
 
 
 def live_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
-    """What stage `stream` wrote for the user, while it is fresh."""
+    """What stage `stream` wrote for the user, while it counts."""
     live = snapshot.live
-    rows = None if live is None or user_id is None else live.of(user_id, time.time())
+    rows = None if live is None or user_id is None else live.of(user_id, time.time(), snapshot.batch_at)
     return None if live is None or rows is None else _listed(live.offers, rows, k)
 
 

@@ -65,7 +65,7 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
     sys.setswitchinterval(_SWITCH_S)
     metrics = Metrics()
     with _listening(serve.host, serve.port) as listener:
-        reloader = Reloader(Loader(config, load_encoder), serve.reload_seconds, metrics)
+        reloader = Reloader(Loader(config, load_encoder), serve.reload_seconds, serve.live_seconds, metrics)
         app = create_app(config, reloader, key, metrics)
         server = Server(
             uvicorn.Config(

@@ -37,7 +37,9 @@ class Search(NamedTuple):
 class Snapshot:
     """One state of the shop. `people` (n,): how many users like each item; `by_popularity` (n,): positions, most first.
 
-    `versions` names the version of each table that was read; `notes` what it lacks, for people.
+    `versions` names the version of each table that was read, but for the live lists, which alone are replaced between
+    two snapshots (`Loader.live`); `batch_at` when `offers` were written, in seconds since 1970; `notes` what it lacks,
+    for people.
     """
 
     versions: Mapping[str, int]
@@ -49,6 +51,7 @@ class Snapshot:
     pictures: PictureIndex
     neighbors: Neighbors | None
     offers: Offers | None
+    batch_at: float
     live: Live | None
     search: Search
     notes: tuple[str, ...]
@@ -118,11 +121,6 @@ class Loader:
             lambda: _neighbors(opened, encoder_id, shop),
         )
         offers = part("offers", version(c.RECOMMENDATIONS), lambda: _offers(opened, shop))
-        live = part(
-            "live",
-            version(c.LIVE_RECOMMENDATIONS),
-            lambda: _live(opened, shop, 60.0 * self._config.serve.live_minutes),
-        )
         _refuse_half(before, encoder_id, neighbors, offers)
         finder, why = part("encoder", encoder, lambda: self._finder(encoder))
         search = part(
@@ -131,6 +129,7 @@ class Loader:
             lambda: _search(opened, encoder, finder, why, rows),
         )
         self._parts = parts
+        batch_at = opened[c.RECOMMENDATIONS.name].written_at if offers is not None else 0.0
         return Snapshot(
             {name: table.version for name, table in sorted(opened.items())},
             datetime.now(UTC),
@@ -141,10 +140,23 @@ class Loader:
             pictures,
             neighbors,
             offers,
-            live,
+            batch_at,
+            self._live(shop, batch_at),
             search,
             tuple(_notes(encoder_id, neighbors, offers)),
         )
+
+    def live(self, now: Snapshot) -> Live | None:
+        """The live lists as they are; that of `now` where the table has not changed. Raises: TableError."""
+        found = self._folder.versions((c.LIVE_RECOMMENDATIONS,)).get(c.LIVE_RECOMMENDATIONS.name)
+        if found == (None if now.live is None else now.live.version):
+            return now.live
+        return self._live(now.catalogue, now.batch_at)
+
+    def _live(self, shop: Catalogue, batch_at: float) -> Live | None:
+        table = self._folder.open(c.LIVE_RECOMMENDATIONS)
+        seconds = 60.0 * self._config.serve.live_minutes
+        return None if table is None else read_live(table, shop, seconds, batch_at)
 
     def _encoder(self, opened: Mapping[str, Opened]) -> tuple[str, int] | None:
         """Id and dimension of the configured encoder, as stage `embed` has written them down."""
@@ -201,11 +213,6 @@ def _neighbors(opened: Mapping[str, Opened], encoder_id: str | None, shop: Catal
 def _offers(opened: Mapping[str, Opened], shop: Catalogue) -> Offers | None:
     table = opened.get(c.RECOMMENDATIONS.name)
     return None if table is None else read_offers(table, shop)
-
-
-def _live(opened: Mapping[str, Opened], shop: Catalogue, seconds: float) -> Live | None:
-    table = opened.get(c.LIVE_RECOMMENDATIONS.name)
-    return None if table is None else read_live(table, shop, seconds)
 
 
 def _refuse_half(

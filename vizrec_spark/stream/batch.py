@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import InteractionsConfig
 from vizrec_spark.ingest.interactions import validate_interactions
-from vizrec_spark.ingest.judge import quarantined
-from vizrec_spark.ingest.sources import RAW
+from vizrec_spark.ingest.sources import RAW, readable_input
 from vizrec_spark.stage import log
+from vizrec_spark.stream.commits import Commits
 from vizrec_spark.stream.histories import Histories
 from vizrec_spark.stream.lists import folded_in, live_rows
 from vizrec_spark.stream.pairs import user_rows
-from vizrec_spark.stream.resident import Latest
+from vizrec_spark.stream.resident import Latest, Resident
 from vizrec_spark.stream.source import ARRIVED_AT, EVENT_ID
 from vizrec_spark.tables import Once, TableStore
-from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
+from vizrec_spark.tables.reasons import BY_CODE
+from vizrec_spark.tables.schemas import LIVE_EVENTS
 
-_COMPACT_EVERY = 50
-"""Micro-batches after which the files of `live_recommendations` are put together."""
+_TIDY_EVERY = 50
+"""Micro-batches after which the tables are tidied up."""
+_USERS = 2048
+"""Users whose lists are made, and written, at a time: what bounds the memory of a large micro-batch."""
+_REUSED = BY_CODE["reused_id"].code
 
 
 @dataclass
 class Totals:
-    """Of all micro-batches so far: events that came, were accepted for the first time, had come before, were refused;
-    lists written; seconds."""
+    """Of all micro-batches so far: events that came, were accepted for the first time, had come before, were refused,
+    were new and on an item that the catalogue does not have; lists written; seconds."""
 
     batches: int = 0
     came: int = 0
     new: int = 0
     repeated: int = 0
     refused: int = 0
+    strange: int = 0
     lists: int = 0
     seconds: float = 0.0
 
@@ -47,8 +54,8 @@ class Totals:
 class MicroBatch:
     """Judges events, keeps the new ones and makes the lists of their users.
 
-    Each step is one Delta commit under the query's id and the batch's number, so that a batch that is done again, in
-    whole or in part, changes nothing that it has changed already.
+    Each step is a commit that is made once (`Commits`), so that a batch that is done again, in whole or in part,
+    changes nothing that it has changed already.
     """
 
     def __init__(
@@ -60,8 +67,8 @@ class MicroBatch:
         histories: Histories,
         threads: ThreadPoolExecutor,
     ) -> None:
-        self._spark, self._tables, self._config = spark, tables, config
-        self._latest, self._histories, self._threads = latest, histories, threads
+        self._config, self._latest, self._histories, self._threads = config, latest, histories, threads
+        self._commits = Commits(spark, tables)
         self.totals = Totals()
         self.failure: Exception | None = None
 
@@ -69,7 +76,8 @@ class MicroBatch:
         """For `foreachBatch`: `events` as of `source.live_events`."""
         try:
             query = events.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-            assert query is not None, "called outside a query"  # whose name would be that of every query
+            if query is None:
+                raise RuntimeError("called outside a query: there is nothing to name its commits by")
             self.run(events, Once(query, number))
         except Exception as error:
             self.failure = error
@@ -77,86 +85,114 @@ class MicroBatch:
 
     def run(self, events: DataFrame, once: Once) -> None:
         """One micro-batch, whose writes are made once."""
-        began = [time.monotonic()]
+        clock = _Clock()
         resident = self._latest.look()
         self._histories.refresh()
-        began.append(time.monotonic())
-        judged = self._judged(events, resident.items)
-        accepted = judged.filter(pc.is_null(judged["reason"]))
-        repeats = pc.equal(judged["reason"], "duplicate_key")
-        refused = judged.filter(pc.and_(pc.is_valid(judged["reason"]), pc.invert(repeats)))
-        began.append(time.monotonic())
+        clock.lap("tables looked at")
+        judged = self._judged(events)
+        refused = judged.filter(
+            pc.and_(pc.is_valid(judged["reason"]), pc.not_equal(judged["reason"], "duplicate_key"))
+        )
+        accepted = judged.filter(pc.is_null(judged["reason"])).sort_by(RAW)
+        clock.lap("judged")
+        stored = self._commits.stored(once)
+        rows = self._events_of(accepted, once)
+        known, reused = self._met(rows)
+        new = rows.filter(pc.invert(pc.or_(known, reused)))
+        refused = pa.concat_tables([refused, _renamed(accepted.filter(reused))])
+        rows = rows.filter(pc.invert(reused))
+        if stored is not None:
+            # What was accepted then stays accepted, whatever the rules say now.
+            refused = refused.filter(pc.invert(_in(refused[EVENT_ID], stored["event_id"])))
+            here = _in(rows["event_id"], stored["event_id"])
+            done = self._commits.finished(once) and pc.all(here, min_count=0).as_py()
+            rows = rows.slice(0, 0) if done else pa.concat_tables([rows, stored.cast(rows.schema)])
         if len(refused):
-            self._quarantine(refused, once)
-        rows = self._events_of(accepted, once.number)
-        new = rows.filter(pc.invert(self._histories.known(rows))) if len(rows) else rows
+            self._commits.refused(refused.select([RAW, "reason", "message", "user_id", "item_id"]), once)
         # Beside the histories, which do not wait for it: both are mostly latency.
-        kept = self._threads.submit(self._append, new, once) if len(new) else None
-        began.append(time.monotonic())
+        kept = self._threads.submit(self._commits.events, new, once) if len(new) else None
+        clock.lap("events written")
         n_lists = 0
         if len(rows):
-            lists = self._lists(rows, new, once.number, began)
-            n_lists = len(lists)
+            n_lists = self._commits.lists(self._lists(resident, rows, new, once.number, kept, clock), once)
         if kept is not None:
             kept.result()
             self._histories.appended(new)
-        if n_lists:
-            frame = self._spark.createDataFrame(lists, LIVE_RECOMMENDATIONS.schema)
-            self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
-        if once.number % _COMPACT_EVERY == _COMPACT_EVERY - 1 and self._tables.exists(LIVE_RECOMMENDATIONS):
-            self._tables.compact(LIVE_RECOMMENDATIONS)
-        began.append(time.monotonic())
-        self._tell(once.number, len(judged), len(new), len(refused), n_lists, began)
+        if once.number % _TIDY_EVERY == _TIDY_EVERY - 1:
+            self._commits.tidy()
+        clock.lap("lists written")
+        strange = len(new) - int(np.sum(resident.hybrid.side.positions(_texts(new["item_id"])) >= 0))
+        self._tell(once.number, len(judged), len(new), strange, len(refused), n_lists, clock)
 
-    def _judged(self, events: DataFrame, items: DataFrame) -> pa.Table:
+    def _judged(self, events: DataFrame) -> pa.Table:
+        """By the rules of stage `ingest`, but that an item may be newer than the catalogue."""
         live = self._config.stream
         rules: InteractionsConfig = self._config.ingest.interactions.model_copy(
             update={"columns": live.columns, "timestamp": live.timestamp}
         )
-        # One pass over the source: its state is written as the rows flow.
-        return validate_interactions(events, F.broadcast(items), rules, (EVENT_ID, ARRIVED_AT)).toArrow()
+        with readable_input():
+            # One pass over the source: its state is written as the rows flow.
+            return validate_interactions(events, None, rules, (EVENT_ID, ARRIVED_AT)).toArrow()
 
-    def _quarantine(self, refused: pa.Table, once: Once) -> None:
-        frame = self._spark.createDataFrame(refused.select([RAW, "reason", "message", "user_id", "item_id"]))
-        key = F.concat_ws(" ", "user_id", "item_id")
-        self._tables.append(QUARANTINE, quarantined(frame, "interactions", key, "stream"), once=once)
-
-    def _events_of(self, accepted: pa.Table, batch: int) -> pa.Table:
+    def _events_of(self, accepted: pa.Table, once: Once) -> pa.Table:
         """The accepted events in the columns of table `live_events`."""
-        named = accepted.rename_columns(
-            [
-                {EVENT_ID: "event_id", ARRIVED_AT: "arrived_at"}.get(name, name)
-                for name in accepted.column_names
-            ]
+        ours = {EVENT_ID: "event_id", ARRIVED_AT: "arrived_at"}
+        named = accepted.rename_columns([ours.get(name, name) for name in accepted.column_names])
+        n = len(named)
+        named = named.append_column("query_id", pa.array([once.writer] * n, pa.string()))
+        return named.append_column("batch", pa.array([once.number] * n, pa.int64())).select(
+            LIVE_EVENTS.columns
         )
-        numbered = named.append_column("batch", pa.array([batch] * len(named), pa.int64()))
-        return numbered.select(LIVE_EVENTS.columns)
 
-    def _append(self, new: pa.Table, once: Once) -> None:
-        self._tables.append(LIVE_EVENTS, self._spark.createDataFrame(new, LIVE_EVENTS.schema), once=once)
+    def _met(self, rows: pa.Table) -> tuple[pa.Array, pa.Array]:
+        """Which of `rows` are known, and which have the id of another event, of the table or of a row before."""
+        if not len(rows):
+            return pa.array([], pa.bool_()), pa.array([], pa.bool_())
+        known, reused = self._histories.known(rows)
+        fresh = np.flatnonzero(~np.asarray(known) & ~np.asarray(reused))
+        first = np.unique(_texts(rows["event_id"])[fresh], return_index=True)[1]
+        again = np.zeros(len(rows), dtype=bool)
+        again[np.delete(fresh, first)] = True
+        return known, pc.or_(reused, pa.array(again))
 
-    def _lists(self, rows: pa.Table, new: pa.Table, batch: int, began: list[float]) -> pa.Table:
-        """Rows of `live_recommendations` for the users of `rows`, from all that is known of them and `new`."""
-        resident, config = self._latest.resident, self._config.recommend
-        users = pc.unique(rows["user_id"])
-        events = self._histories.of(users, new)
-        found = user_rows(events, config.rerank, resident.als, resident.whole)
-        began.append(time.monotonic())
-        made_at = pc.max(rows["arrived_at"]).as_py()
-        blocks = live_rows(
-            folded_in(found, resident),
-            resident,
-            config,
-            self._config.stream.latest,
-            made_at,
-            batch,
-            self._threads,
-        )
-        lists = pa.concat_tables(list(blocks))
-        began.append(time.monotonic())
-        return lists
+    def _lists(
+        self,
+        resident: Resident,
+        rows: pa.Table,
+        new: pa.Table,
+        batch: int,
+        kept: Future[None] | None,
+        clock: _Clock,
+    ) -> Iterator[pa.Table]:
+        """Rows of `live_recommendations` for the users of `rows`, from all that is known of them and `new`, which are
+        `kept` when the first are given."""
+        config = self._config.recommend
+        made_at: datetime = pc.max(rows["arrived_at"]).as_py()
+        everybody = pc.unique(rows["user_id"])
+        for at in range(0, len(everybody), _USERS):
+            users = everybody.slice(at, _USERS)
+            events = self._histories.of(users, new.filter(pc.is_in(new["user_id"], value_set=users)))
+            found = user_rows(events, config.rerank, resident.als, resident.whole)
+            clock.lap("histories")
+            blocks = live_rows(
+                folded_in(found, resident),
+                resident,
+                config,
+                self._config.stream.latest,
+                made_at,
+                batch,
+                self._threads,
+            )
+            lists = pa.concat_tables(list(blocks))
+            clock.lap("scored")
+            if kept is not None:
+                kept.result()
+            yield lists
+            clock.lap("lists written")
 
-    def _tell(self, number: int, came: int, new: int, refused: int, n_lists: int, began: list[float]) -> None:
+    def _tell(
+        self, number: int, came: int, new: int, strange: int, refused: int, n_lists: int, clock: _Clock
+    ) -> None:
         totals = self.totals
         repeated = came - new - refused
         totals.batches += 1
@@ -164,17 +200,62 @@ class MicroBatch:
         totals.new += new
         totals.repeated += repeated
         totals.refused += refused
+        totals.strange += strange
         totals.lists += n_lists
-        totals.seconds += began[-1] - began[0]
-        steps = " + ".join(f"{b - a:.2f}" for a, b in pairwise(began))
+        totals.seconds += clock.total
         log.info(
-            "stream: batch %d: %d events, %d new, %d known, %d refused; %d lists in %.2f s (%s)",
+            "stream: batch %d: %d events, %d new (%d on items not in the catalogue), %d known, %d refused; "
+            "%d lists in %.2f s (%s)",
             number,
             came,
             new,
+            strange,
             repeated,
             refused,
             n_lists,
-            began[-1] - began[0],
-            steps,
+            clock.total,
+            clock,
         )
+
+
+class _Clock:
+    """Seconds by step, in the order in which the steps first came."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def lap(self, step: str) -> None:
+        """Counts the time since the last lap to `step`."""
+        now = time.monotonic()
+        self._seconds[step] += now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps."""
+        return sum(self._seconds.values())
+
+    def __str__(self) -> str:
+        return ", ".join(f"{step} {seconds:.2f}" for step, seconds in self._seconds.items())
+
+
+def _renamed(accepted: pa.Table) -> pa.Table:
+    """Accepted records that must be refused after all: their id is another event's."""
+    n = len(accepted)
+    told = {
+        "reason": _REUSED,
+        "message": "Another event with this id was accepted before: ids must be unique.",
+    }
+    for name, text in told.items():
+        at = accepted.column_names.index(name)
+        accepted = accepted.set_column(at, accepted.schema.field(name), pa.array([text] * n, pa.string()))
+    return accepted
+
+
+def _in(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(column, value_set=values.combine_chunks())
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy()

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from vizrec_spark.stream.commits import in_peace
 from vizrec_spark.stream.pairs import Rows, rows_of
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
@@ -19,13 +20,18 @@ KEY = INTERACTIONS.key
 class Histories:
     """Tables `interactions` and `live_events` as they are, persisted, and behind them a tail of later live events.
 
-    The tail is what this process has appended since, in the driver's memory: at most `most` events, then all is read
-    anew, as it is with a new version of `interactions`, looked for at most every `seconds`. Nobody else writes
-    `live_events`.
+    The tail is what this process has appended since, in the driver's memory: at most `most` events and those of one
+    micro-batch, then all is read anew, as it is with a new version of `interactions`, looked for at most every
+    `seconds`. Nobody else writes `live_events`. What is persisted goes to disk where memory is short.
+
+    `within`: seconds in which an event of the log and a live one are the same (`pairs.rows_of`).
     """
 
-    def __init__(self, spark: SparkSession, tables: TableStore, most: int, seconds: float) -> None:
+    def __init__(
+        self, spark: SparkSession, tables: TableStore, most: int, seconds: float, within: float
+    ) -> None:
         self._spark, self._tables, self._most, self._seconds = spark, tables, most, seconds
+        self._within = within
         self._version: int | None = None
         self._looked = 0.0
         self._tail: pa.Table | None = None
@@ -43,25 +49,30 @@ class Histories:
         self.close()
         self._version, self._looked = self._log_version(), now
         if self._tables.exists(LIVE_EVENTS):
-            self._tables.compact(LIVE_EVENTS)
+            in_peace(lambda: self._tables.compact(LIVE_EVENTS))
         log = self._tables.pinned_or_empty(INTERACTIONS).persist()
         live = self._tables.pinned_or_empty(LIVE_EVENTS).select("event_id", *INTERACTIONS.columns).persist()
         self._kept = (log, live)
         log.count()
         self._live_rows = live.count()
 
-    def known(self, events: pa.Table) -> pa.Array:
-        """Which of `events` (columns of `live_events`) are in that table already, by id or by key: boolean."""
-        keys = [_key_of(events)]
-        known = pa.array([False] * len(events), pa.bool_())
+    def known(self, events: pa.Table) -> tuple[pa.Array, pa.Array]:
+        """Which of `events` (columns of `live_events`) are in that table already, and which are not but have the id of
+        another one there: booleans.
+
+        Live events come from one source with one precision, so keys are compared to the microsecond.
+        """
+        keys = _key_of(events)
+        nothing = pa.array([False] * len(events), pa.bool_())
+        known, named = nothing, nothing
         found = [] if self._tail is None else [self._tail]
         if self._live_rows:
             found.append(self._live_like(events))
         for rows in found:
-            by_id = pc.is_in(events["event_id"], value_set=rows["event_id"].combine_chunks())
-            by_key = pc.is_in(keys[0], value_set=_key_of(rows))
-            known = pc.or_(known, pc.or_(by_id.combine_chunks(), by_key))
-        return known
+            known = pc.or_(known, pc.is_in(keys, value_set=_key_of(rows)))
+            ids = pc.is_in(events["event_id"].combine_chunks(), value_set=rows["event_id"].combine_chunks())
+            named = pc.or_(named, ids)
+        return known, pc.and_(named, pc.invert(known))
 
     def of(self, users: pa.Array, new: pa.Table) -> Rows:
         """All events of `users` (string, each once), those of `new` (columns of `live_events`) among them.
@@ -80,9 +91,8 @@ class Histories:
         if self._tail is not None:
             own = self._tail.filter(pc.is_in(self._tail["user_id"], value_set=users))
             streamed.append(own.select(INTERACTIONS.columns).cast(held.schema))
-        return rows_of(
-            found.filter(pc.invert(found["_live"])).drop_columns("_live"), pa.concat_tables(streamed)
-        )
+        logged = found.filter(pc.invert(found["_live"])).drop_columns("_live")
+        return rows_of(logged, pa.concat_tables(streamed), self._within)
 
     def appended(self, new: pa.Table) -> None:
         """Says that `new` (columns of `live_events`) now stands in the table."""
@@ -101,20 +111,20 @@ class Histories:
         return 0 if self._tail is None else len(self._tail)
 
     def _live_like(self, events: pa.Table) -> pa.Table:
-        """Rows of the persisted live events that have the id, or the user, of one of `events`."""
+        """Rows of the persisted live events that have the id, or the user and the item, of one of `events`."""
         assert self._kept is not None, "refresh first"
         live = self._kept[1].select("event_id", *KEY)
-        ids, users = (
-            F.broadcast(self._spark.createDataFrame(pa.table({name: pc.unique(events[name])})))
-            for name in ("event_id", "user_id")
+        ids, pairs = (
+            F.broadcast(self._spark.createDataFrame(events.select(names).group_by(names).aggregate([])))
+            for names in (["event_id"], ["user_id", "item_id"])
         )
-        of_users = live.join(users, "user_id", "left_semi").select("event_id", *KEY)
-        again = live.join(ids, "event_id", "left_semi").select("event_id", *KEY)
-        return of_users.union(again).toArrow()
+        met = live.join(pairs, ["user_id", "item_id"], "left_semi").select("event_id", *KEY)
+        return met.union(live.join(ids, "event_id", "left_semi").select("event_id", *KEY)).toArrow()
 
 
 def _key_of(events: pa.Table) -> pa.Array:
-    """The key of each event as one text; ids may hold anything but the separator of records."""
-    parts = [events[name].combine_chunks().cast(pa.string()) for name in KEY[:3]]
+    """The key of each event as one text; the lengths in front keep apart whatever ids may hold."""
+    texts = [events[name].combine_chunks().cast(pa.string()) for name in KEY[:3]]
+    lengths = [pc.binary_length(text).cast(pa.string()) for text in texts]
     moment = pc.cast(pc.cast(events["timestamp"], pa.timestamp("us", "UTC")), pa.int64()).cast(pa.string())
-    return pc.binary_join_element_wise(*parts, moment.combine_chunks(), "\x1e")
+    return pc.binary_join_element_wise(*lengths, moment.combine_chunks(), *texts, " ")

@@ -30,7 +30,7 @@ def folded_in(rows: pa.Table, resident: Resident) -> pa.RecordBatch:
         liked = ordered["liked"].combine_chunks()
         solved, has = solve(liked, resident.fixed, resident.fixed_gram, resident.als)
         factors = _lists_of(solved, has)
-    columns = [_one(ordered["user_id"]), factors, _one(ordered["history"])]
+    columns = [ordered["user_id"].combine_chunks(), factors, ordered["history"].combine_chunks()]
     return pa.RecordBatch.from_arrays(columns, ["user_id", "factors", "history"])
 
 
@@ -117,8 +117,3 @@ def _lists_of(factors: NDArray[np.float32], has: NDArray[np.bool_]) -> pa.ListAr
     ends = np.concatenate([[0], np.cumsum(np.where(has, rank, 0))]).astype(np.int32)
     flat = pa.array(factors[has].ravel())
     return pa.ListArray.from_arrays(pa.array(ends), flat, mask=pa.array(~has))
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole

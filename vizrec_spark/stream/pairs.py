@@ -38,16 +38,24 @@ class Rows(NamedTuple):
         return _changes(self.user, self.item)
 
 
-def rows_of(said: pa.Table, streamed: pa.Table) -> Rows:
-    """`said` by the log and `streamed` (columns of `interactions`), each key once; where both have it, as the log has
-    it."""
+def rows_of(said: pa.Table, streamed: pa.Table, within: float = 0.0) -> Rows:
+    """`said` by the log and `streamed` (columns of `interactions`), each key once.
+
+    Where both have an event, it is as the log says: they are one where their times, cut to multiples of `within`
+    seconds (0: microseconds), are equal, for a log may have whole seconds only.
+    """
     both = pa.concat_tables([said, streamed.cast(said.schema)])
     coded = [_numbered(both[name]) for name in ("user_id", "item_id", "event")]
     user, item, event = (numbers for numbers, _ in coded)
     time = pc.cast(pc.cast(both["timestamp"], pa.timestamp("us", "UTC")), pa.int64()).to_numpy()
     live = np.arange(len(both)) >= len(said)
-    order = np.lexsort((live, time, event, item, user))
-    order = order[_changes(user[order], item[order], event[order], time[order])]
+    moment = time // microseconds(within)
+    order = np.lexsort((time, live, moment, event, item, user))
+    first = _changes(user[order], item[order], event[order], moment[order])
+    logged = np.repeat(~live[order][first], np.diff(np.append(first, len(order))))
+    new = np.zeros(len(order), dtype=bool)
+    new[_changes(user[order], item[order], event[order], time[order])] = True
+    order = order[new & ~(live[order] & logged)]
     rating = pc.fill_null(pc.cast(both["rating"], pa.float64()), np.nan).to_numpy()
     return Rows(
         user[order],
@@ -58,6 +66,11 @@ def rows_of(said: pa.Table, streamed: pa.Table) -> Rows:
         time[order],
         (coded[0][1], coded[1][1], coded[2][1]),
     )
+
+
+def microseconds(seconds: float) -> int:
+    """At least one."""
+    return max(1, round(seconds * 1e6))
 
 
 def user_rows(rows: Rows, rerank: RerankConfig, als: AlsConfig, whole: Whole) -> pa.Table:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,49 +24,24 @@ from vizrec_spark.retrieval.shared import Candidates, as_matrix
 from vizrec_spark.stage import StageContext, log
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import (
-    ALS_MODELS,
-    BLEND_WEIGHTS,
-    COMPARED_ITEMS,
-    ENCODERS,
-    INTERACTIONS,
-    ITEM_FACTORS,
-    ITEM_NEIGHBORS,
-    ITEMS,
-    NEAR_DUPLICATES,
-    PROMOTIONS,
-    SIMILARITY_QUALITY,
-    USER_FACTORS,
-)
+from vizrec_spark.tables.schemas import BLEND_WEIGHTS, INTERACTIONS, PROMOTIONS
 
-COMES_FROM = (
-    ITEMS,
-    ENCODERS,
-    COMPARED_ITEMS,
-    ITEM_NEIGHBORS,
-    SIMILARITY_QUALITY,
-    NEAR_DUPLICATES,
-    USER_FACTORS,
-    ITEM_FACTORS,
-    ALS_MODELS,
-    PROMOTIONS,
-    BLEND_WEIGHTS,
-)
-"""The tables whose new versions are picked up. Not `interactions`: each batch run ends with `blend_weights`."""
+ENDS_WITH = (BLEND_WEIGHTS, PROMOTIONS)
+"""The tables whose new versions are picked up: a batch run commits the first at its end, a promotion the second. Before
+that its tables are half of one model and half of another."""
+_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
 class Resident:
     """The fitted hybrid; `als`: section `als` as the model was trained with; `whole`: what only the whole log tells;
-    `fixed`: the model's items with their factors, and `fixed_gram` their YᵀY, None without a model; `items`: frame
-    (item_id) of the catalogue, persisted."""
+    `fixed`: the model's items with their factors, and `fixed_gram` their YᵀY, None without a model."""
 
     hybrid: Hybrid
     als: AlsConfig
     whole: Whole
     fixed: Candidates | None
     fixed_gram: NDArray[np.float64] | None
-    items: DataFrame
     model_id: str | None
     encoder_id: str | None
 
@@ -92,7 +69,6 @@ def load_resident(context: StageContext) -> Resident:
         whole_of(tables.pinned(INTERACTIONS), als),
         fixed,
         None if fixed is None else gram(fixed.factors),
-        inputs.items.select("item_id").persist(),
         learned.model_id,
         encoder_id,
     )
@@ -110,39 +86,53 @@ def _fixed(item_factors: DataFrame) -> Candidates | None:
 class Latest:
     """Keeps the resident part in step with the tables.
 
-    It is loaded anew, in line, when a table of `COMES_FROM` has a new version; looked for at most every `seconds`.
-    While the tables stand between two stages the one before stays.
+    It is loaded anew, beside the micro-batches, when a table of `ENDS_WITH` has a new version, looked for at most every
+    `seconds`; the one before serves until that is done, and for as long as it fails.
     """
 
     def __init__(self, context: StageContext, seconds: float, ready: Callable[[Resident], None]) -> None:
         """Loads it, and calls `ready` with each that is loaded. Raises: TableError as `load_resident`."""
         self._context, self._seconds, self._ready = context, seconds, ready
         self._versions = versions(context.tables)
-        self._looked = time.monotonic()
         self.resident = self._load()
         self.loads = 1
+        self._looked = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vizrec-fit")
+        self._coming: Future[Resident] | None = None
+        self._wanted = self._versions
+        self._failing: float | None = None
 
     def look(self) -> Resident:
-        """The resident part as the tables have it now."""
-        if time.monotonic() - self._looked < self._seconds:
-            return self.resident
-        self._looked = time.monotonic()
-        found = versions(self._context.tables)
-        if found == self._versions:
-            return self.resident
-        try:
-            before, self.resident = self.resident, self._load()
-        except TableError as error:
-            log.info("stream: the tables are between two stages, the model of before goes on: %s", error)
-            return self.resident
-        before.items.unpersist()
-        self._versions = found
-        self.loads += 1
+        """The resident part as the tables have it now, or had it when it was last loaded. Only for one thread."""
+        if self._coming is not None and self._coming.done():
+            self._take(self._coming)
+            self._coming = None
+        if self._coming is None and time.monotonic() - self._looked >= self._seconds:
+            self._looked = time.monotonic()
+            found = versions(self._context.tables)
+            if found != self._versions:
+                self._wanted = found
+                self._coming = self._thread.submit(self._load)
         return self.resident
 
     def close(self) -> None:
-        """Lets go of what is persisted."""
-        self.resident.items.unpersist()
+        """Ends what is being loaded, which may take as long as that takes."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _take(self, coming: Future[Resident]) -> None:
+        try:
+            self.resident = coming.result()
+        except TableError as error:
+            now = time.monotonic()
+            if self._failing is None:
+                self._failing = now
+                log.info("stream: the model of before goes on: %s", error)
+            elif now - self._failing > _PATIENCE_S:
+                self._failing = math.inf
+                log.warning("stream: the model of before still goes on, lists grow old: %s", error)
+            return
+        self._versions, self._failing = self._wanted, None
+        self.loads += 1
 
     def _load(self) -> Resident:
         began = time.monotonic()
@@ -159,5 +149,5 @@ class Latest:
 
 
 def versions(tables: TableStore) -> Mapping[str, int]:
-    """The latest version of each table of `COMES_FROM` that is there."""
-    return {table.name: tables.version(table) for table in COMES_FROM if tables.exists(table)}
+    """The latest version of each table of `ENDS_WITH` that is there."""
+    return {table.name: tables.version(table) for table in ENDS_WITH if tables.exists(table)}

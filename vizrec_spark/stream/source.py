@@ -20,15 +20,16 @@ EVENT_ID: Final = "_event_id"
 ARRIVED_AT: Final = "_arrived_at"
 KAFKA_PACKAGE: Final = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
 
-_MOST = {"folder": "maxFilesPerTrigger", "delta": "maxFilesPerTrigger", "kafka": "maxOffsetsPerTrigger"}
+_TEXT: Final = "_text"
 
 
 def live_events(spark: SparkSession, config: StreamConfig) -> DataFrame:
     """A streaming frame of raw records, as `ingest.sources.read_source` gives them, each event once.
 
     Beside the columns of `config.columns` as text, `_record` and `_malformed` it has `_event_id` (string; a hash of
-    the text where the event brings none) and `_arrived_at` (timestamp of the micro-batch). An id that comes again
-    within `config.remember_minutes` is left out; the clock is that of arrival, so no event is too late for it.
+    the text where the event brings none) and `_arrived_at` (timestamp of the micro-batch). An id that comes again with
+    the same text within `config.remember_minutes` is left out; the clock is that of arrival, so no event is too late
+    for it.
 
     Raises: ConfigError for a secret or a connector that is missing, InputError for a path that cannot be read.
     """
@@ -45,9 +46,10 @@ def live_events(spark: SparkSession, config: StreamConfig) -> DataFrame:
     text_id = F.sha2(F.col(RAW), 256)
     event_id = text_id if own is None else F.coalesce(F.col(quoted(own)), text_id)
     return (
-        raw.withColumns({EVENT_ID: event_id, ARRIVED_AT: F.current_timestamp()})
+        raw.withColumns({EVENT_ID: event_id, ARRIVED_AT: F.current_timestamp(), _TEXT: F.xxhash64(RAW)})
         .withWatermark(ARRIVED_AT, f"{config.remember_minutes} minutes")
-        .dropDuplicatesWithinWatermark([EVENT_ID])
+        .dropDuplicatesWithinWatermark([EVENT_ID, _TEXT])
+        .drop(_TEXT)
     )
 
 
@@ -61,17 +63,21 @@ def reader_options(config: StreamConfig, environment: Mapping[str, str]) -> dict
         raise ConfigError(
             f"stream.secret_options: the environment variable {', '.join(missing)} is not set: set it for this job."
         )
-    kafka = (
-        {
+    usual = {"maxBytesPerTrigger": str(config.max_bytes_per_batch)}
+    if config.source == "folder":
+        # Spark passes over files so much older than the newest, without a word: some come late.
+        usual |= {"maxFileAge": "365d"}
+        if any(name.lower() == "maxfilespertrigger" for name in config.options):
+            del usual["maxBytesPerTrigger"]  # the source takes one of the two
+    if config.source == "kafka":
+        usual = {
+            "maxOffsetsPerTrigger": str(config.max_per_batch),
             "kafka.bootstrap.servers": str(config.servers),
             "subscribe": str(config.topic),
             "startingOffsets": "earliest",
         }
-        if config.source == "kafka"
-        else {}
-    )
     secrets = {option: environment[variable] for option, variable in config.secret_options.items()}
-    return {_MOST[config.source]: str(config.max_per_batch), **kafka, **config.options, **secrets}
+    return {**usual, **config.options, **secrets}
 
 
 def _is_lines(config: StreamConfig) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -15,21 +13,28 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from vizrec_spark.config.models import StreamConfig
+from vizrec_spark.errors import InputError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.stopping import told_to_stop
 from vizrec_spark.stream.batch import MicroBatch, Totals
 from vizrec_spark.stream.histories import Histories
 from vizrec_spark.stream.lists import warm_up
+from vizrec_spark.stream.progress import Watch
 from vizrec_spark.stream.resident import Latest
 from vizrec_spark.stream.source import live_events
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 
 _POLL_S = 0.3
+_COUNTED_S = 5.0  # for Spark to tell of the last micro-batch
+_MOST_PARTITIONS = 8  # a micro-batch has some hundred rows, and each partition a state of its own
 _SESSION = {
     # Plans are small and many: to plan them anew behind every shuffle costs more than it gives.
     "spark.sql.adaptive.enabled": "false",
     # Tables that get a commit every second or so, when this session makes them.
     "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
+    # What a compaction has made is not written again with every later one.
+    "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
     # A micro-batch may have hundreds of small files: to list each in a task of its own costs seconds.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     # A micro-batch without events would only tidy the state, which the next one does as well.
@@ -40,31 +45,30 @@ _SESSION = {
 
 
 def run(context: StageContext) -> StageResult:
-    """Reads live events until SIGTERM or SIGINT, or with `stream.available_now` until all are read.
+    """Reads live events until SIGTERM, SIGINT or SIGHUP, or with `stream.available_now` until all are read.
 
-    Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source that cannot be
-    read; what a micro-batch raised.
+    Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source or a checkpoint
+    that cannot be read; what a micro-batch raised.
     """
     config = context.config.stream
-    # Settings of its own, which nobody who shares this process sees.
-    spark = context.spark.newSession()
-    for key, value in _SESSION.items():
-        spark.conf.set(key, value)
+    spark = _session(context.spark)
     tables = TableStore(spark, context.config.tables, context.tables.stamp)
-    own = replace(context, spark=spark, tables=tables)
     for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
         tables.ensure(table)
-    latest = Latest(own, config.reload_seconds, partial(warm_up, config=context.config.recommend))
-    histories = Histories(spark, tables, config.tail, config.reload_seconds)
+    latest = Latest(context, config.reload_seconds, partial(warm_up, config=context.config.recommend))
+    histories = Histories(spark, tables, config.tail, config.reload_seconds, config.same_within_s)
+    watch = Watch()
+    spark.streams.addListener(watch)
     try:
-        with ThreadPoolExecutor(spark.sparkContext.defaultParallelism) as threads:
+        # The threads work on this machine, whatever the cluster has.
+        with ThreadPoolExecutor(os.cpu_count() or 2) as threads:
             work = MicroBatch(spark, tables, context.config, latest, histories, threads)
             histories.refresh()
-            with _told_to_stop() as stop:
+            with told_to_stop() as stop:
                 query = start(spark, config, work)
-                _wait(query, stop, config, work)
-                held = _state_rows(query)
+                _wait(query, stop, config, work, watch)
     finally:
+        spark.streams.removeListener(watch)
         histories.close()
         latest.close()
     totals = work.totals
@@ -72,10 +76,21 @@ def run(context: StageContext) -> StageResult:
         replace(tables.unchanged(LIVE_EVENTS), changed=totals.new),
         replace(tables.unchanged(LIVE_RECOMMENDATIONS), changed=totals.lists),
     ]
-    return StageResult(written, [_note(totals)], {**_metrics(totals), "state_rows": held})
+    return StageResult(written, [_note(totals, watch)], _metrics(totals, watch, latest.loads))
 
 
 STAGE = Stage("stream", "live events in, live recommendations out, until it is told to stop", run)
+
+
+def _session(shared: SparkSession) -> SparkSession:
+    """A session with settings of its own, which nobody who shares this process sees, over those of `shared`."""
+    spark = shared.newSession()
+    most = min(_MOST_PARTITIONS, shared.sparkContext.defaultParallelism)
+    own = {"spark.sql.shuffle.partitions": str(most), **_SESSION}
+    for key, value in {**shared.conf.getAll, **own}.items():
+        if spark.conf.isModifiable(key):
+            spark.conf.set(key, value)
+    return spark
 
 
 def start(spark: SparkSession, config: StreamConfig, work: MicroBatch) -> StreamingQuery:
@@ -90,56 +105,63 @@ def start(spark: SparkSession, config: StreamConfig, work: MicroBatch) -> Stream
     return writer.trigger(processingTime=f"{round(config.trigger_seconds * 1000)} milliseconds").start()
 
 
-def _wait(query: StreamingQuery, stop: threading.Event, config: StreamConfig, work: MicroBatch) -> None:
+def _wait(
+    query: StreamingQuery, stop: threading.Event, config: StreamConfig, work: MicroBatch, watch: Watch
+) -> None:
     log.info("stream: reading; Ctrl-C or SIGTERM ends it between two micro-batches")
     try:
-        while query.isActive and not stop.wait(_POLL_S):
+        while query.isActive and not stop.wait(_POLL_S) and not watch.late:
             pass
-        until = time.monotonic() + config.grace_s
+        # Under load there is hardly a moment between two micro-batches: once another number is through, the one that
+        # was under way is.
+        until, before = time.monotonic() + config.grace_s, _finished(query)
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < until:
+            if _finished(query) != before:
+                break
             time.sleep(0.02)
+        failed = query.exception()
     finally:
         query.stop()
-    failed = work.failure or query.exception()
-    if failed is not None and not stop.is_set():
-        raise failed
+    watch.wait(_COUNTED_S)
+    if work.failure is not None and failed is not None:
+        raise work.failure
+    if failed is not None:
+        told = " ".join(str(failed).split())[:600]
+        raise InputError(
+            f"stream: what `stream.source` = {config.source} names cannot be read on, or `stream.checkpoint` = "
+            f"{config.checkpoint} is that of another source: {told}"
+        ) from failed
+    if watch.late:
+        raise InputError(
+            f"stream: {watch.late} events were left out because this machine's clock went back by more than "
+            "`stream.remember_minutes`. Set the clock right and remove the checkpoint: the source is read again, and "
+            "what is known already is found in the tables."
+        )
 
 
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set while the body runs, where it runs in the main thread."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _state_rows(query: StreamingQuery) -> float:
-    """Event ids that are remembered."""
+def _finished(query: StreamingQuery) -> int:
     last = query.lastProgress
-    return 0.0 if last is None else float(sum(one.numRowsTotal for one in last.stateOperators))
+    return -1 if last is None else int(last.batchId)
 
 
-def _note(totals: Totals) -> str:
+def _note(totals: Totals, watch: Watch) -> str:
     return (
         f"{totals.batches:,} micro-batches: {totals.came:,} events = {totals.new:,} new + {totals.repeated:,} known "
-        f"already + {totals.refused:,} quarantined; {totals.lists:,} lists"
+        f"already + {totals.refused:,} quarantined; {watch.again:,} more came again and were left out; "
+        f"{totals.strange:,} of the new are on items that the catalogue does not have; {totals.lists:,} lists"
     )
 
 
-def _metrics(totals: Totals) -> dict[str, float]:
+def _metrics(totals: Totals, watch: Watch, fits: int) -> dict[str, float]:
     return {
         "batches": float(totals.batches),
         "events_new": float(totals.new),
         "events_repeated": float(totals.repeated),
+        "events_left_out": float(watch.again),
+        "events_late": float(watch.late),
         "events_refused": float(totals.refused),
+        "events_strange": float(totals.strange),
         "lists": float(totals.lists),
+        "state_rows": float(watch.held),
+        "fits": float(fits),
     }

@@ -44,6 +44,12 @@ REASONS = (
         "Remove the repetition at the source if the other record is the right one.",
     ),
     Reason(
+        "reused_id",
+        ("interactions",),
+        "Another live event with this id was accepted (stage `stream`).",
+        "Give each event an id of its own where it is sent; a repetition has to be the same event.",
+    ),
+    Reason(
         "bad_price",
         ("catalogue",),
         "The price is not a finite decimal number of at least 0.",

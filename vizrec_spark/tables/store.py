@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from threading import RLock
@@ -217,16 +217,18 @@ class TableStore:
             with self._stamped(table, told):
                 self._save(table, writer)
 
-    def upsert_once(self, table: Table, df: DataFrame, once: Once) -> None:
-        """Like `upsert`, but nothing is written where that write has been made, and nothing is counted."""
-        with self._alone():
+    def upsert_once(self, table: Table, df: DataFrame, once: Once | None) -> None:
+        """Like `upsert`, but nothing is counted, and with `once` nothing is written where that write has been made.
+
+        Raises: WriteConflict where another run has written to the rows meanwhile.
+        """
+        with self._alone(), ExitStack() as named:
             merge = self._merge(table, df).whenMatchedUpdateAll().whenNotMatchedInsertAll()
-            with (
-                self._stamped(table),
-                self._set(_ONCE_WRITER_CONF, once.writer),
-                self._set(_ONCE_NUMBER_CONF, str(once.number)),
-            ):
-                merge.execute()
+            named.enter_context(self._stamped(table))
+            if once is not None:
+                named.enter_context(self._set(_ONCE_WRITER_CONF, once.writer))
+                named.enter_context(self._set(_ONCE_NUMBER_CONF, str(once.number)))
+            merge.execute()
 
     def last_number(self, table: Table, writer: str) -> int:
         """The number of the last write of `writer` (see `Once`) in the table; -1 before the first."""

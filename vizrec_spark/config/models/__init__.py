@@ -5,6 +5,8 @@ conf/base.yml shows the same defaults with comments (a test keeps the two equal)
 
 from __future__ import annotations
 
+from pydantic import model_validator
+
 from vizrec_spark.config.models.adapt import (
     AdaptConfig,
     AdaptGateConfig,
@@ -17,6 +19,7 @@ from vizrec_spark.config.models.als import AlsConfig
 from vizrec_spark.config.models.embed import AffinePreprocessing, EmbedConfig
 from vizrec_spark.config.models.evaluate import EvaluateConfig, GateConfig
 from vizrec_spark.config.models.ingest import (
+    RATING_EVENT,
     CatalogueColumns,
     CatalogueConfig,
     ImagesConfig,
@@ -101,3 +104,12 @@ class Config(Section):
     maintain: MaintainConfig = MaintainConfig()
     stream: StreamConfig = StreamConfig()
     serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _live_ratings_have_a_weight(self) -> Config:
+        if self.stream.columns.event is None and RATING_EVENT not in self.ingest.interactions.events:
+            raise ValueError(
+                f"with `stream.columns.event` null every live event is a `{RATING_EVENT}`: give "
+                "`ingest.interactions.events` its weight"
+            )
+        return self

@@ -18,6 +18,7 @@ class ServeConfig(Section):
     search: bool = True
     api_key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     reload_seconds: Annotated[float, Field(gt=0)] = 5.0
+    live_seconds: Annotated[float, Field(gt=0)] = 1.0
     live_minutes: Annotated[float, Field(ge=0)] = 60.0
     max_k: Annotated[int, Field(ge=1, le=1000)] = 100
     max_upload_bytes: Annotated[int, Field(ge=1024)] = 10_485_760

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vizrec_spark.config.models.ingest import InteractionColumns
 from vizrec_spark.config.models.section import Name, Section
+
+_SECRET = re.compile(r"password|secret|jaas|token|credential|\.key$", re.IGNORECASE)
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -30,15 +33,28 @@ class StreamConfig(Section):
     secret_options: dict[Name, Variable] = {}
     columns: LiveColumns = LiveColumns()
     timestamp: Literal["epoch_s", "epoch_ms", "iso"] = "iso"
-    trigger_seconds: Annotated[float, Field(ge=0)] = 0.0
+    same_within_s: Annotated[float, Field(ge=0)] = 1.0
+    trigger_seconds: Annotated[float, Field(ge=0)] = 0.2
     available_now: bool = False
     max_per_batch: Annotated[int, Field(ge=1)] = 1000
+    max_bytes_per_batch: Annotated[int, Field(ge=1)] = 4_194_304
     reload_seconds: Annotated[float, Field(ge=0)] = 5.0
-    remember_minutes: Annotated[int, Field(ge=1)] = 60
+    remember_minutes: Annotated[int, Field(ge=1)] = 10
     checkpoint: Name = "work/stream"
     latest: Annotated[int, Field(ge=0)] = 10
     tail: Annotated[int, Field(ge=1)] = 50_000
     grace_s: Annotated[float, Field(ge=0)] = 30.0
+
+    @field_validator("options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        told = sorted(name for name in options if _SECRET.search(name))
+        if told:
+            raise ValueError(
+                f"{', '.join(told)} would stand in files and tables: name an environment variable that has its value "
+                "in `secret_options`"
+            )
+        return options
 
     @model_validator(mode="after")
     def _kafka_has_a_topic(self) -> StreamConfig:

@@ -26,8 +26,14 @@ LIVE_EVENTS = Table(
             column(
                 "event_id", STRING, "Identifier of the event; where it came without one, a hash of its text."
             ),
-            *INTERACTIONS.schema.fields,
+            *(
+                column("item_id", STRING, "With which item; `items` may not have it yet.")
+                if field.name == "item_id"
+                else field
+                for field in INTERACTIONS.schema.fields
+            ),
             column("arrived_at", TimestampType(), "When the micro-batch that brought it began (UTC)."),
+            column("query_id", STRING, "The streaming query, which a checkpoint keeps through restarts."),
             column("batch", LONG, "Number of that micro-batch."),
         ]
     ),

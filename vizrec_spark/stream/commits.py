@@ -1,0 +1,127 @@
+"""The commits of a micro-batch: each is made once, also where a batch is done again or its number has other events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from vizrec_spark.errors import TableError, WriteConflict
+from vizrec_spark.ingest.judge import quarantined
+from vizrec_spark.ingest.sources import RAW
+from vizrec_spark.stage import log
+from vizrec_spark.tables import Once, Table, TableStore
+from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
+
+_TRIES = 3
+_DAY_S = 86_400.0
+KEPT = timedelta(days=1)
+"""How old a live list may be before upkeep drops it: the service shows none that is older."""
+
+
+class Commits:
+    """Writes what comes of the micro-batches of a query.
+
+    A commit carries the query's id and the number of the batch, and Delta passes over a number that the table has
+    already. That is right for a batch that died in its middle. Behind a checkpoint that is older than the tables,
+    though, a number comes again with other events: so the tables are asked for their last number first, and where it is
+    not below the batch's, what stands in them decides.
+    """
+
+    def __init__(self, spark: SparkSession, tables: TableStore) -> None:
+        self._spark, self._tables = spark, tables
+        self._last: dict[tuple[str, str], int] = {}
+        self._cleared = time.monotonic()
+
+    def stored(self, once: Once) -> pa.Table | None:
+        """The rows of `live_events` that this batch, done before, has added; None for one that is new."""
+        if not self._again(LIVE_EVENTS, once):
+            return None
+        own = (F.col("query_id") == F.lit(once.writer)) & (F.col("batch") == F.lit(once.number))
+        return self._tables.pinned(LIVE_EVENTS).where(own).toArrow()
+
+    def finished(self, once: Once) -> bool:
+        """Whether the lists of this batch, or of a later one, were written."""
+        return self._again(LIVE_RECOMMENDATIONS, once)
+
+    def refused(self, records: pa.Table, once: Once) -> None:
+        """Adds `records` (`_record`, `reason`, `message`, `user_id`, `item_id`) to the quarantine."""
+        again = self._again(QUARANTINE, once)
+        if again:
+            texts = self._spark.createDataFrame(pa.table({"record": pc.unique(records[RAW])}))
+            own = self._tables.pinned(QUARANTINE).where("stage = 'stream'")
+            held = own.join(F.broadcast(texts), "record", "left_semi").select("record").distinct().toArrow()
+            records = records.filter(
+                pc.invert(pc.is_in(records[RAW], value_set=held["record"].combine_chunks()))
+            )
+        if not len(records):
+            return
+        key = F.concat_ws(" ", "user_id", "item_id")
+        rows = quarantined(self._spark.createDataFrame(records), "interactions", key, "stream")
+        self._tables.append(QUARANTINE, rows, once=None if again else once)
+        self._made(QUARANTINE, once)
+
+    def events(self, new: pa.Table, once: Once) -> None:
+        """Adds `new` to `live_events`, which has none of them."""
+        frame = self._spark.createDataFrame(new, LIVE_EVENTS.schema)
+        self._tables.append(LIVE_EVENTS, frame, once=None if self._again(LIVE_EVENTS, once) else once)
+        self._made(LIVE_EVENTS, once)
+
+    def lists(self, parts: Iterable[pa.Table], once: Once) -> int:
+        """Puts the rows of `live_recommendations` in the place of those of the same users, a commit a part; how many.
+
+        The last commit carries the number: before it all are made anew, and a list that is written twice is the same.
+        """
+        rows, held = 0, None
+        for part in parts:
+            if held is not None:
+                self._upsert(held, None)
+            held, rows = part, rows + len(part)
+        if held is not None:
+            self._upsert(held, None if self.finished(once) else once)
+            self._made(LIVE_RECOMMENDATIONS, once)
+        return rows
+
+    def tidy(self) -> None:
+        """Upkeep: drops lists nobody is shown any more, puts small files together, and once a day frees the disk."""
+        old = F.col("updated_at") < F.lit(datetime.now(UTC) - KEPT)
+        in_peace(lambda: self._tables.delete(LIVE_RECOMMENDATIONS, old))
+        in_peace(lambda: self._tables.compact(LIVE_RECOMMENDATIONS))
+        if time.monotonic() - self._cleared > _DAY_S:
+            self._cleared = time.monotonic()
+            for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
+                in_peace(lambda table=table: self._tables.vacuum(table, 24.0 * table.log_days))  # type: ignore[misc]
+
+    def _upsert(self, rows: pa.Table, once: Once | None) -> None:
+        frame = self._spark.createDataFrame(rows, LIVE_RECOMMENDATIONS.schema)
+        for left in reversed(range(_TRIES)):
+            try:
+                self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
+                return
+            except WriteConflict as error:  # somebody's OPTIMIZE
+                if not left:
+                    raise
+                log.info("stream: once more: %s", error)
+
+    def _again(self, table: Table, once: Once) -> bool:
+        key = (table.name, once.writer)
+        if key not in self._last:
+            self._last[key] = self._tables.last_number(table, once.writer)
+        return once.number <= self._last[key]
+
+    def _made(self, table: Table, once: Once) -> None:
+        key = (table.name, once.writer)
+        self._last[key] = max(self._last.get(key, -1), once.number)
+
+
+def in_peace(upkeep: Callable[[], object]) -> None:
+    """Runs a piece of upkeep, which can wait for the next time where another run is in its way."""
+    try:
+        upkeep()
+    except TableError as error:
+        log.info("stream: upkeep is left for later: %s", error)
