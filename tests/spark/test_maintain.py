@@ -17,7 +17,7 @@ from vizrec_spark.app.cli import main
 from vizrec_spark.config import load_config
 from vizrec_spark.config.models import MaintainConfig
 from vizrec_spark.errors import ConfigError, TableError
-from vizrec_spark.maintain.stage import BESIDE, STAGE, plans
+from vizrec_spark.maintain.stage import BESIDE, STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, PROMOTIONS, USER_FACTORS
@@ -33,13 +33,9 @@ def store(spark: SparkSession, root: Path) -> TableStore:
     return TableStore(spark, config.tables, Stamp("upkeep", "t", "0" * 16))
 
 
-def on(spark: SparkSession, root: Path, *settings: str) -> StageContext:
-    config = load_config(None, [f"tables.root={root}", *settings])
-    return StageContext(spark, config, store(spark, root), "upkeep")
-
-
 def run(spark: SparkSession, root: Path, *settings: str) -> StageResult:
-    return STAGE.run(on(spark, root, *settings))
+    config = load_config(None, [f"tables.root={root}", *settings])
+    return STAGE.run(StageContext(spark, config, store(spark, root), "upkeep"))
 
 
 def forget(spark: SparkSession) -> None:
@@ -64,7 +60,7 @@ def _orphans(root: Path) -> list[str]:
     return sorted(file.stem for file in (root / "interactions").glob("part-???.parquet"))
 
 
-def _long_ago(root: Path, days: float = 40) -> None:
+def _long_ago(root: Path, days: int = 40) -> None:
     """Nobody has touched the table's data and log for so many days."""
     for commit in (root / "_delta_log").glob("*.json"):
         text = commit.read_text(encoding="utf-8")
@@ -72,7 +68,7 @@ def _long_ago(root: Path, days: float = 40) -> None:
         for line in text.splitlines():
             if '"deletionTimestamp":' in line:
                 stamp = line.split('"deletionTimestamp":')[1].split(",")[0].rstrip("}")
-                text = text.replace(stamp, str(int(int(stamp) - days * DAY * 1000)))
+                text = text.replace(stamp, str(int(stamp) - days * DAY * 1000))
         commit.write_text(text, encoding="utf-8")
         (commit.parent / f".{commit.name}.crc").unlink(missing_ok=True)
     for file in root.rglob("*"):
@@ -117,11 +113,6 @@ def test_what_a_clone_of_the_dags_reads_stays_though_other_commits_have_followed
     row = [("u9", "i9", "view", None, 1.0, WHEN)]
     training.insert_missing(INTERACTIONS, spark.createDataFrame(row, INTERACTIONS.schema))
     tables.overwrite(INTERACTIONS, tables.read_at(INTERACTIONS, 1).limit(3))
-    # Not old yet, but before a long vacuum ends they may be, and then it is too late to ask who reads them.
-    _long_ago(root / "interactions", days=29.5)
-    forget(spark)
-    [plan] = plans(on(spark, root, "maintain.tables=[interactions]"))
-    assert plan.kept_for is not None and f"a clone at {root}_current reads files of it" in plan.kept_for
     _long_ago(root / "interactions")
     forget(spark)
     assert run(spark, root).metrics["deleted"] == 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from vizrec_spark.config import Config
@@ -27,12 +27,12 @@ def run(context: StageContext) -> StageResult:
     reads. Raises: TableError at the end, where a table could not be looked after; the others were.
     """
     tables, written, faults = context.tables, [], []
-    metrics = dict.fromkeys(_FIGURES, 0.0)
+    metrics, others = dict.fromkeys(_FIGURES, 0.0), _others(context)
     for table in _wanted(context):
         tables.refuse_during_restore()
         try:
             tables.version(table)  # not of a table that another program made
-            figures = _look_after(context, table)
+            figures = _look_after(context, table, others)
         except TableError as error:
             log.warning("maintain: %s: %s", table.name, error)
             faults.append(f"{table.name} ({error})")
@@ -45,14 +45,14 @@ def run(context: StageContext) -> StageResult:
     return StageResult(written, [_total(metrics)], metrics)
 
 
-def _look_after(context: StageContext, table: Table) -> tuple[int, ...]:
+def _look_after(context: StageContext, table: Table, others: Sequence[TableStore]) -> tuple[int, ...]:
     """Compacts and vacuums one table; the figures of `_FIGURES`."""
     tables, keep_days = context.tables, context.config.maintain.keep_days
     before, compact = (tables.files(table), tables.size(table)), needs_compaction(tables, table)
     if compact:
         tables.compact(table, LOOKED_UP.get(table.name))
     # Compaction takes its time: who needs old files is asked directly before they go.
-    plan = look(tables, table, keep_days, _others(context, table))
+    plan = look(tables, table, keep_days, others)
     if plan.doomed:
         tables.vacuum(table, 24.0 * keep_days)
     left = [file for file in plan.doomed if tables.bytes_of([file])]
@@ -64,8 +64,9 @@ def _look_after(context: StageContext, table: Table) -> tuple[int, ...]:
 
 def plans(context: StageContext) -> Iterator[Upkeep]:
     """What each table needs, one after another; changes nothing."""
+    others = _others(context)
     for table in _wanted(context):
-        yield look(context.tables, table, context.config.maintain.keep_days, _others(context, table))
+        yield look(context.tables, table, context.config.maintain.keep_days, others)
 
 
 def _wanted(context: StageContext) -> Iterator[Table]:
@@ -73,16 +74,13 @@ def _wanted(context: StageContext) -> Iterator[Table]:
     return (t for t in ALL_TABLES if (not names or t.name in names) and context.tables.exists(t))
 
 
-def _others(context: StageContext, table: Table) -> list[TableStore]:
-    """Places that may hold shallow clones of the table."""
+def _others(context: StageContext) -> list[TableStore]:
+    """Places that may hold shallow clones of these tables."""
     config = context.config
     beside = [config.tables.root.rstrip("/") + end for end in BESIDE]
     named = [config.evaluate.training, *config.evaluate.training_copies, *config.maintain.clones]
-    others = [
-        TableStore(context.spark, TablesConfig(root=root), context.tables.stamp)
-        for root in dict.fromkeys([*beside, *named])
-    ]
-    return [other for other in others if other.place(table) != context.tables.place(table)]
+    roots = dict.fromkeys([*beside, *named])
+    return [TableStore(context.spark, TablesConfig(root=root), context.tables.stamp) for root in roots]
 
 
 def told(plan: Upkeep, after: tuple[int, int] | None = None) -> str:

@@ -71,7 +71,8 @@ def _needed_by(
         version = promoted.user_factors_version if table is USER_FACTORS else promoted.item_factors_version
         if doomed & tables.file_paths(table, version):
             return f"the model in service, {promoted.model_id}, reads version {version}"
-    for other in others:
+    here = tables.place(table)
+    for other in (one for one in others if one.place(table) != here):
         # By the files, not by the commit that made the clone: others may have come after it, and files stayed.
         if other.exists(table) and doomed & other.file_paths(table):
             return f"a clone at {other.location(table)} reads files of it: run job holdout, or remove that folder"
