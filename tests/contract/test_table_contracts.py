@@ -214,6 +214,7 @@ VALID: dict[str, Values] = {
         "asked": "day-1",
         "takes_back": [("day-1", "als")],
         "tables": [("user_factors", 2, 1, 1, 3)],
+        "read_since": [("day-1", "recommend")],
     },
     "item_recommendations": {
         "item_id": "a",
