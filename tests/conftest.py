@@ -37,6 +37,7 @@ INTERPRETED = {
 _DEAR = ("demo", "service", "shop")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which puts the groups into the tests' names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (`make test`), a file stays in one, and so do the files that share a dear fixture."""
     asked: defaultdict[Path, set[str]] = defaultdict(set)
