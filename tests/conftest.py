@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,8 @@ INTERPRETED = {
 _DEAR = ("demo", "service", "shop")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which puts the groups into the tests' names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # around all others, for xdist puts the groups into the tests' names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """With several processes (`make test`), a file stays in one, and so do the files that share a dear fixture."""
     asked: defaultdict[Path, set[str]] = defaultdict(set)
     for item in items:
@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = next((name for name in _DEAR if name in asked[item.path]), str(item.path))
         item.add_marker(pytest.mark.xdist_group("service" if group == "shop" else group))
+    yield
 
 
 @pytest.fixture(scope="session")
