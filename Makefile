@@ -43,7 +43,7 @@ demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
 
 test: lint $(AIRFLOW_STAMP) ## lint, types, import direction, then every test but the two sets below
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-dags: $(STAMP) $(AIRFLOW_STAMP) ## the Airflow part alone, with the DAGs' whole runs under a real scheduler
 	@$(BIN)/python -m pytest -m '' tests/dags $(ARGS)

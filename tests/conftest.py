@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from vizrec_spark.session import UNSUMMED_FILES, build_session
 
@@ -33,20 +34,21 @@ INTERPRETED = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
 }
-# What costs minutes to set up, and more than one file looks at.
-_DEAR = ("demo", "service", "shop")
 
 
-@pytest.hookimpl(wrapper=True)  # around all others, for xdist puts the groups into the tests' names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """With several processes (`make test`), a file stays in one, and so do the files that share a dear fixture."""
-    asked: defaultdict[Path, set[str]] = defaultdict(set)
-    for item in items:
-        asked[item.path].update(getattr(item, "fixturenames", ()))
-    for item in items:
-        group = next((name for name in _DEAR if name in asked[item.path]), str(item.path))
-        item.add_marker(pytest.mark.xdist_group("service" if group == "shop" else group))
-    yield
+class ByFile(LoadFileScheduling):
+    """With several processes (`make test`), a file stays in one, and so do files that share what is dear to set up."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file.startswith("tests/jobs/"):  # one run of the demo
+            return "tests/jobs"
+        return "serve" if "/test_serve_" in file else file  # one shop and the service on it
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """For `pytest -n`."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
