@@ -47,11 +47,13 @@ from vizrec_spark.tables.schemas import (
     NEAR_DUPLICATES,
     QUARANTINE,
     RECOMMENDATIONS,
+    RESTORES,
     RUNS,
     SIMILARITY_QUALITY,
     THUMBNAILS,
     USERS,
 )
+from vizrec_spark.tables.standing import standing
 
 Rows = Callable[[Table, Sequence[dict[str, Any]]], DataFrame]
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -303,6 +305,33 @@ def left(
     given = [tuple(one[c] for c in RUNS.columns) for one in made]
     rows = last_runs(spark.createDataFrame(given, RUNS.schema), 2).collect()
     return by_step(rows, 1), by_step(rows, 2)
+
+
+def test_a_run_that_was_taken_back_is_not_the_last_one(spark: SparkSession) -> None:
+    records = [
+        ("one", "similar", 1.0),
+        ("two", "similar", 2.0),
+        ("three", "similar", 3.0),
+        ("two", "als", 2.0),
+    ]
+    given = [tuple(run(*record)[c] for c in RUNS.columns) for record in records]
+
+    def restore(name: str, event: str, day: float, *units: tuple[str, str]) -> tuple[object, ...]:
+        made = {"run_id": name, "event": event, "at": START + timedelta(days=day), "asked": units[0][0]}
+        return tuple(
+            (made | {"takes_back": list(units), "read_since": [], "tables": []})[c] for c in RESTORES.columns
+        )
+
+    def left_of(*rows: tuple[object, ...]) -> set[tuple[str, str]]:
+        frames = spark.createDataFrame(given, RUNS.schema), spark.createDataFrame(list(rows), RESTORES.schema)
+        return {(row.run_id, row.stage) for row in standing(*frames).collect()}
+
+    every = {record[:2] for record in records}
+    taken = restore("undo", "done", 2.5, ("two", "similar"), ("three", "similar"))
+    assert left_of() == left_of(restore("undo", "planned", 2.5, ("two", "similar"))) == every
+    # What ended after the restore stands, though it is named.
+    assert left_of(taken) == every - {("two", "similar")}
+    assert left_of(taken, restore("redo", "done", 4.0, ("undo", "restore"))) == every
 
 
 def test_the_records_of_three_schedules_make_a_healthy_run(spark: SparkSession) -> None:

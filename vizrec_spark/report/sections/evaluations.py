@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.report.facts import moment
 from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.schemas import METRICS, RUNS
+from vizrec_spark.tables.schemas import METRICS, RESTORES, RUNS
+from vizrec_spark.tables.standing import standing
 
 EVALUATIONS = 8
 """Evaluations that are read, the last ones."""
@@ -77,7 +78,8 @@ class QualityRows:
 
 def read_quality_rows(tables: TableStore) -> QualityRows:
     """The rows of the last `EVALUATIONS` evaluations; runs two small jobs."""
-    runs = tables.read_or_empty(RUNS).where("stage = 'evaluate'")
+    recorded = tables.read_or_empty(RUNS).where("stage = 'evaluate'")
+    runs = standing(recorded, tables.read_or_empty(RESTORES))
     each = runs.groupBy("run_id").agg(F.max(F.col("finished_at").cast("double")).alias("at"))
     ended = {row.run_id: row.at for row in each.orderBy(F.desc("at")).limit(EVALUATIONS).collect()}
     if not ended:

@@ -27,7 +27,8 @@ from vizrec_spark.report.sections.findings import (
 from vizrec_spark.report.sections.refused import Refusals, Sample, read_refusals
 from vizrec_spark.report.sections.runs import TOGETHER, Ran, by_step, last_runs
 from vizrec_spark.stage import StageContext
-from vizrec_spark.tables.schemas import RECOMMENDATIONS, RUNS, USERS
+from vizrec_spark.tables.schemas import RECOMMENDATIONS, RESTORES, RUNS, USERS
+from vizrec_spark.tables.standing import standing
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def read_health(context: StageContext, n_items: int, n_users: int, quality: Row 
     """The section; runs five small jobs. `quality`: the row of table `similarity_quality`, None where nobody has
     searched."""
     tables, config = context.tables, context.config
-    rows = last_runs(tables.read_or_empty(RUNS), 2).collect()
+    stands = standing(tables.read_or_empty(RUNS), tables.read_or_empty(RESTORES))
+    rows = last_runs(stands, 2).collect()
     latest, before = by_step(rows, 1), by_step(rows, 2)
     refusals, samples = read_refusals(context)
     first = tables.read_or_empty(RECOMMENDATIONS).where("rank = 1").select("user_id")
