@@ -138,7 +138,10 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingest
 
 def test_every_explained_reason_is_planted() -> None:
     explained = {(source, r.code) for r in REASONS for source in r.sources}
-    others = {("images", "non_finite_vector"), ("interactions", "reused_id")}  # test_embed_udf, test_stream_stage
+    others = {
+        ("images", "non_finite_vector"),
+        ("interactions", "reused_id"),
+    }  # test_embed_udf, test_stream_stage
     assert set(PLANTED) == explained - others
 
 
