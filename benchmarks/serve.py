@@ -38,6 +38,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks.landing import contents, write_landing
+from benchmarks.tables import new_table
 from benchmarks.vectors import drawn_vectors
 from vizrec_spark.config import Config, load_config, save_config
 from vizrec_spark.config.encoders import encoder_key
@@ -354,15 +355,7 @@ def _write_tables(
 
 
 def _write(root: Path, table: Table, blocks: Sequence[dict[str, Any]] | Iterator[dict[str, Any]]) -> None:
-    schema = to_arrow_schema(table.schema, timezone="UTC")
-    place = str(root / table.name)
-    DeltaTable.create(
-        place,
-        schema,
-        partition_by=list(table.partition_by) or None,
-        configuration={"vizrec.contractVersion": str(table.version)},
-        raise_if_key_not_exists=False,
-    )
+    place, schema = new_table(root, table)
     batches = (batch for block in blocks for batch in pa.Table.from_pydict(block, schema=schema).to_batches())
     write_deltalake(place, pa.RecordBatchReader.from_batches(schema, batches), mode="append")
 

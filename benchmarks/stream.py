@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
-from pyspark.sql.pandas.types import to_arrow_schema
+from deltalake import write_deltalake
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from benchmarks.tables import new_table
 from vizrec_spark.config import Config, load_config, save_config, setting
 from vizrec_spark.config.encoders import encoder_key
 from vizrec_spark.recommend.sources import FEATURES
@@ -399,7 +399,7 @@ def _quality(name: str, n: int, k: int) -> Any:
 
 
 def _write(root: Path, table: Table, **columns: Any) -> None:
-    schema = to_arrow_schema(table.schema, timezone="UTC")
+    place, schema = new_table(root, table)
     arrays = []
     for field in schema:
         values = columns.get(field.name)
@@ -410,14 +410,6 @@ def _write(root: Path, table: Table, **columns: Any) -> None:
             arrays.append(values.cast(field.type))
         else:
             arrays.append(pa.array(values.tolist() if isinstance(values, np.ndarray) else values, field.type))
-    place = str(root / table.name)
-    DeltaTable.create(
-        place,
-        schema,
-        partition_by=list(table.partition_by) or None,
-        configuration={"vizrec.contractVersion": str(table.version)},
-        raise_if_key_not_exists=False,
-    )
     write_deltalake(place, pa.Table.from_arrays(arrays, schema=schema), mode="append")
 
 

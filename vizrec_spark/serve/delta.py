@@ -27,14 +27,6 @@ from vizrec_spark.serve.columns import VERSION_PROPERTY, Source
 _SCHEMES = ("", "file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
 
 
-class Place(NamedTuple):
-    """Where a row lies: number of the file in `Opened.files`, row group, row within the group."""
-
-    file: NDArray[np.int32]
-    group: NDArray[np.int32]
-    row: NDArray[np.int64]
-
-
 class Piece(NamedTuple):
     """The living rows of one row group: numbers of the file and the group, rows within the group, the columns."""
 
