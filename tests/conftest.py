@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from vizrec_spark.session import UNSUMMED_FILES, build_session
 
@@ -44,6 +45,27 @@ class ByFile(LoadFileScheduling):
         if file.startswith("tests/jobs/"):  # one run of the demo
             return "tests/jobs"
         return "serve" if "/test_serve_" in file else file  # one shop and the service on it
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The test in which a process died, if it died; what it had not begun goes to another.
+
+        The method that this replaces hands on what is done as well, for which the other then waits for ever, and begins
+        the test again in which the process died.
+        """
+        left = {
+            file: tests for file, tests in self.assigned_work.pop(node).items() if not all(tests.values())
+        }
+        died = next(((file, test) for file in left for test, done in left[file].items() if not done), None)
+        if died is None:
+            return None
+        file, test = died
+        left[file][test] = True
+        if all(left[file].values()):
+            del left[file]
+        self.workqueue.update(left)
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return test
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
