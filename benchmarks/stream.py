@@ -200,7 +200,7 @@ def _judged(tables: Path, sent: Sent, warm_up: float) -> dict[str, Any]:
     other = sum(
         1
         for one, (*texts, moment) in zip(ids, held, strict=True)
-        if sent.events.get(one) != (*texts, moment.astimezone(UTC).isoformat())
+        if sent.events.get(one) != (*texts, moment.replace(tzinfo=UTC).isoformat())
     )
     commits = _commits(tables / "live_recommendations")
     latency, visible = [], []

@@ -31,6 +31,9 @@ _MOST_PARTITIONS = 8  # a micro-batch has some hundred rows, and each partition 
 _SESSION = {
     # Plans are small and many: to plan them anew behind every shuffle costs more than it gives.
     "spark.sql.adaptive.enabled": "false",
+    # A micro-batch has some hundred rows: to write code for them, compile it and have it optimised costs more as well.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     # Tables that get a commit every second or so, when this session makes them.
     "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
     # What a compaction has made is not written again with every later one.
@@ -56,7 +59,9 @@ def run(context: StageContext) -> StageResult:
     for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
         tables.ensure(table)
     latest = Latest(context, config.reload_seconds, partial(warm_up, config=context.config.recommend))
-    histories = Histories(spark, tables, config.tail, config.reload_seconds, config.same_within_s)
+    histories = Histories(
+        spark, tables, config.in_memory, config.tail, config.reload_seconds, config.same_within_s
+    )
     watch = Watch()
     spark.streams.addListener(watch)
     try:

@@ -42,6 +42,7 @@ class StreamConfig(Section):
     remember_minutes: Annotated[int, Field(ge=1)] = 10
     checkpoint: Name = "work/stream"
     latest: Annotated[int, Field(ge=0)] = 10
+    in_memory: Annotated[int, Field(ge=0)] = 2_000_000
     tail: Annotated[int, Field(ge=1)] = 50_000
     grace_s: Annotated[float, Field(ge=0)] = 30.0
 
