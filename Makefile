@@ -10,7 +10,7 @@ SHELL := /bin/bash
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-airflow demo test test-dags test-faults lint format docs clean
+.PHONY: help env env-airflow demo live test test-dags test-faults lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,9 @@ $(AIRFLOW_STAMP): airflow_dags/constraints.txt
 
 demo: $(STAMP) ## run the whole pipeline on a generated shop, or on DATA=<folder>; ARGS="..." goes to `vizrec demo`
 	@$(BIN)/vizrec demo $(if $(DATA),--data '$(DATA)' --folder 'work/shops/$(notdir $(patsubst %/,%,$(DATA)))') $(ARGS)
+
+live: $(STAMP) ## let shoppers act on the demo's shop and watch it: stream and service; ARGS="..." goes to `vizrec live`
+	@$(BIN)/vizrec live $(ARGS)
 
 test: lint $(AIRFLOW_STAMP) ## lint, types, import direction, then every test but the two sets below
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -14,6 +14,7 @@ from vizrec_spark import __version__
 from vizrec_spark.app.demo import add_demo_arguments, run_demo
 from vizrec_spark.app.embedding import add_embed_arguments
 from vizrec_spark.app.encoders import add_encoders_arguments, run_encoders
+from vizrec_spark.app.live import add_live_arguments, run_live
 from vizrec_spark.app.look import add_look_arguments, run_look
 from vizrec_spark.app.lookup import add_lookup_arguments, look_up_neighbors, look_up_recommendations
 from vizrec_spark.app.maintain import add_maintain_arguments, run_maintain
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_lookup_arguments(offers, "user_id", "the user to ask about")
     add_look_arguments(command("look", "show an item, a user or a picture in the browser", run_look))
     add_serve_arguments(command("serve", "answer over HTTP, from the tables and without Spark", run_serve))
+    add_live_arguments(command("live", "stream and serve the demo, with simulated shoppers", run_live))
     return parser
 
 

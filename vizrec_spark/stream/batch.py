@@ -29,8 +29,6 @@ from vizrec_spark.tables import Once, TableStore
 from vizrec_spark.tables.reasons import BY_CODE
 from vizrec_spark.tables.schemas import LIVE_EVENTS
 
-_TIDY_EVERY = 50
-"""Micro-batches after which the tables are tidied up."""
 _USERS = 2048
 """Users whose lists are made, and written, at a time: what bounds the memory of a large micro-batch."""
 _REUSED = BY_CODE["reused_id"].code
@@ -118,9 +116,9 @@ class MicroBatch:
         if kept is not None:
             kept.result()
             self._histories.appended(new)
-        if once.number % _TIDY_EVERY == _TIDY_EVERY - 1:
-            self._commits.tidy()
         clock.lap("lists written")
+        self._commits.tidy(once.number)
+        clock.lap("upkeep")
         strange = len(new) - int(np.sum(resident.hybrid.side.positions(_texts(new["item_id"])) >= 0))
         self._tell(once.number, len(judged), len(new), strange, len(refused), n_lists, clock)
 

@@ -19,7 +19,9 @@ from vizrec_spark.tables import Once, Table, TableStore
 from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
 
 _TRIES = 3
-_DAY_S = 86_400.0
+_COMPACT_EVERY = 50
+"""Micro-batches; each leaves a file or two in each table."""
+_HOUR_S, _DAY_S = 3_600.0, 86_400.0
 KEPT = timedelta(days=1)
 """How old a live list may be before upkeep drops it: the service shows none that is older."""
 
@@ -36,7 +38,7 @@ class Commits:
     def __init__(self, spark: SparkSession, tables: TableStore) -> None:
         self._spark, self._tables = spark, tables
         self._last: dict[tuple[str, str], int] = {}
-        self._cleared = time.monotonic()
+        self._dropped = self._cleared = time.monotonic()
 
     def stored(self, once: Once) -> pa.Table | None:
         """The rows of `live_events` that this batch, done before, has added; None for one that is new."""
@@ -87,13 +89,20 @@ class Commits:
             self._made(LIVE_RECOMMENDATIONS, once)
         return rows
 
-    def tidy(self) -> None:
-        """Upkeep: drops lists nobody is shown any more, puts small files together, and once a day frees the disk."""
-        old = F.col("updated_at") < F.lit(datetime.now(UTC) - KEPT)
-        in_peace(lambda: self._tables.delete(LIVE_RECOMMENDATIONS, old))
-        in_peace(lambda: self._tables.compact(LIVE_RECOMMENDATIONS))
-        if time.monotonic() - self._cleared > _DAY_S:
-            self._cleared = time.monotonic()
+    def tidy(self, number: int) -> None:
+        """Upkeep behind micro-batch `number`, little at a time, for the next one waits for it: puts small files
+        together, once an hour drops lists nobody is shown any more, and once a day frees the disk."""
+        if number % _COMPACT_EVERY == _COMPACT_EVERY - 1:
+            in_peace(lambda: self._tables.compact(LIVE_RECOMMENDATIONS))
+        elif number % _COMPACT_EVERY == _COMPACT_EVERY // 2:
+            in_peace(lambda: self._tables.compact(LIVE_EVENTS))
+        now = time.monotonic()
+        if now - self._dropped > _HOUR_S:
+            self._dropped = now
+            old = F.col("updated_at") < F.lit(datetime.now(UTC) - KEPT)
+            in_peace(lambda: self._tables.delete(LIVE_RECOMMENDATIONS, old))
+        if now - self._cleared > _DAY_S:
+            self._cleared = now
             for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
                 in_peace(lambda table=table: self._tables.vacuum(table, 24.0 * table.log_days))  # type: ignore[misc]
 

@@ -30,6 +30,10 @@ class Held(Protocol):
         of `events` (columns of `live_events`)."""
         ...
 
+    def grown(self, tail: pa.Table) -> bool:
+        """Takes live events (columns of `live_events`) in that have been appended since; False where it cannot."""
+        ...
+
     def close(self) -> None:
         """Lets go of it."""
         ...
@@ -38,7 +42,9 @@ class Held(Protocol):
 class InMemory:
     """As Arrow tables in the driver: looked up without a job."""
 
-    def __init__(self, log: DataFrame, live: DataFrame) -> None:
+    def __init__(self, log: DataFrame, live: DataFrame, most: int) -> None:
+        """`most`: rows of both that it holds."""
+        self._most = most
         self._log = log.select(*INTERACTIONS.columns).toArrow().combine_chunks()
         self._live = live.select("event_id", *INTERACTIONS.columns).toArrow().combine_chunks()
         self.n_live = len(self._live)
@@ -57,6 +63,15 @@ class InMemory:
             for name in ("event_id", "user_id")
         )
         return self._live.filter(pc.or_(ids, users)).select(_MET)
+
+    def grown(self, tail: pa.Table) -> bool:
+        """See `Held`."""
+        if len(self._log) + len(self._live) + len(tail) > self._most:
+            return False
+        more = tail.select(self._live.column_names).cast(self._live.schema)
+        self._live = pa.concat_tables([self._live, more]).combine_chunks()
+        self.n_live = len(self._live)
+        return True
 
     def close(self) -> None:
         """Lets go of it."""
@@ -92,6 +107,10 @@ class Persisted:
         live = self._live.select(*_MET)
         met = live.join(pairs, ["user_id", "item_id"], "left_semi").select(*_MET)
         return met.union(live.join(ids, "event_id", "left_semi").select(*_MET)).toArrow()
+
+    def grown(self, tail: pa.Table) -> bool:
+        """See `Held`."""
+        return False
 
     def close(self) -> None:
         """Lets go of it."""

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from vizrec_spark.stream.commits import in_peace
 from vizrec_spark.stream.held import KEY, Held, InMemory, Persisted
 from vizrec_spark.stream.pairs import Rows, rows_of
 from vizrec_spark.tables import TableStore
@@ -19,9 +18,9 @@ class Histories:
     """Tables `interactions` and `live_events` as they are, held, and behind them a tail of later live events.
 
     They are held in the driver's memory where they have at most `in_memory` events together, else by Spark. The tail is
-    what this process has appended since, in the driver's memory: at most `most` events and those of one micro-batch,
-    then all is read anew, as it is with a new version of `interactions`, looked for at most every `seconds`. Nobody
-    else writes `live_events`.
+    what this process has appended since, in the driver's memory: at most `most` events and those of one micro-batch.
+    Then it joins what is held, or where that cannot be, all is read anew, as it is with a new version of
+    `interactions`, looked for at most every `seconds`. Nobody else writes `live_events`.
 
     `within`: seconds in which an event of the log and a live one are the same (`pairs.rows_of`).
     """
@@ -43,20 +42,20 @@ class Histories:
         self._held: Held | None = None
 
     def refresh(self) -> None:
-        """Reads the tables anew where they have changed, or the tail has grown long; compacts `live_events` then."""
+        """Reads the tables anew where they have changed, or the tail has grown too long for what is held."""
         now = time.monotonic()
         looks = now - self._looked >= self._seconds
         version = self._log_version() if looks else self._version
-        if self._held is not None and version == self._version and self._tail_rows() < self._most:
+        if self._held is not None and version == self._version and self._has_room(self._held):
             self._looked = now if looks else self._looked
             return
         self.close()
         self._version, self._looked = self._log_version(), now
-        if self._tables.exists(LIVE_EVENTS):
-            in_peace(lambda: self._tables.compact(LIVE_EVENTS))
         log, live = (self._tables.pinned_or_empty(table) for table in (INTERACTIONS, LIVE_EVENTS))
-        small = log.count() + live.count() <= self._in_memory
-        self._held = InMemory(log, live) if small else Persisted(self._spark, log, live)
+        if log.count() + live.count() <= self._in_memory:
+            self._held = InMemory(log, live, self._in_memory)
+        else:
+            self._held = Persisted(self._spark, log, live)
 
     def known(self, events: pa.Table) -> tuple[pa.Array, pa.Array]:
         """Which of `events` (columns of `live_events`) are in that table already, and which are not but have the id of
@@ -99,8 +98,13 @@ class Histories:
     def _log_version(self) -> int | None:
         return self._tables.version(INTERACTIONS) if self._tables.exists(INTERACTIONS) else None
 
-    def _tail_rows(self) -> int:
-        return 0 if self._tail is None else len(self._tail)
+    def _has_room(self, held: Held) -> bool:
+        if self._tail is None or len(self._tail) < self._most:
+            return True
+        if held.grown(self._tail):
+            self._tail = None
+            return True
+        return False
 
 
 def _key_of(events: pa.Table) -> pa.Array:

@@ -1,0 +1,161 @@
+"""The demo alive: stream and service on its tables, and simulated shoppers who go on acting."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+
+from vizrec_spark.app.runner import guarded
+from vizrec_spark.config import load_config, save_config, setting
+from vizrec_spark.demo.live import Act, live_acts
+from vizrec_spark.errors import InputError, VizrecError
+from vizrec_spark.stopping import told_to_stop
+
+_LISTENING = re.compile(r"listening on (http://\S+)")
+_READING = re.compile(r"stream: reading")
+_POLL_S = 0.2
+_END_S = 90.0
+_FILE_S = 1.0  # a file of events so often
+
+
+def add_live_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Where the demo is, and how busy its shoppers are."""
+    parser.add_argument(
+        "--folder", default="work/demo", metavar="DIR", help="of `vizrec demo` (default: %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, default=5.0, help="events a second (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port to listen on, in place of serve.port")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other acts")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="set one key",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    return parser
+
+
+def run_live(args: argparse.Namespace) -> int:
+    """Runs until SIGINT, SIGTERM or SIGHUP; the exit code, which is 0 then."""
+
+    def body(console: Console) -> None:
+        folder, place = Path(args.folder), Path(args.folder) / "live"
+        demo = folder / "demo.yml"
+        if not demo.is_file():
+            raise InputError(f"{demo} is missing: run `vizrec demo --folder {folder}` first.")
+        acts = live_acts(folder / "landing", args.seed)
+        events = place / "events"
+        events.mkdir(parents=True, exist_ok=True)
+        more = {
+            "stream.path": str(events),
+            "stream.checkpoint": str(place / "checkpoint"),
+            "serve.reload_seconds": 1.0,
+        }
+        pairs = [*(setting(key, value) for key, value in more.items()), *args.overrides]
+        config = save_config(load_config(str(demo), pairs), place / "live.yml")
+        port = [] if args.port is None else ["--port", str(args.port)]
+        with told_to_stop() as stop, ExitStack() as running:
+            stream = running.enter_context(_command("stream", config, place))
+            serve = running.enter_context(_command("serve", config, place, *port))
+            address = serve.said(_LISTENING, stop)
+            if address is not None:
+                _print(f"Open {address} in a browser. Ctrl-C ends it.")
+            if stream.said(_READING, stop) is not None:
+                _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
+                _act(acts, args.rate, events, stop, (stream, serve))
+            _print("Ending ...")
+
+    return guarded(body, args)
+
+
+class _Running:
+    """A command in a process of its own."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name, self.process, self.log = name, process, log
+
+    def said(self, pattern: re.Pattern[str], stop: threading.Event) -> str | None:
+        """The last group that matches in its log, as soon as one does; None when told to stop before."""
+        while not stop.wait(_POLL_S):
+            found = pattern.search(self.log.read_text(encoding="utf-8", errors="replace"))
+            if found is not None:
+                return found[found.re.groups]
+            self.require_alive()
+        return None
+
+    def require_alive(self) -> None:
+        """Raises: VizrecError with the end of its log when it has ended."""
+        if self.process.poll() is not None:
+            tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-8:]
+            raise VizrecError(
+                f"vizrec {self.name} ended with code {self.process.returncode}; the end of {self.log}:\n"
+                + "\n".join(tail)
+            )
+
+    def end(self) -> None:
+        """Tells it to stop, and waits until it has."""
+        self.process.terminate()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def _command(name: str, config: Path, place: Path, *more: str) -> Iterator[_Running]:
+    log = place / f"{name}.log"
+    line = [sys.executable, "-m", "vizrec_spark.app.cli", name, "--config", str(config), *more]
+    with log.open("wb") as out:
+        # Apart from the terminal: Ctrl-C comes to this process, which tells the others in its turn.
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**os.environ}
+        )
+    running = _Running(name, process, log)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def _act(
+    acts: Iterator[Act], rate: float, events: Path, stop: threading.Event, running: tuple[_Running, ...]
+) -> None:
+    """Writes files of events, each of which appears whole."""
+    run, began, sent = secrets.token_hex(4), time.monotonic(), 0
+    while not stop.wait(_FILE_S):
+        for one in running:
+            one.require_alive()
+        due = int((time.monotonic() - began) * rate) - sent
+        now = datetime.now(UTC).isoformat()
+        lines = [
+            json.dumps({"event_id": f"{run}-{sent + n}", **act._asdict(), "timestamp": now})
+            for n, act in enumerate(islice(acts, due))
+        ]
+        if lines:
+            draft = events / f".{run}.draft"
+            draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            draft.rename(events / f"{run}-{sent:09d}.json")
+            sent += len(lines)
+
+
+def _print(text: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    sys.stdout.flush()
