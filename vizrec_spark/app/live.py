@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -37,7 +38,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
     parser.add_argument(
         "--folder", default="work/demo", metavar="DIR", help="of `vizrec demo` (default: %(default)s)"
     )
-    parser.add_argument("--rate", type=float, default=5.0, help="events a second (default: %(default)s)")
+    parser.add_argument("--rate", type=_rate, default=5.0, help="events a second (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on, in place of serve.port")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other acts")
     parser.add_argument(
@@ -57,16 +58,19 @@ def run_live(args: argparse.Namespace) -> int:
 
     def body(console: Console) -> None:
         folder, place = Path(args.folder), Path(args.folder) / "live"
-        demo = folder / "demo.yml"
-        if not demo.is_file():
-            raise InputError(f"{demo} is missing: run `vizrec demo --folder {folder}` first.")
+        demo, tables = folder / "demo.yml", folder / "tables"
+        if not (demo.is_file() and tables.is_dir()):
+            raise InputError(f"{demo} or {tables} is missing: run `vizrec demo --folder {folder}` first.")
         acts = live_acts(folder / "landing", args.seed)
         events = place / "events"
-        events.mkdir(parents=True, exist_ok=True)
+        # A copy, for what simulated shoppers do is not to become part of the demo's own log.
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(tables, place / "tables")
+        events.mkdir()
         more = {
+            "tables.root": str(place / "tables"),
             "stream.path": str(events),
             "stream.checkpoint": str(place / "checkpoint"),
-            "serve.reload_seconds": 1.0,
         }
         pairs = [*(setting(key, value) for key, value in more.items()), *args.overrides]
         config = save_config(load_config(str(demo), pairs), place / "live.yml")
@@ -74,12 +78,13 @@ def run_live(args: argparse.Namespace) -> int:
         with told_to_stop() as stop, ExitStack() as running:
             stream = running.enter_context(_command("stream", config, place))
             serve = running.enter_context(_command("serve", config, place, *port))
-            address = serve.said(_LISTENING, stop)
-            if address is not None:
-                _print(f"Open {address} in a browser. Ctrl-C ends it.")
-            if stream.said(_READING, stop) is not None:
+            both = (stream, serve)
+            found = _said(serve, _LISTENING, stop, both)
+            if found is not None:
+                _print(f"Open {found[1]} in a browser. Ctrl-C ends it.")
+            if _said(stream, _READING, stop, both) is not None:
                 _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
-                _act(acts, args.rate, events, stop, (stream, serve))
+                _act(acts, args.rate, events, stop, both)
             _print("Ending ...")
 
     return guarded(body, args)
@@ -90,15 +95,6 @@ class _Running:
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name, self.process, self.log = name, process, log
-
-    def said(self, pattern: re.Pattern[str], stop: threading.Event) -> str | None:
-        """The last group that matches in its log, as soon as one does; None when told to stop before."""
-        while not stop.wait(_POLL_S):
-            found = pattern.search(self.log.read_text(encoding="utf-8", errors="replace"))
-            if found is not None:
-                return found[found.re.groups]
-            self.require_alive()
-        return None
 
     def require_alive(self) -> None:
         """Raises: VizrecError with the end of its log when it has ended."""
@@ -126,13 +122,26 @@ def _command(name: str, config: Path, place: Path, *more: str) -> Iterator[_Runn
     with log.open("wb") as out:
         # Apart from the terminal: Ctrl-C comes to this process, which tells the others in its turn.
         process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**os.environ}
+            line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
     running = _Running(name, process, log)
     try:
         yield running
     finally:
         running.end()
+
+
+def _said(
+    command: _Running, pattern: re.Pattern[str], stop: threading.Event, running: tuple[_Running, ...]
+) -> re.Match[str] | None:
+    """Where the pattern is found in the command's log, as soon as it is; None when told to stop before."""
+    while not stop.wait(_POLL_S):
+        found = pattern.search(command.log.read_text(encoding="utf-8", errors="replace"))
+        if found is not None:
+            return found
+        for one in running:
+            one.require_alive()
+    return None
 
 
 def _act(
@@ -154,6 +163,13 @@ def _act(
             draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
             draft.rename(events / f"{run}-{sent:09d}.json")
             sent += len(lines)
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not (math.isfinite(rate) and rate > 0):
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return rate
 
 
 def _print(text: str) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vizrec_spark.demo.catalogue import generate_catalogue
+from vizrec_spark.demo.catalogue import Catalogue, generate_catalogue
 from vizrec_spark.demo.events import generate_events
 from vizrec_spark.demo.shop import STAMP
-from vizrec_spark.demo.shoppers import generate_shoppers
+from vizrec_spark.demo.shoppers import Shoppers, generate_shoppers
 from vizrec_spark.errors import InputError
 
 _ROUND = 5_000
@@ -41,12 +42,17 @@ def live_acts(landing: str | Path, seed: int) -> Iterator[Act]:
         ) from None
     catalogue = generate_catalogue(parameters["n_items"], seed=parameters["seed"])
     shoppers = generate_shoppers(parameters["n_users"], catalogue, seed=parameters["seed"])
-    while True:
-        seed += 1
-        drawn = generate_events(_ROUND, shoppers, catalogue, seed=seed)
+    return _acts(catalogue, shoppers, seed)
+
+
+def _acts(catalogue: Catalogue, shoppers: Shoppers, seed: int) -> Iterator[Act]:
+    for number in count():
+        # Apart from the shop's own seed, and from another one's later rounds.
+        drawn_by = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        drawn = generate_events(_ROUND, shoppers, catalogue, seed=drawn_by)
         visits = drawn.groupby("user_id").cumcount() // _VISIT
         keys = drawn["user_id"] + " " + visits.astype(str)
-        order = np.random.default_rng(seed).permutation(keys.unique())
+        order = np.random.default_rng(drawn_by).permutation(keys.unique())
         for key in order:
             for row in drawn[keys == key].itertuples(index=False):
                 yield Act(row.user_id, row.item_id, row.event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,7 @@ class Commits:
     def __init__(self, spark: SparkSession, tables: TableStore) -> None:
         self._spark, self._tables = spark, tables
         self._last: dict[tuple[str, str], int] = {}
-        self._dropped = self._cleared = time.monotonic()
+        self._dropped, self._cleared = -math.inf, time.monotonic()
 
     def stored(self, once: Once) -> pa.Table | None:
         """The rows of `live_events` that this batch, done before, has added; None for one that is new."""

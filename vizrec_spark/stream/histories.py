@@ -76,7 +76,7 @@ class Histories:
         return known, pc.and_(named, pc.invert(known))
 
     def of(self, users: pa.Array, new: pa.Table) -> Rows:
-        """All events of `users` (string, each once), those of `new` (columns of `live_events`) among them."""
+        """All events of `users` (string, each once), `new` (columns of `live_events`, of these users) among them."""
         assert self._held is not None, "refresh first"
         logged, held = self._held.of(users)
         streamed = [held, new.select(INTERACTIONS.columns).cast(held.schema)]
