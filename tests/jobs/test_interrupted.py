@@ -53,7 +53,6 @@ DURING = {"recommend": "recommendations"}
     [
         ("embed", "killed"),
         ("ingest", "raised"),
-        ("similar", "raised"),
         # By `make test-faults`. What kills of `als` leave is made without a process in the tests of that stage.
         *(
             pytest.param(stage, "killed", marks=pytest.mark.faults)
