@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vizrec_spark.app.runner import guarded
+from vizrec_spark.app.runner import add_overrides, guarded
 from vizrec_spark.config import load_config, save_config, setting
 from vizrec_spark.demo.live import Act, live_acts
 from vizrec_spark.errors import InputError, VizrecError
@@ -41,15 +41,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
     parser.add_argument("--rate", type=_rate, default=5.0, help="events a second (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on, in place of serve.port")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other acts")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="SECTION.KEY=VALUE",
-        action="append",
-        default=[],
-        help="set one key",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    add_overrides(parser)
     return parser
 
 

@@ -60,6 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         metavar="FILE",
         help="YAML file with what differs from base.yml, which is read from beside it",
     )
+    add_overrides(parser)
+    parser.add_argument(
+        "--run-id", metavar="ID", help="name of this run in the tables' history (default: made up)"
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="json: one object a line on stderr, with run id and stage (default: %(default)s)",
+    )
+    return parser
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """``--set`` and ``--quiet``, also for commands that have a configuration of their own."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -68,17 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         default=[],
         help="set one key; may be given several times and wins over the files",
     )
-    parser.add_argument(
-        "--run-id", metavar="ID", help="name of this run in the tables' history (default: made up)"
-    )
     parser.add_argument("--quiet", action="store_true", help="print warnings and errors only")
-    parser.add_argument(
-        "--log-format",
-        choices=FORMATS,
-        default=FORMATS[0],
-        help="json: one object a line on stderr, with run id and stage (default: %(default)s)",
-    )
-    return parser
 
 
 def positive(text: str) -> int:
