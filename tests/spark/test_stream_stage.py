@@ -243,7 +243,10 @@ def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -
     over, trouble = threading.Event(), []
 
     def model_of(user: str) -> str | None:
-        rows = shop.store().read(LIVE_RECOMMENDATIONS).where(f"user_id = '{user}'").collect()
+        tables = shop.store()
+        if not tables.exists(LIVE_RECOMMENDATIONS):  # the job has only begun
+            return None
+        rows = tables.read(LIVE_RECOMMENDATIONS).where(f"user_id = '{user}'").collect()
         return rows[0].model_id if rows else None
 
     def until(come: Callable[[], bool]) -> None:
@@ -255,7 +258,7 @@ def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -
     def shoppers() -> None:
         try:
             shop.send("a", event(1, "u01", "i03"))
-            until(lambda: live_log.is_dir() and model_of("u01") == "als-1")
+            until(lambda: model_of("u01") == "als-1")
             shop.model("als-2", seed=9)  # a batch run that has not come to its end
             shop.send("b", event(2, "u02", "i03"))
             until(lambda: model_of("u02") is not None)
@@ -271,10 +274,9 @@ def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -
         except BaseException as error:
             trouble.append(error)
         finally:
-            if not over.is_set():
+            while not over.wait(1.0):  # the first may come before the job listens
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    live_log = shop.folder / "tables" / "live_recommendations" / "_delta_log"
     thread = threading.Thread(target=shoppers)
     # A signal before the job listens, or after, is not to end the tests.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
