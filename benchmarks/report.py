@@ -99,9 +99,18 @@ def write_tables(config: Config, n_items: int, n_users: int) -> None:
     conf = {"spark.master": "local[2]", "spark.driver.memory": "3g", "spark.ui.enabled": "false"}
     spark = build_session("benchmark", {**conf, "spark.sql.shuffle.partitions": "8"})
     tables = TableStore(spark, config.tables, Stamp("week-7", "benchmark", "0"))
+    for table, frame in frames(spark, config, n_items, n_users):
+        tables.overwrite(table, frame)
+    spark.stop()
+
+
+def frames(
+    spark: SparkSession, config: Config, n_items: int, n_users: int
+) -> Iterator[tuple[Table, DataFrame]]:
+    """What the tables are to hold."""
     items = spark.range(n_items).select("id", item("id").alias("item_id"))
     users = spark.range(n_users).select("id", F.concat(F.lit("u"), "id").alias("user_id"))
-    for table, frame in (
+    yield from (
         (ITEMS, catalogue(items)),
         (USERS, users),
         (INTERACTIONS, events(users, n_items)),
@@ -115,9 +124,7 @@ def write_tables(config: Config, n_items: int, n_users: int) -> None:
         (BLEND_WEIGHTS, rows(spark, BLEND_WEIGHTS, weights())),
         (METRICS, rows(spark, METRICS, list(metrics()))),
         (RUNS, rows(spark, RUNS, list(runs(n_items)))),
-    ):
-        tables.overwrite(table, frame)
-    spark.stop()
+    )
 
 
 def item(number: str | Column) -> Column:
@@ -272,6 +279,8 @@ def weights() -> list[tuple[object, ...]]:
             1.0,
             "learned",
             1.0,
+            8.0,
+            100.0,
             0.1,
             0.01,
             0.0,

@@ -20,14 +20,14 @@ from tests.reporting import measured
 from tests.similarity import quality
 from vizrec_spark.app.look import find
 from vizrec_spark.config import Config
-from vizrec_spark.config.models import IngestConfig, ReportConfig
+from vizrec_spark.config.models import IngestConfig
 from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.report import select
-from vizrec_spark.report.collect import build_gallery, choose, known_items
+from vizrec_spark.report.collect import build_gallery, choose_shoppers, choose_showcases, known_items
 from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Facts
 from vizrec_spark.report.notebook import plot_metrics, show_neighbors, show_recommendations
-from vizrec_spark.report.pictures import small_pictures
+from vizrec_spark.report.pictures import keep_pictures, small_pictures
 from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.sections.findings import stage_findings
 from vizrec_spark.report.sections.runs import Ran, by_step, last_runs
@@ -427,11 +427,12 @@ def context(spark: SparkSession, written: Path, tmp_path: Path) -> StageContext:
 def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows) -> None:
     tables = context.tables
     red, none = (hashlib.sha256(content).hexdigest() for content in (png(2), b"no picture"))
-    pictures, written = small_pictures(tables, ["i1", "i3", "i9"], 32, 10_000)
+    pictures, new = small_pictures(tables, ["i1", "i3", "i9"], 32, 10_000)
+    written = keep_pictures(tables, new)
     assert pictures.of == {"i1": red, "i3": none}  # the first by path; i9 has none
     assert list(pictures.thumbnails) == [red]
     assert (pictures.thumbnails[red].width, pictures.thumbnails[red].height) == (32, 24)
-    assert written is not None and (written.rows, written.changed) == (1, 1)
+    assert (written.rows, written.changed) == (1, 1)
     # What cannot be decoded is not kept: a decoder that can will show it.
     kept = {row.sha256: row.jpeg for row in tables.read(THUMBNAILS).collect()}
     assert {name: bytes(jpeg) for name, jpeg in kept.items()} == {red: pictures.thumbnails[red].jpeg}
@@ -439,26 +440,31 @@ def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows
     of_i3 = tables.read(IMAGES).where("item_id = 'i3'").drop("content", "sha256")
     green = hashlib.sha256(png(9)).hexdigest()
     tables.upsert(IMAGES, of_i3.withColumns({"content": F.lit(png(9)), "sha256": F.lit(green)}))
-    replaced, written = small_pictures(tables, ["i1", "i3"], 32, 10_000)
+    replaced, new = small_pictures(tables, ["i1", "i3"], 32, 10_000)
+    written = keep_pictures(tables, new)
     assert replaced.of["i3"] == green and sorted(replaced.thumbnails) == sorted([red, green])
-    assert written is not None and (written.rows, written.changed) == (2, 1)
+    assert (written.rows, written.changed) == (2, 1)
     # The bytes themselves are not needed any more; what no item shows any more is deleted; another size is made anew.
     shutil.rmtree(tables.location(IMAGES))
     tables.overwrite(IMAGES, rows(IMAGES, [{**picture("i1", "a.png", b"gone"), "sha256": red}]))
-    again, written = small_pictures(tables, ["i1"], 32, 10_000)
+    again, new = small_pictures(tables, ["i1"], 32, 10_000)
+    written = keep_pictures(tables, new)
     assert again.thumbnails == {red: pictures.thumbnails[red]}
-    assert written is not None and (written.rows, written.changed) == (1, 1)
-    _, written = small_pictures(tables, ["i1"], 32, 10_000)
-    assert written is not None and (written.rows, written.changed) == (1, 0)
-    assert small_pictures(tables, ["i1"], 33, 10_000, keep=False)[0].thumbnails == {}
+    assert (written.rows, written.changed) == (1, 1)
+    _, new = small_pictures(tables, ["i1"], 32, 10_000)
+    written = keep_pictures(tables, new)
+    assert not new and (written.rows, written.changed) == (1, 0)
+    assert small_pictures(tables, ["i1"], 33, 10_000)[0].thumbnails == {}
 
 
 def test_the_gallery_joins_names_pictures_and_causes(
     shop: dict[str, DataFrame], context: StageContext
 ) -> None:
-    config = ReportConfig(items=4, shoppers=5)
-    chosen = choose(**{name: frame for name, frame in shop.items() if name != "images"}, config=config)
-    pictures, _ = small_pictures(context.tables, sorted(chosen.item_ids), 32, 10_000, keep=False)
+    chosen = replace(
+        choose_shoppers(shop["users"], shop["interactions"], shop["recommendations"], n=5),
+        near=choose_showcases(shop["neighbors"], shop["items"], n=4).near,
+    )
+    pictures, _ = small_pictures(context.tables, sorted(chosen.item_ids), 32, 10_000)
     known = known_items(shop["items"], chosen.item_ids, pictures)
     gallery = build_gallery(Facts("run-1", 15, 5, 4, 24), chosen, known, pictures)
     people = {s.user_id: s for s in gallery.shoppers}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from vizrec_spark.config.models import ReportConfig
 from vizrec_spark.report import select
 from vizrec_spark.report.facts import moment
 from vizrec_spark.report.model import (
@@ -43,25 +42,21 @@ class Chosen:
         return ends | causes | {row.neighbor_id for row in self.near}
 
 
-def choose(
-    *,
-    items: DataFrame,
-    users: DataFrame,
-    interactions: DataFrame,
-    neighbors: DataFrame,
-    recommendations: DataFrame,
-    config: ReportConfig,
-) -> Chosen:
-    """The rows of the galleries, from frames of the tables' columns; `neighbors` of one encoder, any of them empty."""
+def choose_shoppers(users: DataFrame, interactions: DataFrame, recommendations: DataFrame, n: int) -> Chosen:
+    """The rows of `n` users with history and offers, from frames of the tables' columns, any of them empty."""
     profiles = select.shopper_profiles(users, interactions, recommendations)
-    people = select.spread(select.shopper_candidates(profiles, config.shoppers).collect(), config.shoppers)
+    people = select.spread(select.shopper_candidates(profiles, n).collect(), n)
     ids = [row.user_id for row in people]
     return Chosen(
         people,
         select.histories(interactions, ids).collect(),
         select.offers(recommendations, interactions, ids).collect(),
-        select.look_alikes(neighbors, select.showcase_items(neighbors, items, config.items)).collect(),
     )
+
+
+def choose_showcases(neighbors: DataFrame, items: DataFrame, n: int) -> Chosen:
+    """The rows of `n` items with look-alikes; `neighbors` of one encoder."""
+    return Chosen(near=select.look_alikes(neighbors, select.showcase_items(neighbors, items, n)).collect())
 
 
 def choose_user(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import functions as F
 
 from vizrec_spark.report.model import Facts
 from vizrec_spark.stage import StageContext
-from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
     IMAGES,
     INTERACTIONS,
@@ -18,25 +18,29 @@ from vizrec_spark.tables.schemas import (
 )
 
 
-def gather_facts(context: StageContext) -> Facts:
-    """The facts as the tables have them now.
+def gather_facts(context: StageContext, encoder_id: str | None, pool: ThreadPoolExecutor) -> Facts:
+    """The facts as the tables have them now, asked for by threads of `pool`; `encoder_id`: the configured one's.
 
     Raises: TableError when `items`, `users` or `interactions` is missing.
     """
     tables = context.tables
-    latest = tables.read(INTERACTIONS).select(F.max("timestamp").cast("double")).first()
-    used = tables.read_or_empty(RECOMMENDATIONS).select("model_id").first()
-    encoder_id = current_encoder(tables, context.config.embed)
+    latest = pool.submit(lambda: tables.read(INTERACTIONS).select(F.max("timestamp").cast("double")).first())
+    used = pool.submit(lambda: tables.read_or_empty(RECOMMENDATIONS).select("model_id").first())
+    items = pool.submit(lambda: tables.read(ITEMS).count())
+    users = pool.submit(lambda: tables.read(USERS).count())
+    pictures = pool.submit(lambda: tables.read_or_empty(IMAGES).count())
+    interactions = pool.submit(lambda: tables.read(INTERACTIONS).count())
+    last, offer = latest.result(), used.result()
     return Facts(
         run_id=context.run_id,
-        n_items=tables.read(ITEMS).count(),
-        n_users=tables.read(USERS).count(),
-        n_pictures=tables.read_or_empty(IMAGES).count(),
-        n_interactions=tables.read(INTERACTIONS).count(),
-        latest=moment(latest[0]) if latest is not None else None,
+        n_items=items.result(),
+        n_users=users.result(),
+        n_pictures=pictures.result(),
+        n_interactions=interactions.result(),
+        latest=moment(last[0]) if last is not None else None,
         encoder_id=encoder_id,
         encoder_name=context.config.embed.encoder if encoder_id is not None else None,
-        model_id=used.model_id if used is not None else None,
+        model_id=offer.model_id if offer is not None else None,
     )
 
 

@@ -89,7 +89,7 @@ def _gallery(
 ) -> Gallery:
     """The rows with names and pictures; `asked` is no item of the catalogue, and `shown` its picture."""
     size, max_pixels = config.report.thumbnail, config.ingest.images.max_pixels
-    pictures, _ = small_pictures(tables, sorted(chosen.item_ids), size, max_pixels, keep=False)
+    pictures, _ = small_pictures(tables, sorted(chosen.item_ids), size, max_pixels)
     known = known_items(tables.read(ITEMS), chosen.item_ids, pictures)
     if asked is not None:
         known[asked.item_id] = replace(asked, picture=asked.item_id if shown is not None else None)

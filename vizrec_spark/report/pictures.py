@@ -25,13 +25,12 @@ class Pictures:
 
 
 def small_pictures(
-    tables: TableStore, item_ids: Sequence[str], size: int, max_pixels: int, *, keep: bool = True
-) -> tuple[Pictures, Written | None]:
-    """The first picture by path of each of `item_ids`, whose longer side has at most `size` pixels.
+    tables: TableStore, item_ids: Sequence[str], size: int, max_pixels: int
+) -> tuple[Pictures, list[Row]]:
+    """The first picture by path of each of `item_ids`, whose longer side has at most `size` pixels, and the rows that
+    table `thumbnails` does not have.
 
-    Those that table `thumbnails` does not have are made by the executors and, with `keep`, written there, which is
-    told; those of pictures that no item has any more are deleted there. What cannot be decoded is not kept, so that a
-    decoder that can shows it. Full pictures do not travel to the driver.
+    These are made by the executors: full pictures do not travel to the driver. Nothing is written.
     """
     places = _first_places(tables, item_ids)
     of = {row.item_id: row.sha256 for row in places}
@@ -40,7 +39,7 @@ def small_pictures(
     new = _made(tables, list(missing.values()), size, max_pixels).collect() if missing else []
     made.update((row.sha256, row) for row in new)
     shown = {sha256: Thumbnail(bytes(row.jpeg), row.width, row.height) for sha256, row in made.items()}
-    return Pictures(shown, of), _keep(tables, new) if keep else None
+    return Pictures(shown, of), new
 
 
 def _first_places(tables: TableStore, item_ids: Sequence[str]) -> list[Row]:
@@ -75,8 +74,12 @@ def _made(tables: TableStore, places: Sequence[Row], size: int, max_pixels: int)
     return small.where("made IS NOT NULL").select("sha256", F.lit(size).cast("int").alias("size"), "made.*")
 
 
-def _keep(tables: TableStore, new: Sequence[Row]) -> Written:
-    """Adds the rows, and deletes those of pictures that table `images` does not have. Runs a job or two."""
+def keep_pictures(tables: TableStore, new: Sequence[Row]) -> Written:
+    """Adds the rows that `small_pictures` has made to table `thumbnails`, and deletes there those of pictures that no
+    item has any more. Runs a job or two.
+
+    What cannot be decoded is not among them, so that a decoder that can shows it.
+    """
     stored = tables.pinned_or_empty(THUMBNAILS)
     there = tables.pinned_or_empty(IMAGES).select("sha256")
     gone = stored.select("sha256").distinct().join(there, "sha256", "left_anti").collect()

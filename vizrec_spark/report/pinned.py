@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from threading import Lock
 
 from pyspark.sql import DataFrame, SparkSession
@@ -17,7 +18,7 @@ class PinnedTables(TableStore):
     def __init__(self, spark: SparkSession, config: TablesConfig, stamp: Stamp) -> None:
         super().__init__(spark, config, stamp)
         self._frames: dict[str, DataFrame] = {}
-        self._pinning = Lock()
+        self._pinning = defaultdict[str, Lock](Lock)
 
     def read(self, table: Table) -> DataFrame:
         """As `pinned`."""
@@ -25,7 +26,7 @@ class PinnedTables(TableStore):
 
     def pinned(self, table: Table) -> DataFrame:
         """The version that the table had at the first read. Raises: TableError as `TableStore.read`."""
-        with self._pinning:
+        with self._pinning[table.name]:
             if table.name not in self._frames:
                 self._frames[table.name] = super().pinned(table)
             return self._frames[table.name]

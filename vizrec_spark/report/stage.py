@@ -10,19 +10,20 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from vizrec_spark.errors import ConfigError
-from vizrec_spark.report.collect import Chosen, build_gallery, choose, known_items
+from vizrec_spark.report.collect import Chosen, build_gallery, choose_shoppers, choose_showcases, known_items
 from vizrec_spark.report.facts import gather_facts
 from vizrec_spark.report.model import Gallery, Section
-from vizrec_spark.report.pictures import small_pictures
+from vizrec_spark.report.pictures import keep_pictures, small_pictures
 from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.render import render, same_but_for_run
-from vizrec_spark.report.sections.health import read_health
+from vizrec_spark.report.sections.health import read_health, show_health
 from vizrec_spark.report.sections.quality import read_quality
 from vizrec_spark.report.sections.search import read_search
 from vizrec_spark.report.sections.space import read_space, show_space
 from vizrec_spark.report.sections.weights import read_weights
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
+from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     ITEM_NEIGHBORS,
@@ -34,7 +35,7 @@ from vizrec_spark.tables.schemas import (
 HEAVIEST = 15_000_000
 """Bytes that the page may weigh."""
 
-_AT_ONCE = 3
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Page:
 
     gallery: Gallery
     sections: tuple[Section, ...]
-    thumbnails: Written | None
+    thumbnails: Written
 
 
 def run(context: StageContext) -> StageResult:
@@ -69,8 +70,9 @@ def run(context: StageContext) -> StageResult:
         if a is not None
     ]
     written = Written("gallery (HTML)", str(path), 0, rows=pictures, changed=pictures if changed else 0)
-    kept = [] if page.thumbnails is None else [page.thumbnails]
-    return StageResult([written, *kept], notes, {"pictures": float(pictures), "megabytes": megabytes})
+    return StageResult(
+        [written, page.thumbnails], notes, {"pictures": float(pictures), "megabytes": megabytes}
+    )
 
 
 def read_page(context: StageContext) -> Page:
@@ -83,41 +85,49 @@ def read_page(context: StageContext) -> Page:
         context, tables=PinnedTables(context.spark, context.config.tables, context.tables.stamp)
     )
     tables, config = context.tables, context.config.report
-    facts = gather_facts(context)
-    search = read_search(context, facts.encoder_id)
-    quality = search.quality
-    compared, mean = (0, None) if quality is None else (quality.n_items, quality.mean_cosine)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        asked = pool.submit(_choose, context, facts.encoder_id)
-        looked = pool.submit(read_space, context, facts.encoder_id, config.map)
-        health = pool.submit(read_health, context, facts.n_items, facts.n_users, quality)
+        # First what most of the rest waits for.
+        shoppers = pool.submit(_shoppers, context)
+        encoder_id = current_encoder(tables, context.config.embed)
+        showcases = pool.submit(_showcases, context, encoder_id)
+        looked = pool.submit(read_space, context, encoder_id, config.map)
+        searched, ran = pool.submit(read_search, context, encoder_id), pool.submit(read_health, context)
         measured, weights = pool.submit(read_quality, context), pool.submit(read_weights, context)
-        chosen, looks = asked.result(), looked.result()
+        chosen, looks = replace(shoppers.result(), near=showcases.result().near), looked.result()
         wanted = sorted(chosen.item_ids | looks.item_ids)
-        max_pixels = context.config.ingest.images.max_pixels
-        pictures, written = small_pictures(tables, wanted, config.thumbnail, max_pixels)
+        pictures, new = small_pictures(
+            tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels
+        )
+        kept = pool.submit(keep_pictures, tables, new)
+        facts = gather_facts(context, encoder_id, pool)
         known = known_items(tables.read(ITEMS), wanted, pictures)
+        search = searched.result()
+        quality = search.quality
+        compared, mean = (0, None) if quality is None else (quality.n_items, quality.mean_cosine)
         sections = (
-            health.result(),
+            show_health(ran.result(), context.config, facts.n_items, facts.n_users, quality),
             measured.result(),
             weights.result(),
             search,
             show_space(looks, known, mean, compared, off=not config.map),
         )
-    return Page(build_gallery(facts, chosen, known, pictures), sections, written)
+        return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
 
 
-def _choose(context: StageContext, encoder_id: str | None) -> Chosen:
+def _shoppers(context: StageContext) -> Chosen:
+    tables = context.tables
+    return choose_shoppers(
+        tables.read(USERS),
+        tables.read(INTERACTIONS),
+        tables.read_or_empty(RECOMMENDATIONS),
+        context.config.report.shoppers,
+    )
+
+
+def _showcases(context: StageContext, encoder_id: str | None) -> Chosen:
     tables = context.tables
     neighbors = tables.read_or_empty(ITEM_NEIGHBORS).where(F.col("encoder_id") == F.lit(encoder_id))
-    return choose(
-        items=tables.read(ITEMS),
-        users=tables.read(USERS),
-        interactions=tables.read(INTERACTIONS),
-        neighbors=neighbors,
-        recommendations=tables.read_or_empty(RECOMMENDATIONS),
-        config=context.config.report,
-    )
+    return choose_showcases(neighbors, tables.read(ITEMS), context.config.report.items)
 
 
 STAGE = Stage("report", "write the HTML page for people", run)

@@ -29,7 +29,8 @@ def thumbnail_of(content: Column, size: int, max_pixels: int) -> Column:
         made = None if picture is None else thumbnail(bytes(picture), size, max_pixels)
         return None if made is None else (made.jpeg, made.width, made.height)
 
-    return F.udf(small, _SCHEMA, useArrow=False)(content)
+    # Called deterministic, a filter on what it gives would be moved below a join, and every picture made small for it.
+    return F.udf(small, _SCHEMA, useArrow=False).asNondeterministic()(content)
 
 
 def data_uri(picture: Thumbnail) -> str:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Row
 
+from vizrec_spark.config import Config
 from vizrec_spark.report.model import Answer
 from vizrec_spark.report.sections.drift import Moved, drift
 from vizrec_spark.report.sections.findings import (
@@ -68,29 +70,41 @@ class Health:
         return Answer("Is the last run healthy?", self.level, ", ".join([word, *told]), good, when)
 
 
-def read_health(context: StageContext, n_items: int, n_users: int, quality: Row | None) -> Health:
-    """The section; runs five small jobs. `quality`: the row of table `similarity_quality`, None where nobody has
-    searched."""
-    tables, config = context.tables, context.config
+@dataclass(frozen=True)
+class HealthRows:
+    """What the tables know: the last two runs of each stage, what was refused, and how many users have offers."""
+
+    runs: Sequence[Row]
+    refusals: Refusals
+    samples: tuple[Sample, ...]
+    served: int
+
+
+def read_health(context: StageContext) -> HealthRows:
+    """The rows of the section; runs five small jobs."""
+    tables = context.tables
     stands = standing(tables.read_or_empty(RUNS), tables.read_or_empty(RESTORES))
-    rows = last_runs(stands, 2).collect()
-    latest, before = by_step(rows, 1), by_step(rows, 2)
-    refusals, samples = read_refusals(context)
     first = tables.read_or_empty(RECOMMENDATIONS).where("rank = 1").select("user_id")
-    served = first.join(tables.read(USERS).select("user_id"), "user_id", "left_semi").count()
+    served = first.join(tables.read(USERS).select("user_id"), "user_id", "left_semi")
+    return HealthRows(last_runs(stands, 2).collect(), *read_refusals(context), served.count())
+
+
+def show_health(found: HealthRows, config: Config, n_items: int, n_users: int, quality: Row | None) -> Health:
+    """The section; `quality`: the row of table `similarity_quality`, None where nobody has searched."""
+    latest, before = by_step(found.runs, 1), by_step(found.runs, 2)
     moved = drift(
         {s: (r.rows, r.metrics) for s, r in latest.items()},
         {s: (r.rows, r.metrics) for s, r in before.items()},
     )
-    found = [
+    judged = [
         *stage_findings(latest, datetime.now(UTC), timedelta(hours=config.report.fresh_hours)),
         refused_finding(latest),
-        served_finding(served, n_users),
+        served_finding(found.served, n_users),
         pictured_finding(None if quality is None else quality.n_items, n_items),
         recall_finding(quality, config.similar.target_recall),
         *drift_findings(moved),
     ]
-    ordered = sorted((f for f in found if f is not None), key=lambda f: (BAD, LOOK, GOOD).index(f.level))
+    ordered = sorted((f for f in judged if f is not None), key=lambda f: (BAD, LOOK, GOOD).index(f.level))
     each = {(run.run_id, run.stage): run for run in latest.values()}  # a promotion stands there twice
     in_order = sorted(each.values(), key=lambda run: run.ended)
-    return Health(tuple(ordered), tuple(in_order), tuple(moved), refusals, samples)
+    return Health(tuple(ordered), tuple(in_order), tuple(moved), found.refusals, found.samples)
