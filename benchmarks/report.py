@@ -45,6 +45,7 @@ from vizrec_spark.tables.schemas import (
     RUNS,
     SIMILARITY_QUALITY,
     USERS,
+    WORST_LISTS,
 )
 
 SECONDS, MEGABYTES = 60.0, 15.0
@@ -123,6 +124,7 @@ def frames(
         (RECOMMENDATIONS, recommendations(users, n_items)),
         (BLEND_WEIGHTS, rows(spark, BLEND_WEIGHTS, weights())),
         (METRICS, rows(spark, METRICS, list(metrics()))),
+        (WORST_LISTS, rows(spark, WORST_LISTS, list(worst(n_items)))),
         (RUNS, rows(spark, RUNS, list(runs(n_items)))),
     )
 
@@ -311,6 +313,16 @@ def metrics() -> Iterator[tuple[object, ...]]:
                         900,
                         *against,
                     )
+
+
+def worst(n_items: int) -> Iterator[tuple[object, ...]]:
+    for metric in ("ndcg@10", "diversity@10", "miscalibration@10"):
+        for place in range(1, 11):
+            offered, missed = (
+                [f"i{(97 * place + 11 * n + shift) % n_items}" for n in range(10)] for shift in (0, 5)
+            )
+            found = (0.0, 20, 10, None, offered, missed)
+            yield (RUN_IDS[-1], "user_time", MODELS[0], metric, place, f"u{place}", *found)
 
 
 def runs(n_items: int) -> Iterator[tuple[object, ...]]:

@@ -21,6 +21,7 @@ from vizrec_spark.report.sections.runs import Ran
 from vizrec_spark.report.sections.search import show_search
 from vizrec_spark.report.sections.space import SpaceRows, show_space
 from vizrec_spark.report.sections.weights import show_weights
+from vizrec_spark.report.sections.worst import show_worst
 
 NOON = datetime(2025, 6, 30, 12, tzinfo=UTC)
 
@@ -62,6 +63,19 @@ def measured(run: str, model: str, value: float, half: float = 0.01, **more: Any
 def less(reference: str, difference: float, half: float) -> dict[str, Any]:
     ends = {"difference_lo": difference - half, "difference_hi": difference + half}
     return {"reference": reference, "difference": difference, **ends, "n_both": 90, "p_value": 0.01}
+
+
+def worst(metric: str, place: int, items: list[str], **more: Any) -> Row:
+    """A row of table `worst_lists`: the first eight of `items` were offered, the others taken."""
+    given = {"run_id": "now", "protocol": "user_time", "model": "hybrid", "metric": metric, "place": place}
+    given |= {
+        "user_id": f"user{place}" * 9,
+        "value": 0.0,
+        "n_known": 1,
+        "n_relevant": 12_345,
+        "first_hit": None,
+    }
+    return Row(**(given | {"offered": items[:8], "missed": items[8:]} | more))
 
 
 def sections(items: list[Item], picture: Thumbnail) -> tuple[Section, ...]:
@@ -106,9 +120,15 @@ def sections(items: list[Item], picture: Thumbnail) -> tuple[Section, ...]:
     looks = [Row(item_id=name, looks=[float(i), float(i % 3), 1.0 / (i + 1)]) for i, name in enumerate(ids)]
     group = [Row(group_id=ids[0], group_size=12, item_id=name, place=i) for i, name in enumerate(ids[:8])]
     weak = [Row(item_id=ids[4], rank=r, neighbor_id=ids[r], cosine=0.4 - r / 10) for r in range(1, 4)]
+    cases = [
+        worst(metric, place, ids, first_hit=None if place % 2 else 40)
+        for metric in ("ndcg@10", "diversity@10", "miscalibration@10")
+        for place in (1, 2)
+    ]
     return (
         health,
         shown(rows, {"now": AT, "before": AT - 7 * DAY}),
+        show_worst(cases, known),
         show_weights([Row(feature=name, weight=0.1, **weight, **ends) for name in ("als", "ridge_recent")]),
         show_search(Row(**(lsh | {"bucket_histogram": [0, 4, 0, 3]}))),
         show_space(SpaceRows(looks, group, weak), known, 0.5, 10),

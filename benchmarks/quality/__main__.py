@@ -117,7 +117,7 @@ def protocol(
     spark = judged[0].relevant.sparkSession
     evaluate = EvaluateConfig(cutoffs=(10, 20), depth=args.depth, seed=42)
     reference = "hybrid" if "hybrid" in chosen else next(iter(chosen))
-    rows = measure(spark, judged, evaluate, reference).collect()
+    rows = measure(spark, judged, evaluate, reference).metrics.collect()
     figures = Figures(rows, list(chosen), reference)
     figures.print(f"{name}: {len(judged)} split(s), intervals over users", Console(width=240))
     return figures.result()

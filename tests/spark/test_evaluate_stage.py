@@ -33,7 +33,15 @@ from vizrec_spark.evaluate.stage import STAGE, ask_gate
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.encoders import encoder_key
-from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, IMAGES, INTERACTIONS, ITEMS, METRICS
+from vizrec_spark.tables.schemas import (
+    EMBEDDINGS,
+    ENCODERS,
+    IMAGES,
+    INTERACTIONS,
+    ITEMS,
+    METRICS,
+    WORST_LISTS,
+)
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ITEM_IDS = [f"i{n:02d}" for n in range(25)]
@@ -223,6 +231,38 @@ def test_diversity_by_looks_against_plain_python(shop: Shop) -> None:
             apart.append(fmean(1 - float(a @ b) for a, b in combinations(looks, 2)))
     row = shop.metrics()["all", "good", "diversity@5"]
     assert (row.value, row.n_users) == (pytest.approx(fmean(apart), abs=1e-5), len(apart))
+
+
+def test_the_worst_lists_are_those_of_plain_python(shop: Shop) -> None:
+    known, relevant = shop.parts
+    found = shop.store.read(WORST_LISTS).where("run_id = 'day-1'").collect()
+    assert {(r.model, r.metric) for r in found} == {
+        (model, f"{metric}@2")  # there is no list length of 10
+        for model in ("good", "poor")
+        for metric in ("ndcg", "diversity", "miscalibration")
+    }
+    for model, lists in shop.lists.items():
+        mine = sorted((r for r in found if (r.model, r.metric) == (model, "ndcg@2")), key=lambda r: r.place)
+        assert [r.place for r in mine] == list(range(1, 11))
+        value = {u: ndcg(lists.get(u, []), set(want), 2) for u, want in relevant.items()}
+        worst = sorted(relevant, key=lambda u: (value[u], -len(relevant[u])))[:10]
+        told = [(r.value, r.n_relevant) for r in mine]
+        assert told == [(pytest.approx(value[u]), len(relevant[u])) for u in worst]
+        for r in mine:
+            offered, want = lists.get(r.user_id, []), set(relevant[r.user_id])
+            hits = [place for place, item in enumerate(offered, 1) if item in want]
+            assert (r.value, r.n_known) == (pytest.approx(value[r.user_id]), len(known[r.user_id]))
+            assert (r.offered, r.first_hit) == (offered[:10], hits[0] if hits else None)
+            assert r.missed == sorted(want - set(offered[:2]))[:10]
+    # Whom a model offers nothing is among them, and of two metrics one is the worse the higher it is.
+    assert any(not r.offered and r.first_hit is None for r in found if r.metric == "ndcg@2")
+    for metric, sign in (("diversity@2", 1), ("miscalibration@2", -1)):
+        values = [
+            r.value for r in sorted(found, key=lambda r: r.place) if (r.model, r.metric) == ("good", metric)
+        ]
+        mean = shop.metrics()["all", "good", metric].value
+        assert values == sorted(values, key=lambda v: sign * v)
+        assert sign * (mean - values[0]) > 0
 
 
 def test_models_are_compared_in_pairs(shop: Shop) -> None:

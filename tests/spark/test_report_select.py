@@ -16,7 +16,7 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tests.reporting import measured
+from tests.reporting import measured, worst
 from tests.similarity import quality
 from vizrec_spark.app.look import find
 from vizrec_spark.config import Config
@@ -52,6 +52,7 @@ from vizrec_spark.tables.schemas import (
     SIMILARITY_QUALITY,
     THUMBNAILS,
     USERS,
+    WORST_LISTS,
 )
 from vizrec_spark.tables.standing import standing
 
@@ -261,6 +262,12 @@ QUALITY = quality(
     candidates_per_item=5.0,
     max_bucket_share=0.5,
 )
+WORST = [
+    worst("ndcg@10", 1, [], user_id="looker", run_id="week-2", offered=["i1"], missed=["left-since"]),
+    worst("ndcg@10", 1, [], user_id="of another", run_id="week-2", model="als", offered=[], missed=[]),
+    worst("ndcg@10", 1, [], user_id="of another run", run_id="week-1", offered=[], missed=[]),
+    worst("ndcg@10", 5, [], user_id="not so bad", run_id="week-2", offered=[], missed=[]),
+]
 REFUSED = {
     "whole.png": "unknown_item",
     "cut.png": "truncated",
@@ -394,6 +401,7 @@ def written(
         (COMPARED_ITEMS, rows(COMPARED_ITEMS, [looks(f"i{n}", n) for n in range(1, 5)])),
         (NEAR_DUPLICATES, rows(NEAR_DUPLICATES, [pair("i1", "i1"), pair("i2", "i1")])),
         (METRICS, rows(METRICS, [measured("week-2", "hybrid", 0.3).asDict()])),
+        (WORST_LISTS, rows(WORST_LISTS, [one.asDict() for one in WORST])),
         (
             RUNS,
             rows(
@@ -501,8 +509,11 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: Stage
         "0.300 in the last evaluation, which is the only one",
         "Nothing has come to its end in the last 24 hours",
         "Run <code>week-2</code> of 9 Jan 2025",
+        'aria-label="Taken by looker, not offered"',
+        'title="left-since · left-since"',
     ):
         assert told in page
+    assert "of another" not in page and "not so bad" not in page
     assert page.count('<li style="grid-area:') == 2  # i3 is broken, i4 has no picture
     again = STAGE.run(replace(context, run_id="run-2")).written[0]
     assert again.changed == 0

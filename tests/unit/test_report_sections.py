@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyspark.sql import Row
 
-from tests.reporting import AT, DAY, NOON, less, measured, ran, shown
+from tests.reporting import AT, DAY, NOON, less, measured, ran, shown, worst
 from tests.similarity import quality
 from vizrec_spark.report import plots
 from vizrec_spark.report.model import Facts, Gallery, Item
@@ -33,6 +33,7 @@ from vizrec_spark.report.sections.runs import BUILDS_ON, Ran
 from vizrec_spark.report.sections.search import Search, show_search
 from vizrec_spark.report.sections.space import SpaceRows, grid, plane, show_space, unit_variance
 from vizrec_spark.report.sections.weights import Weights, show_weights
+from vizrec_spark.report.sections.worst import items_of, show_worst
 
 
 def a_run(**more: Ran) -> dict[str, Ran]:
@@ -410,6 +411,28 @@ def test_the_space_shows_items_with_pictures_groups_and_the_weakest() -> None:
     assert [(w.item.item_id, [i.item_id for i, _ in w.near]) for w in section.weakest] == [
         ("i4", ["i1", "i2"])
     ]
+
+
+def test_the_worst_cases_name_whom_what_and_where() -> None:
+    known = {name: Item(name, title=name.upper()) for name in ("a", "b", "c")}
+    rows = [
+        worst("ndcg@10", 2, [], user_id="v", first_hit=4),
+        worst("ndcg@10", 1, [], user_id="u", offered=["a", "b"], missed=["c"]),
+        worst("diversity@5", 1, ["a"] * 9, user_id="w", value=0.125),
+    ]
+    assert items_of(rows) == {"a", "b", "c"}
+    section = show_worst(rows, known)
+    assert [(kind.metric, [c.user_id for c in kind.cases]) for kind in section.kinds] == [
+        ("nDCG@10", ["u", "v"]),
+        ("Diversity@5", ["w"]),
+    ]
+    html = render(Gallery(Facts("r", 0, 0, 0, 0)), (section,))
+    assert "none of these stands in the list" in html and "stands at rank 4" in html
+    assert 'aria-label="Offered to u"' in html and 'aria-label="Taken by u, not offered"' in html
+    assert "Diversity@5 0.125" in html and "Nothing." in html
+    assert "shows whom the model served worst" in render(
+        Gallery(Facts("r", 0, 0, 0, 0)), (show_worst([], known),)
+    )
 
 
 def test_the_page_tells_health_first_and_links_lead_somewhere() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -16,6 +17,7 @@ from vizrec_spark.evaluate.facts import ItemFacts
 from vizrec_spark.evaluate.judged import judged_users
 from vizrec_spark.evaluate.per_user import ALL, user_values, with_user_slices
 from vizrec_spark.evaluate.summary import summarise
+from vizrec_spark.evaluate.worst import worst_lists
 
 _MOST_PARTITIONS = 32
 
@@ -31,22 +33,30 @@ class Judged:
     facts: ItemFacts
 
 
+class Measures(NamedTuple):
+    """Small frames in memory: the columns of tables `metrics` and `worst_lists` but `run_id` and `protocol`."""
+
+    metrics: DataFrame
+    worst: DataFrame
+
+
 def measure(
     spark: SparkSession, rounds: Sequence[Judged], config: EvaluateConfig, reference: str
-) -> DataFrame:
-    """The columns of table `metrics` but `run_id` and `protocol`; a small frame in memory. Runs Spark jobs.
+) -> Measures:
+    """What there is to say of the models. Runs Spark jobs.
 
     Usually there is one round. Of several (the draws of cold items, say), with the same models, a user counts in each
     where there is something to find, and is resampled with all of it: the interval is that of users, and neither it nor
     `n_users` pretends that a user of ten rounds is ten. Coverage and Gini are means over rounds. Each of several rounds
-    is also measured by itself, as slice ``round_0`` and so on, which shows the spread over draws.
+    is also measured by itself, as slice ``round_0`` and so on, which shows the spread over draws. The worst lists are
+    those of the first.
     Every list is read once and every user looked at once, by one task that computes all metrics of all models.
     """
     models = list(rounds[0].lists)
     kept: list[DataFrame] = []
     shared: list[Broadcast[ItemFacts]] = []
     try:
-        values, shown, everybody = [], [], []
+        values, shown, everybody, worst = [], [], [], []
         for number, judged in enumerate(rounds):
             facts = spark.sparkContext.broadcast(judged.facts)
             shared.append(facts)
@@ -63,6 +73,8 @@ def measure(
                 values.append(mine.select("user_id", "slice", "values"))
             shown.append(exposure_metrics(users, models, config.cutoffs, facts))
             everybody.append(users.select("user_id"))
+            if number == 0:
+                worst.append(worst_lists(users, found, models, config.cutoffs))
         means = summarise(
             reduce(DataFrame.unionByName, values),
             models,
@@ -74,8 +86,8 @@ def measure(
         )
         n_users = reduce(DataFrame.union, everybody).distinct().count()
         rows = _together(means, reduce(DataFrame.unionByName, shown), n_users, reference)
-        # A few hundred rows; what they come from is let go of.
-        return spark.createDataFrame(rows.toArrow(), rows.schema)
+        # Some hundred rows; what they come from is let go of.
+        return Measures(*(spark.createDataFrame(few.toArrow(), few.schema) for few in (rows, worst[0])))
     finally:
         for frame in kept:
             frame.unpersist()

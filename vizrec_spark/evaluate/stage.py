@@ -1,4 +1,4 @@
-"""Wires stage `evaluate`: a split of the interactions and any recommendations to table `metrics`, and the gate."""
+"""Wires stage `evaluate`: a split and any recommendations to tables `metrics` and `worst_lists`, and the gate."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.foreign import read_lists
-from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, INTERACTIONS, ITEMS, METRICS
+from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, INTERACTIONS, ITEMS, METRICS, WORST_LISTS
 
 
 def run(context: StageContext) -> StageResult:
-    """Measures every model of `evaluate.models` and replaces this run's rows of table `metrics`.
+    """Measures every model of `evaluate.models` and replaces this run's rows of tables `metrics` and `worst_lists`.
 
     Raises: LeakFound when a model can have seen what it is tested on (see `refuse_contaminated`); TooFewUsers;
     CandidateHeld, after everything is written, when the gate holds the candidate.
@@ -53,10 +53,13 @@ def run(context: StageContext) -> StageResult:
             lists = {name: among(rows, cold) for name, rows in lists.items()}
         facts = collect_facts(tables, context.config, split, lists)
         judged = Judged(relevant, known_before_test(split).select("user_id", "item_id"), lists, facts)
-        rows = measure(spark, [judged], config, reference)
-        named = rows.withColumns({"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)})
+        measured = measure(spark, [judged], config, reference)
         mine = f"run_id = '{context.run_id}' AND protocol = '{config.protocol}'"
-        written = tables.overwrite(METRICS, named, where=mine)
+        named = {"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)}
+        written = [
+            tables.overwrite(table, rows.withColumns(named), where=mine)
+            for table, rows in ((WORST_LISTS, measured.worst), (METRICS, measured.metrics))
+        ]
     finally:
         split.unpersist()
     found = tables.read(METRICS).where(mine)
@@ -67,7 +70,7 @@ def run(context: StageContext) -> StageResult:
         if not decision.promoted:
             raise CandidateHeld(f"{decision.sentence} The decision is in {config.gate.output}.")
         notes.append(decision.sentence)
-    return StageResult([written], notes)
+    return StageResult(written, notes)
 
 
 STAGE = Stage("evaluate", "measure models on what users did afterwards, and ask the gate", run)

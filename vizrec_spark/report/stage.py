@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from vizrec_spark.errors import ConfigError
@@ -17,10 +18,11 @@ from vizrec_spark.report.pictures import keep_pictures, small_pictures
 from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.render import render, same_but_for_run
 from vizrec_spark.report.sections.health import read_health, show_health
-from vizrec_spark.report.sections.quality import read_quality
+from vizrec_spark.report.sections.quality import Quality, read_quality
 from vizrec_spark.report.sections.search import read_search
 from vizrec_spark.report.sections.space import read_space, show_space
 from vizrec_spark.report.sections.weights import read_weights
+from vizrec_spark.report.sections.worst import items_of, read_worst, show_worst
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder
@@ -92,9 +94,10 @@ def read_page(context: StageContext) -> Page:
         showcases = pool.submit(_showcases, context, encoder_id)
         looked = pool.submit(read_space, context, encoder_id, config.map)
         searched, ran = pool.submit(read_search, context, encoder_id), pool.submit(read_health, context)
-        measured, weights = pool.submit(read_quality, context), pool.submit(read_weights, context)
+        measured, weights = pool.submit(_quality, context), pool.submit(read_weights, context)
         chosen, looks = replace(shoppers.result(), near=showcases.result().near), looked.result()
-        wanted = sorted(chosen.item_ids | looks.item_ids)
+        quality, worst = measured.result()
+        wanted = sorted(chosen.item_ids | looks.item_ids | items_of(worst))
         pictures, new = small_pictures(
             tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels
         )
@@ -102,16 +105,22 @@ def read_page(context: StageContext) -> Page:
         facts = gather_facts(context, encoder_id, pool)
         known = known_items(tables.read(ITEMS), wanted, pictures)
         search = searched.result()
-        quality = search.quality
-        compared, mean = (0, None) if quality is None else (quality.n_items, quality.mean_cosine)
+        row = search.quality
+        compared, mean = (0, None) if row is None else (row.n_items, row.mean_cosine)
         sections = (
-            show_health(ran.result(), context.config, facts.n_items, facts.n_users, quality),
-            measured.result(),
+            show_health(ran.result(), context.config, facts.n_items, facts.n_users, row),
+            quality,
+            show_worst(worst, known),
             weights.result(),
             search,
             show_space(looks, known, mean, compared, off=not config.map),
         )
         return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
+
+
+def _quality(context: StageContext) -> tuple[Quality, list[Row]]:
+    quality = read_quality(context)
+    return quality, read_worst(context.tables, quality)
 
 
 def _shoppers(context: StageContext) -> Chosen:

@@ -22,13 +22,14 @@ from vizrec_spark.tables.schemas import (
     METRICS,
     RESTORES,
     RUNS,
+    WORST_LISTS,
 )
 from vizrec_spark.tables.store import TableStore
 
 Unit = tuple[str, str]
 """A run and one of its stages."""
 
-KEPT = (ID_MAP, RUNS, RESTORES, METRICS, LIVE_EVENTS, LIVE_RECOMMENDATIONS)
+KEPT = (ID_MAP, RUNS, RESTORES, METRICS, WORST_LISTS, LIVE_EVENTS, LIVE_RECOMMENDATIONS)
 """Tables that hold what files and later rows rely on, what happened, or what is soon made anew: never taken back."""
 
 _READ_NOTHING = ("restore", "maintain")

@@ -21,7 +21,7 @@ from vizrec_spark.tables.schemas.als import (
     USER_FACTORS,
 )
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
-from vizrec_spark.tables.schemas.evaluate import METRICS
+from vizrec_spark.tables.schemas.evaluate import METRICS, WORST_LISTS
 from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
 from vizrec_spark.tables.schemas.promote import PROMOTIONS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
@@ -75,6 +75,7 @@ __all__ = [
     "TUNING_TRIALS",
     "USERS",
     "USER_FACTORS",
+    "WORST_LISTS",
 ]
 
 ALL_TABLES: tuple[Table, ...] = (
@@ -103,6 +104,7 @@ ALL_TABLES: tuple[Table, ...] = (
     LIVE_EVENTS,
     LIVE_RECOMMENDATIONS,
     METRICS,
+    WORST_LISTS,
     PROMOTIONS,
     RUNS,
     RESTORES,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import StructType
+from pyspark.sql.types import ArrayType, StructType
 
 from vizrec_spark.tables.contract import Table, column
-from vizrec_spark.tables.schemas.types import DOUBLE, LONG, STRING
+from vizrec_spark.tables.schemas.types import DOUBLE, INT, LONG, STRING
 
 METRICS = Table(
     "metrics",
@@ -47,5 +47,42 @@ METRICS = Table(
         "n_users_positive": "n_users > 0",
         "n_both_of_users": "n_both IS NULL OR (n_both > 0 AND n_both <= n_users)",
         "p_value_share": "p_value IS NULL OR (p_value > 0 AND p_value <= 1)",
+    },
+)
+
+WORST_LISTS = Table(
+    "worst_lists",
+    "evaluate",
+    "Whom each model serves worst, by run and metric, with what was offered and what was missed.",
+    StructType(
+        [
+            column("run_id", STRING, "The run that measured it."),
+            column("protocol", STRING, "How the interactions were split, for instance user_time."),
+            column("model", STRING, "The model, as the configuration names it."),
+            column("metric", STRING, "`ndcg`, `diversity` or `miscalibration` with its list length."),
+            column("place", INT, "1 for the worst."),
+            column("user_id", STRING, "The user."),
+            column("value", DOUBLE, "The metric of this user's list."),
+            column("n_known", LONG, "Items that the user knew before."),
+            column("n_relevant", LONG, "Items to find: those that the user met afterwards."),
+            column(
+                "first_hit",
+                INT,
+                "Rank of the first of them in the list, down to `evaluate.depth`; null where it has none.",
+                nullable=True,
+            ),
+            column("offered", ArrayType(STRING), "The first ten items of the list, best first."),
+            column(
+                "missed", ArrayType(STRING), "Items to find that the metric did not see, by id, ten at most."
+            ),
+        ]
+    ),
+    ("run_id", "protocol", "model", "metric", "place"),
+    {
+        "value_finite": "NOT isnan(value) AND abs(value) < 1e9",
+        "place_positive": "place > 0",
+        "first_hit_positive": "first_hit IS NULL OR first_hit > 0",
+        "n_relevant_positive": "n_relevant > 0",
+        "n_known_not_negative": "n_known >= 0",
     },
 )
