@@ -4,8 +4,7 @@
     python -m benchmarks.report --items 100000 --users 10000
 
 Writes tables with pictures of the grain of photos, then runs ``vizrec report`` twice, each time in a process of its
-own that has Spark to start: the first makes all thumbnails, the second finds them. Half of it is the JVM's warming up:
-``SPARK_SUBMIT_OPTS=-XX:TieredStopAtLevel=1`` before the command spares it its second compiler. It prints a line each,
+own that has Spark to start: the first makes all thumbnails, the second finds them. It prints a line each,
 what was asked for (60 s, 15 MB), and the line RESULT. What the tables say is drawn by hashes and means nothing; their
 sizes are what counts.
 """

@@ -428,7 +428,7 @@ def test_the_worst_cases_name_whom_what_and_where() -> None:
     ]
     html = render(Gallery(Facts("r", 0, 0, 0, 0)), (section,))
     assert "none of these stands in the list" in html and "stands at rank 4" in html
-    assert 'aria-label="Offered to u"' in html and 'aria-label="Taken by u, not offered"' in html
+    assert 'aria-label="Offered to u"' in html and 'aria-label="Taken by u, not among these"' in html
     assert "Diversity@5 0.125" in html and "Nothing." in html
     assert "shows whom the model served worst" in render(
         Gallery(Facts("r", 0, 0, 0, 0)), (show_worst([], known),)

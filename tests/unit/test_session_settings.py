@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vizrec_spark.session import DELTA_PACKAGE, _remove_or_name, settings
+from vizrec_spark.app.runner import session_conf
+from vizrec_spark.config import Config
+from vizrec_spark.session import BRIEF, DELTA_PACKAGE, _remove_or_name, settings
 
 
 def test_configuration_over_defaults() -> None:
@@ -37,6 +39,15 @@ def test_properties_files_bring_the_same_delta(repository: Path, name: str) -> N
     assert not image or "spark.jars.packages" not in found
     for key in ("spark.sql.extensions", "spark.sql.catalog.spark_catalog", "spark.sql.session.timeZone"):
         assert found[key] == settings({}, {})[key]
+
+
+def test_a_brief_process_spares_itself_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    own = Config.model_validate({"spark": {"conf": {"spark.driver.extraJavaOptions": "-Xss4m"}}})
+    assert session_conf(Config(), brief=True) == BRIEF and session_conf(Config()) == {}
+    assert session_conf(own, brief=True) == own.spark.conf
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")  # the JVM is there
+    assert session_conf(Config(), brief=True) == {}
 
 
 START = """

@@ -27,7 +27,7 @@ from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
-from vizrec_spark.session import build_session, submitted
+from vizrec_spark.session import BRIEF, build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
 
@@ -190,9 +190,9 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
             log.propagate = propagates
 
 
-def context_for(config: Config, stage: str, run_id: str) -> StageContext:
-    """What the stage of this name is handed in this process."""
-    spark = build_session(f"vizrec {stage}", session_conf(config))
+def context_for(config: Config, stage: str, run_id: str, *, brief: bool = False) -> StageContext:
+    """What the stage of this name is handed in this process, which is over soon where it is `brief`."""
+    spark = build_session(f"vizrec {stage}", session_conf(config, brief=brief))
     stamp = Stamp(run_id, stage, config.fingerprint())
     return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
 
@@ -200,14 +200,19 @@ def context_for(config: Config, stage: str, run_id: str) -> StageContext:
 def read_only_tables(config: Config) -> TableStore:
     """The tables, for a look-up that writes nothing."""
     return TableStore(
-        build_session("vizrec look-up", session_conf(config)), config.tables, Stamp("", "look-up", "")
+        build_session("vizrec look-up", session_conf(config, brief=True)),
+        config.tables,
+        Stamp("", "look-up", ""),
     )
 
 
-def session_conf(config: Config) -> dict[str, str]:
-    """Spark settings from the configuration; a master only where none was given by spark-submit."""
-    master = {} if config.spark.master is None or submitted() else {"spark.master": config.spark.master}
-    return {**config.spark.conf, **master}
+def session_conf(config: Config, *, brief: bool = False) -> dict[str, str]:
+    """Spark settings from the configuration, over those of a `brief` process; a master and those only where
+    spark-submit has not started the JVM."""
+    if submitted():
+        return dict(config.spark.conf)
+    master = {} if config.spark.master is None else {"spark.master": config.spark.master}
+    return {**(BRIEF if brief else {}), **config.spark.conf, **master}
 
 
 def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, console: Console) -> None:
@@ -221,16 +226,17 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
         for stage in stages:
             if stage.check is not None:
                 stage.check(config)
+        brief = all(stage.brief for stage in stages)
         for stage in stages:
             with about(stage=stage.name):
-                finished.append(_finished(stage, config, run_id, console))
+                finished.append(_finished(stage, config, run_id, console, brief=brief))
     print_summary(finished, run_id, wide(sys.stdout))
 
 
-def _finished(stage: Stage, config: Config, run_id: str, console: Console) -> Finished:
+def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, brief: bool) -> Finished:
     """Runs one stage and writes its record."""
     began = time.monotonic()
-    context = context_for(config, stage.name, run_id)
+    context = context_for(config, stage.name, run_id, brief=brief)
     context.tables.refuse_during_restore()
     log.info("%s: %s", stage.name, stage.summary)
     with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():

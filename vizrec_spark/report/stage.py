@@ -139,7 +139,7 @@ def _showcases(context: StageContext, encoder_id: str | None) -> Chosen:
     return choose_showcases(neighbors, tables.read(ITEMS), context.config.report.items)
 
 
-STAGE = Stage("report", "write the HTML page for people", run)
+STAGE = Stage("report", "write the HTML page for people", run, brief=True)
 
 
 def require_light(html: str) -> None:
