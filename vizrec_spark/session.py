@@ -36,9 +36,7 @@ _DEFAULTS = {
     "spark.log.level": "ERROR",
 }
 
-BRIEF = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
-"""Settings for a process that is over in a minute or two: the JVM leaves its second, costly compiler alone, which takes
-a quarter off its CPU time. Executors in processes of their own are not touched."""
+_QUICKLY = "-XX:TieredStopAtLevel=1"
 
 UNSUMMED_FILES = {
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
@@ -53,8 +51,13 @@ def submitted() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+def build_session(
+    app_name: str, conf: Mapping[str, str] | None = None, *, brief: bool = False
+) -> SparkSession:
     """The session of this process, with Delta Lake on; `conf` (Spark settings) comes over the defaults.
+
+    A JVM that is started here for a `brief` process, which is over in a minute or two, leaves its second, costly
+    compiler alone: that takes a quarter off its CPU time. Executors in processes of their own are not touched.
 
     Under ``spark-submit`` the JVM already runs, so Delta must have come with it (``--packages`` or a
     properties file), and its flags win over the defaults. Started from Python, the JARs are resolved from
@@ -70,7 +73,7 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     for key, value in settings(conf or {}, _given_to_submit()).items():
         builder = builder.config(key, value)
     running = submitted() or SparkSession.getActiveSession() is not None
-    spark = builder.getOrCreate() if running else _start(builder)
+    spark = builder.getOrCreate() if running else _start(builder, _QUICKLY if brief else "")
     _require_delta(spark)
     return spark
 
@@ -88,12 +91,12 @@ def _given_to_submit() -> dict[str, str]:
     return dict(SparkConf().getAll())
 
 
-def _start(builder: SparkSession.Builder) -> SparkSession:
+def _start(builder: SparkSession.Builder, options: str) -> SparkSession:
     # A name that nobody can foresee, readable by its owner alone.
     descriptor, name = tempfile.mkstemp(prefix="vizrec-spark-", suffix=".log")
     log = Path(name)
     try:
-        with _output_to(descriptor):
+        with _output_to(descriptor), jvm_options(options):
             spark = builder.getOrCreate()
     except Exception as error:
         tail = log.read_text(errors="replace").strip().splitlines()[-5:]
@@ -114,6 +117,20 @@ def _remove_or_name(log: Path, jvm: Popen[bytes]) -> None:
         print(
             f"Spark's Java process ended with code {jvm.returncode}; what it printed: {log}", file=sys.stderr
         )
+
+
+@contextmanager
+def jvm_options(options: str) -> Iterator[None]:
+    """While the body runs, a JVM that is started gets `options`, and after them all that it would get without."""
+    before = os.environ.get("SPARK_SUBMIT_OPTS")
+    os.environ["SPARK_SUBMIT_OPTS"] = f"{options} {before or ''}".strip()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SPARK_SUBMIT_OPTS"]
+        else:
+            os.environ["SPARK_SUBMIT_OPTS"] = before
 
 
 @contextmanager

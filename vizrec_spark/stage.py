@@ -42,8 +42,8 @@ class Stage:
     """A stage by name; `run` may be repeated at any time.
 
     `check` raises a VizrecError for a configuration that the stage cannot work with; it starts neither Spark nor
-    TensorFlow, so that it can be asked before the first stage of a run. `brief`: it reads a little of each table, so
-    that a process that does nothing else is over before compiling its code well has paid.
+    TensorFlow, so that it can be asked before the first stage of a run. `brief`: a process that
+    runs nothing else is over before compiling its code well has paid.
     """
 
     name: str

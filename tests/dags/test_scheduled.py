@@ -362,5 +362,9 @@ def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(schedule
     record = scheduled.record("evaluate", run)
     assert record.outcome == "held" and "the limit is 0.9900" in record.notes[0]
     after = scheduled.versions()
-    assert {name for name, version in after.items() if version != before.get(name)} == {"metrics", "runs"}
+    assert {name for name, version in after.items() if version != before.get(name)} == {
+        "metrics",
+        "worst_lists",
+        "runs",
+    }
     assert scheduled.events("vizrec_model") == events

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import DemoRun
+from tests.jobs.test_read_pages import DEMO, commands
 from vizrec_spark.app.cli import main
-
-DEMO = "work/demo"
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The lines of its ``sh`` blocks."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line]
 
 
 def test_every_command_of_the_page_works_as_it_stands(

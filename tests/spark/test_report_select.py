@@ -509,7 +509,7 @@ def test_the_stage_writes_the_page_and_knows_when_nothing_changed(context: Stage
         "0.300 in the last evaluation, which is the only one",
         "Nothing has come to its end in the last 24 hours",
         "Run <code>week-2</code> of 9 Jan 2025",
-        'aria-label="Taken by looker, not among these"',
+        'aria-label="nDCG@10: taken by looker, not among the first 10"',
         'title="left-since · left-since"',
     ):
         assert told in page

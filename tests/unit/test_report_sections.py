@@ -418,7 +418,7 @@ def test_the_worst_cases_name_whom_what_and_where() -> None:
     rows = [
         worst("ndcg@10", 2, [], user_id="v", first_hit=4),
         worst("ndcg@10", 1, [], user_id="u", offered=["a", "b"], missed=["c"]),
-        worst("diversity@5", 1, ["a"] * 9, user_id="w", value=0.125),
+        worst("diversity@5", 1, [], user_id="w", value=0.125, offered=["a"] * 5 + ["b"], missed=["b"]),
     ]
     assert items_of(rows) == {"a", "b", "c"}
     section = show_worst(rows, known)
@@ -426,9 +426,14 @@ def test_the_worst_cases_name_whom_what_and_where() -> None:
         ("nDCG@10", ["u", "v"]),
         ("Diversity@5", ["w"]),
     ]
+    # What stands behind the length of the metric's lists was not seen by it.
+    assert [item.item_id for item in section.kinds[1].cases[0].offered] == ["a"] * 5
     html = render(Gallery(Facts("r", 0, 0, 0, 0)), (section,))
     assert "none of these stands in the list" in html and "stands at rank 4" in html
-    assert 'aria-label="Offered to u"' in html and 'aria-label="Taken by u, not among these"' in html
+    assert (
+        'aria-label="nDCG@10: offered first to u"' in html
+        and 'aria-label="nDCG@10: taken by u, not among the first 10"' in html
+    )
     assert "Diversity@5 0.125" in html and "Nothing." in html
     assert "shows whom the model served worst" in render(
         Gallery(Facts("r", 0, 0, 0, 0)), (show_worst([], known),)

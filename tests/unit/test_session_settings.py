@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vizrec_spark.app.runner import session_conf
-from vizrec_spark.config import Config
-from vizrec_spark.session import BRIEF, DELTA_PACKAGE, _remove_or_name, settings
+from vizrec_spark.session import DELTA_PACKAGE, _remove_or_name, jvm_options, settings
 
 
 def test_configuration_over_defaults() -> None:
@@ -41,13 +39,14 @@ def test_properties_files_bring_the_same_delta(repository: Path, name: str) -> N
         assert found[key] == settings({}, {})[key]
 
 
-def test_a_brief_process_spares_itself_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
-    own = Config.model_validate({"spark": {"conf": {"spark.driver.extraJavaOptions": "-Xss4m"}}})
-    assert session_conf(Config(), brief=True) == BRIEF and session_conf(Config()) == {}
-    assert session_conf(own, brief=True) == own.spark.conf
-    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")  # the JVM is there
-    assert session_conf(Config(), brief=True) == {}
+def test_options_of_the_jvm_come_before_those_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, told in ((None, "-Xa"), ("-Xb", "-Xa -Xb")):
+        monkeypatch.delenv("SPARK_SUBMIT_OPTS", raising=False)
+        if given is not None:
+            monkeypatch.setenv("SPARK_SUBMIT_OPTS", given)
+        with jvm_options("-Xa"):
+            assert os.environ["SPARK_SUBMIT_OPTS"] == told
+        assert os.environ.get("SPARK_SUBMIT_OPTS") == given
 
 
 START = """

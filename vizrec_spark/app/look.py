@@ -60,7 +60,7 @@ def run_look(args: argparse.Namespace) -> int:
     def body(_: Console) -> None:
         config = load_config(args.config, args.overrides)
         path = Path(args.output) if args.output else Path(config.report.path).with_name("look.html")
-        title, gallery = find(read_only_tables(config), config, args.what, args.kind, args.k)
+        title, gallery = find(read_only_tables(config, brief=True), config, args.what, args.kind, args.k)
         write_atomically(path, render_look(gallery, title))
         uri = path.resolve().as_uri()
         Console(file=sys.stdout, soft_wrap=True, highlight=False).print(f"{title}: {uri}", markup=False)

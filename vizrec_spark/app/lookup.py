@@ -44,7 +44,7 @@ def look_up_neighbors(args: argparse.Namespace) -> int:
 
     def body(_: Console) -> None:
         config = load_config(args.config, args.overrides)
-        tables = read_only_tables(config)
+        tables = read_only_tables(config, brief=True)
         encoder_id = current_encoder(tables, config.embed)
         if encoder_id is None:
             raise TableError(

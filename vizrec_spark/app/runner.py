@@ -27,7 +27,7 @@ from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
-from vizrec_spark.session import BRIEF, build_session, submitted
+from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
 
@@ -192,27 +192,21 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
 
 def context_for(config: Config, stage: str, run_id: str, *, brief: bool = False) -> StageContext:
     """What the stage of this name is handed in this process, which is over soon where it is `brief`."""
-    spark = build_session(f"vizrec {stage}", session_conf(config, brief=brief))
+    spark = build_session(f"vizrec {stage}", session_conf(config), brief=brief)
     stamp = Stamp(run_id, stage, config.fingerprint())
     return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
 
 
-def read_only_tables(config: Config) -> TableStore:
-    """The tables, for a look-up that writes nothing."""
-    return TableStore(
-        build_session("vizrec look-up", session_conf(config, brief=True)),
-        config.tables,
-        Stamp("", "look-up", ""),
-    )
+def read_only_tables(config: Config, *, brief: bool = False) -> TableStore:
+    """The tables, for a look-up that writes nothing, after which this process is over where it is `brief`."""
+    spark = build_session("vizrec look-up", session_conf(config), brief=brief)
+    return TableStore(spark, config.tables, Stamp("", "look-up", ""))
 
 
-def session_conf(config: Config, *, brief: bool = False) -> dict[str, str]:
-    """Spark settings from the configuration, over those of a `brief` process; a master and those only where
-    spark-submit has not started the JVM."""
-    if submitted():
-        return dict(config.spark.conf)
-    master = {} if config.spark.master is None else {"spark.master": config.spark.master}
-    return {**(BRIEF if brief else {}), **config.spark.conf, **master}
+def session_conf(config: Config) -> dict[str, str]:
+    """Spark settings from the configuration; a master only where none was given by spark-submit."""
+    master = {} if config.spark.master is None or submitted() else {"spark.master": config.spark.master}
+    return {**config.spark.conf, **master}
 
 
 def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, console: Console) -> None:

@@ -56,7 +56,8 @@ def measure(
     kept: list[DataFrame] = []
     shared: list[Broadcast[ItemFacts]] = []
     try:
-        values, shown, everybody, worst = [], [], [], []
+        values, shown, everybody = [], [], []
+        worst: DataFrame | None = None
         for number, judged in enumerate(rounds):
             facts = spark.sparkContext.broadcast(judged.facts)
             shared.append(facts)
@@ -73,8 +74,8 @@ def measure(
                 values.append(mine.select("user_id", "slice", "values"))
             shown.append(exposure_metrics(users, models, config.cutoffs, facts))
             everybody.append(users.select("user_id"))
-            if number == 0:
-                worst.append(worst_lists(users, found, models, config.cutoffs))
+            if worst is None:
+                worst = worst_lists(users, found, models, config.cutoffs)
         means = summarise(
             reduce(DataFrame.unionByName, values),
             models,
@@ -86,8 +87,9 @@ def measure(
         )
         n_users = reduce(DataFrame.union, everybody).distinct().count()
         rows = _together(means, reduce(DataFrame.unionByName, shown), n_users, reference)
+        assert worst is not None
         # Some hundred rows; what they come from is let go of.
-        return Measures(*(spark.createDataFrame(few.toArrow(), few.schema) for few in (rows, worst[0])))
+        return Measures(*(spark.createDataFrame(few.toArrow(), few.schema) for few in (rows, worst)))
     finally:
         for frame in kept:
             frame.unpersist()

@@ -32,7 +32,8 @@ from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES, INTERACTIONS, ITEMS,
 
 
 def run(context: StageContext) -> StageResult:
-    """Measures every model of `evaluate.models` and replaces this run's rows of tables `metrics` and `worst_lists`.
+    """Measures every model of `evaluate.models` and replaces this run's rows of table `metrics`, and the rows of table
+    `worst_lists` under this protocol.
 
     Raises: LeakFound when a model can have seen what it is tested on (see `refuse_contaminated`); TooFewUsers;
     CandidateHeld, after everything is written, when the gate holds the candidate.
@@ -56,9 +57,11 @@ def run(context: StageContext) -> StageResult:
         measured = measure(spark, [judged], config, reference)
         mine = f"run_id = '{context.run_id}' AND protocol = '{config.protocol}'"
         named = {"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)}
+        worst = measured.worst.withColumns(named)
         written = [
-            tables.overwrite(table, rows.withColumns(named), where=mine)
-            for table, rows in ((WORST_LISTS, measured.worst), (METRICS, measured.metrics))
+            # What single users took is not kept for longer than it is looked at.
+            tables.overwrite(WORST_LISTS, worst, where=f"protocol = '{config.protocol}'"),
+            tables.overwrite(METRICS, measured.metrics.withColumns(named), where=mine),
         ]
     finally:
         split.unpersist()

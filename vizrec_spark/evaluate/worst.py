@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from vizrec_spark.evaluate.metrics import LOWER_IS_BETTER, metric_names
 from vizrec_spark.evaluate.per_user import ALL
 
-METRICS = ("ndcg", "diversity", "miscalibration")
+JUDGED_BY = ("ndcg", "diversity", "miscalibration")
 """By these: what a list misses, whether it is all the same, and whether it is not what the user goes for."""
 
 WORST, SHOWN = 10, 10
@@ -22,12 +22,12 @@ def worst_lists(
 ) -> DataFrame:
     """The columns of table `worst_lists` but `run_id` and `protocol`: the `WORST` users of each model and metric.
 
-    users: see `judged_users`; values: see `user_values`. The metrics are those of `METRICS` at a list length of 10, or
-    the shortest. Of users with the same value those come first who met most items afterwards, then by a hash of the id.
+    users: see `judged_users`; values: see `user_values`. The metrics are those of `JUDGED_BY` at a list length of 10,
+    or the shortest. Of users with the same value those come first who met most items afterwards, then by a hash of
+    the id.
     """
     names, k = metric_names(cutoffs), 10 if 10 in cutoffs else min(cutoffs)
-    wanted = [f"{name}@{k}" for name in METRICS]
-    every = values.where(F.col("slice") == ALL).select("user_id", "n_known", "values")
+    wanted = [f"{name}@{k}" for name in JUDGED_BY]
     each = [
         F.struct(
             F.lit(i).alias("list"),
@@ -40,7 +40,10 @@ def worst_lists(
         for metric in wanted
     ]
     counted = users.select("user_id", F.size("relevant").cast("long").alias("n_relevant"))
-    said = every.join(counted, "user_id").withColumn("of", F.explode(F.array(*each)))
+    every = values.where(F.col("slice") == ALL).select("user_id", "n_known", F.array(*each).alias("each"))
+    said = every.join(counted, "user_id").select(
+        "user_id", "n_known", "n_relevant", F.explode("each").alias("of")
+    )
     order = Window.partitionBy("of.model", "of.metric").orderBy(
         (F.col("of.value") * F.col("of.sign")).desc(), F.desc("n_relevant"), F.xxhash64("user_id"), "user_id"
     )
@@ -60,6 +63,6 @@ def worst_lists(
         F.col("n_known").cast("long").alias("n_known"),
         "n_relevant",
         F.array_min(found).cast("int").alias("first_hit"),
-        F.slice(offered, 1, SHOWN).alias("offered"),
+        F.array_compact(F.slice(offered, 1, SHOWN)).alias("offered"),  # lists of others may hold nulls
         F.slice(F.array_except("relevant", F.slice(offered, 1, k)), 1, SHOWN).alias("missed"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from threading import Lock
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,7 +17,8 @@ class PinnedTables(TableStore):
     def __init__(self, spark: SparkSession, config: TablesConfig, stamp: Stamp) -> None:
         super().__init__(spark, config, stamp)
         self._frames: dict[str, DataFrame] = {}
-        self._pinning = defaultdict[str, Lock](Lock)
+        self._pinning: dict[str, Lock] = {}
+        self._guard = Lock()
 
     def read(self, table: Table) -> DataFrame:
         """As `pinned`."""
@@ -26,7 +26,9 @@ class PinnedTables(TableStore):
 
     def pinned(self, table: Table) -> DataFrame:
         """The version that the table had at the first read. Raises: TableError as `TableStore.read`."""
-        with self._pinning[table.name]:
+        with self._guard:
+            mine = self._pinning.setdefault(table.name, Lock())
+        with mine:  # others are pinned meanwhile
             if table.name not in self._frames:
                 self._frames[table.name] = super().pinned(table)
             return self._frames[table.name]

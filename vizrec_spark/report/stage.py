@@ -86,36 +86,42 @@ def read_page(context: StageContext) -> Page:
     context = replace(
         context, tables=PinnedTables(context.spark, context.config.tables, context.tables.stamp)
     )
-    tables, config = context.tables, context.config.report
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        # First what most of the rest waits for.
-        shoppers = pool.submit(_shoppers, context)
-        encoder_id = current_encoder(tables, context.config.embed)
-        showcases = pool.submit(_showcases, context, encoder_id)
-        looked = pool.submit(read_space, context, encoder_id, config.map)
-        searched, ran = pool.submit(read_search, context, encoder_id), pool.submit(read_health, context)
-        measured, weights = pool.submit(_quality, context), pool.submit(read_weights, context)
-        chosen, looks = replace(shoppers.result(), near=showcases.result().near), looked.result()
-        quality, worst = measured.result()
-        wanted = sorted(chosen.item_ids | looks.item_ids | items_of(worst))
-        pictures, new = small_pictures(
-            tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels
-        )
-        kept = pool.submit(keep_pictures, tables, new)
-        facts = gather_facts(context, encoder_id, pool)
-        known = known_items(tables.read(ITEMS), wanted, pictures)
-        search = searched.result()
-        row = search.quality
-        compared, mean = (0, None) if row is None else (row.n_items, row.mean_cosine)
-        sections = (
-            show_health(ran.result(), context.config, facts.n_items, facts.n_users, row),
-            quality,
-            show_worst(worst, known),
-            weights.result(),
-            search,
-            show_space(looks, known, mean, compared, off=not config.map),
-        )
-        return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
+        try:
+            return _read_page(context, pool)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the error is told before the rest is read
+            raise
+
+
+def _read_page(context: StageContext, pool: ThreadPoolExecutor) -> Page:
+    tables, config = context.tables, context.config.report
+    # First what most of the rest waits for.
+    shoppers = pool.submit(_shoppers, context)
+    encoder_id = current_encoder(tables, context.config.embed)
+    showcases = pool.submit(_showcases, context, encoder_id)
+    looked = pool.submit(read_space, context, encoder_id, config.map)
+    searched, ran = pool.submit(read_search, context, encoder_id), pool.submit(read_health, context)
+    measured, weights = pool.submit(_quality, context), pool.submit(read_weights, context)
+    chosen, looks = replace(shoppers.result(), near=showcases.result().near), looked.result()
+    quality, worst = measured.result()
+    wanted = sorted(chosen.item_ids | looks.item_ids | items_of(worst))
+    pictures, new = small_pictures(tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels)
+    kept = pool.submit(keep_pictures, tables, new)
+    facts = gather_facts(context, encoder_id, pool)
+    known = known_items(tables.read(ITEMS), wanted, pictures)
+    search = searched.result()
+    row = search.quality
+    compared, mean = (0, None) if row is None else (row.n_items, row.mean_cosine)
+    sections = (
+        show_health(ran.result(), context.config, facts.n_items, facts.n_users, row),
+        quality,
+        show_worst(worst, known),
+        weights.result(),
+        search,
+        show_space(looks, known, mean, compared, off=not config.map),
+    )
+    return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
 
 
 def _quality(context: StageContext) -> tuple[Quality, list[Row]]:

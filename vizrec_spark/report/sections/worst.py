@@ -14,8 +14,8 @@ from vizrec_spark.report.sections.quality import Quality
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import WORST_LISTS
 
-CASES, ITEMS = 4, 8
-"""Users shown of each metric, and items of each list."""
+CASES = 4
+"""Users shown of each metric."""
 
 _KINDS = {
     "ndcg": (
@@ -33,7 +33,7 @@ _KINDS = {
 @dataclass(frozen=True)
 class Case:
     """One user: the metric's value, items known before and met afterwards (`n_known`, `n_relevant`), where the first
-    of the latter stands in the list (null: nowhere), what was offered and what was missed."""
+    of the latter stands in the list (null: nowhere), what was offered first, and what was met that it does not have."""
 
     user_id: str
     value: float
@@ -46,11 +46,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """The worst by one metric."""
+    """The worst by one metric, of lists of length `k`."""
 
     title: str
     text: str
     metric: str
+    k: int
     cases: tuple[Case, ...]
 
 
@@ -80,8 +81,8 @@ def read_worst(tables: TableStore, quality: Quality) -> list[Row]:
 
 
 def items_of(rows: Sequence[Row]) -> set[str]:
-    """Every item that `show_worst` shows of the rows."""
-    return {item for row in rows for shown in (row.offered, row.missed) for item in shown[:ITEMS]}
+    """Every item that the rows name."""
+    return {item for row in rows for item in (*row.offered, *row.missed)}
 
 
 def show_worst(rows: Sequence[Row], known: Mapping[str, Item]) -> Worst:
@@ -90,12 +91,13 @@ def show_worst(rows: Sequence[Row], known: Mapping[str, Item]) -> Worst:
     for name, (title, text) in _KINDS.items():
         mine = sorted((row for row in rows if row.metric.partition("@")[0] == name), key=lambda r: r.place)
         if mine:
-            kinds.append(
-                Cases(title, text, metric_name(mine[0].metric), tuple(_case(row, known) for row in mine))
-            )
+            metric = mine[0].metric
+            k = int(metric.partition("@")[2])
+            cases = tuple(_case(row, k, known) for row in mine)
+            kinds.append(Cases(title, text, metric_name(metric), k, cases))
     return Worst(rows[0].model if rows else None, tuple(kinds))
 
 
-def _case(row: Row, known: Mapping[str, Item]) -> Case:
-    offered, missed = (tuple(known[item] for item in shown[:ITEMS]) for shown in (row.offered, row.missed))
+def _case(row: Row, k: int, known: Mapping[str, Item]) -> Case:
+    offered, missed = (tuple(known[item] for item in shown) for shown in (row.offered[:k], row.missed))
     return Case(row.user_id, row.value, row.n_known, row.n_relevant, row.first_hit, offered, missed)

@@ -53,7 +53,7 @@ METRICS = Table(
 WORST_LISTS = Table(
     "worst_lists",
     "evaluate",
-    "Whom each model serves worst, by run and metric, with what was offered and what was missed.",
+    "Whom each model served worst in the last evaluation under each protocol, what was offered and what was missed.",
     StructType(
         [
             column("run_id", STRING, "The run that measured it."),
