@@ -75,7 +75,7 @@ def look_up_recommendations(args: argparse.Namespace) -> int:
     """Prints a user's recommendations with their reasons; the exit code."""
 
     def body(_: Console) -> None:
-        tables = read_only_tables(load_config(args.config, args.overrides))
+        tables = read_only_tables(load_config(args.config, args.overrides), brief=True)
         _title_of(tables, USERS, "user_id", args.user_id)
         rows = (
             tables.read(RECOMMENDATIONS)
