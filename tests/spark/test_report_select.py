@@ -27,7 +27,7 @@ from vizrec_spark.report.collect import build_gallery, choose_shoppers, choose_s
 from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Facts
 from vizrec_spark.report.notebook import plot_metrics, show_neighbors, show_recommendations
-from vizrec_spark.report.pictures import keep_pictures, small_pictures
+from vizrec_spark.report.pictures import _first_places, _made, keep_pictures, small_pictures
 from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.sections.findings import stage_findings
 from vizrec_spark.report.sections.runs import Ran, by_step, last_runs
@@ -463,6 +463,14 @@ def test_small_pictures_are_made_once_and_kept(context: StageContext, rows: Rows
     written = keep_pictures(tables, new)
     assert not new and (written.rows, written.changed) == (1, 0)
     assert small_pictures(tables, ["i1"], 33, 10_000)[0].thumbnails == {}
+
+
+def test_no_other_picture_is_made_small(context: StageContext) -> None:
+    """In the plan Python stands above the join with the few that are asked for, and stands there once."""
+    places = _first_places(context.tables, ["i1"])
+    plan = _made(context.tables, places, 32, 10_000)._jdf.queryExecution().executedPlan().toString()  # type: ignore[attr-defined]
+    assert plan.count("BatchEvalPython") == 1
+    assert plan.index("BatchEvalPython") < plan.index("Join")
 
 
 def test_the_gallery_joins_names_pictures_and_causes(
