@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,17 @@ class Cluster:
         """The command line that runs a job on it, with the driver in a process of its own."""
         submit = ("spark-submit", "--master", self.url, "--properties-file", str(self.properties))
         return [*submit, str(repository / "jobs" / f"{job}.py"), *arguments]
+
+    def executors(self) -> list[int]:
+        """The processes of its executors, those started first first."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it may end meanwhile
+                place, words = (process / "cwd").readlink(), (process / "cmdline").read_bytes()
+                ours = any(place.is_relative_to(worker) for worker in self.workers)
+                if ours and b"CoarseGrainedExecutorBackend" in words:
+                    found.append(int(process.name))
+        return sorted(found)
 
     def environment(self) -> dict[str, str]:
         """The driver's, as after `source .venv/bin/activate`."""

@@ -59,6 +59,12 @@ def vizrec(*arguments: str, timeout: int = 1000) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 
+def rows_of(table: DataFrame) -> list[str]:
+    """The rows as sorted JSON, without the pictures' bytes."""
+    rows = table.drop("content").selectExpr("to_json(struct(*)) AS row").collect()
+    return sorted(row.row for row in rows)
+
+
 @dataclass(frozen=True)
 class DemoRun:
     """A finished demo: its folder and what it printed."""

@@ -13,19 +13,12 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
-from delta import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun, rows_of
+from tests.jobs.versions import count, halves, latest, met
 from vizrec_spark.tables import Table, TableStore, Written
-from vizrec_spark.tables.schemas import (
-    ALS_MODELS,
-    COMPARED_ITEMS,
-    EMBEDDINGS,
-    ITEM_FACTORS,
-    RECOMMENDATIONS,
-    USER_FACTORS,
-)
+from vizrec_spark.tables.schemas import ALS_MODELS, EMBEDDINGS
 
 # Stages that begin with nothing of their own, and the tables that were there before.
 FIRST = {"embed": ["images", "quarantine"]}
@@ -40,10 +33,6 @@ AGAIN = {
 }
 # When a stage is killed: as soon as this table has a new version, while others of the stage have none.
 AFTER = {"ingest": "items", "embed": "embeddings", "similar": "item_neighbors", "als": "user_factors"}
-# Tables that grow by chunks, each of which is whole.
-GROWING = (EMBEDDINGS,)
-# Tables whose rows are of one model, in every version.
-ONE_MODEL = (USER_FACTORS, ITEM_FACTORS, RECOMMENDATIONS)
 # A stage of one table: as soon as a file of its next version is there.
 DURING = {"recommend": "recommendations"}
 
@@ -69,17 +58,17 @@ def test_a_stage_that_died_and_runs_again_gives_the_same_tables(
     if stage in AGAIN:
         demo.run(spark, stage, tables, AGAIN[stage])
     written = [table for table in PIPELINE_TABLES if table.writer == stage]
-    since = {table.name: _latest(spark, tables, table) for table in written}
-    allowed = {table.name: _allowed(spark, demo, tables, table) for table in written}
+    since = {table.name: latest(spark, tables, table) for table in written}
+    allowed = {table.name: met(spark, table, tables, demo.folder / "tables") for table in written}
     if how == "killed":
         _kill([*demo.command(stage, tables), *_settings(LONGER.get(stage, []))], _moment(stage, tables))
     else:
         _fail(demo, spark, stage, tables)
     if stage in LONGER:
-        assert 0 < _count(spark, tables, EMBEDDINGS) < demo.table(spark, "embeddings").count()
+        assert 0 < count(spark, tables, EMBEDDINGS) < demo.table(spark, "embeddings").count()
     demo.run(spark, stage, tables)
     for table in written:
-        assert _halves(spark, tables, table, since[table.name], allowed[table.name]) == []
+        assert halves(spark, tables, table, since[table.name], allowed[table.name]) == []
     for table in written:
         undisturbed = demo.table(spark, table.name)
         disturbed = spark.read.format("delta").load(str(tables / table.name))
@@ -88,32 +77,11 @@ def test_a_stage_that_died_and_runs_again_gives_the_same_tables(
             disturbed = disturbed.select(undisturbed.columns)
         if table.name == "quarantine":
             undisturbed = undisturbed.where(f"stage = '{stage}'")
-        assert _rows(disturbed) == _rows(undisturbed), table.name
-
-
-def _allowed(spark: SparkSession, demo: DemoRun, tables: Path, table: Table) -> set[int]:
-    """The numbers of rows that a reader may meet: as before, or whole."""
-    before = _count(spark, tables, table) if (tables / table.name).is_dir() else 0
-    whole = demo.table(spark, table.name).count()
-    if table in GROWING:
-        return set(range(before, whole + 1))
-    # Empty while a run replaces what it is about, so that a run that dies is followed by a whole one.
-    emptied = {0} if table is COMPARED_ITEMS else set()
-    return {before, whole} | emptied
-
-
-def _count(spark: SparkSession, tables: Path, table: Table) -> int:
-    return spark.read.format("delta").load(str(tables / table.name)).count()
+        assert rows_of(disturbed) == rows_of(undisturbed), table.name
 
 
 def _settings(pairs: list[str]) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
-
-
-def _rows(table: DataFrame) -> list[str]:
-    """The rows as sorted JSON, without the pictures' bytes."""
-    rows = table.drop("content").selectExpr("to_json(struct(*)) AS row").collect()
-    return sorted(row.row for row in rows)
 
 
 class _PowerCut(BaseException):
@@ -163,27 +131,3 @@ def _kill(command: list[str], moment: Callable[[], bool]) -> None:
         assert run.poll() is None, "the stage was over before it could be killed"
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-
-
-def _latest(spark: SparkSession, tables: Path, table: Table) -> int:
-    """The number of the table's last version; -1 before it has one."""
-    path = tables / table.name
-    if not (path / "_delta_log").is_dir():
-        return -1
-    last = DeltaTable.forPath(spark, str(path)).history(1).select("version").first()
-    assert last is not None
-    return int(last.version)
-
-
-def _halves(
-    spark: SparkSession, tables: Path, table: Table, since: int, allowed: set[int]
-) -> list[tuple[str, int, int]]:
-    """Every version after `since` that a reader may have met and that is neither what was there before nor whole."""
-    found = []
-    for version in range(since + 1, _latest(spark, tables, table) + 1):
-        frame = spark.read.format("delta").option("versionAsOf", version).load(str(tables / table.name))
-        rows = frame.count()
-        models = frame.select("model_id").distinct().count() if table in ONE_MODEL else min(rows, 1)
-        if rows not in allowed or models != min(rows, 1):
-            found.append((table.name, version, rows))
-    return found

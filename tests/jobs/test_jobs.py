@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.jobs.cluster import standalone
 from tests.jobs.conftest import DemoRun, vizrec
 from vizrec_spark.app.cli import build_parser, main
 from vizrec_spark.app.stages import BESIDE, PIPELINE
@@ -53,39 +49,6 @@ def test_a_bad_key_stops_a_job_before_spark_starts(
     monkeypatch.setattr("vizrec_spark.app.runner.build_session", no_session)
     assert _job(repository, name).main(["--set", "similar.kk=5"]) == 2
     assert "`similar.k`" in capsys.readouterr().err
-
-
-def test_spark_submit_runs_a_part_of_the_pipeline_on_a_cluster(
-    demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
-) -> None:
-    """Executors in processes and folders of their own, that share nothing with the driver but the tables."""
-    tables = tmp_path / "tables"
-    shutil.copytree(demo.folder / "tables", tables)
-    override = tmp_path / "override.yml"
-    override.write_text(
-        f"tables: {{root: {tables}}}\nembed: {{encoder: efficientnet_lite0}}\nsimilar: {{k: 10}}\n"
-        f"als: {{rank: 4, iterations: 2, loss_sample: 0, checkpoint_dir: {tmp_path}/checkpoints}}\n"
-    )
-    with standalone(repository, tmp_path / "cluster") as cluster:
-        part = ("--from", "similar", "--to", "als", "--run-id", "by-spark-submit")
-        command = cluster.command(repository, "pipeline", "--config", str(override), *part)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=1000, env=cluster.environment()
-        )
-    assert done.returncode == 0, done.stderr
-    assert "2 stages in" in done.stdout and "recommendations" not in done.stdout
-    last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_factors'}`").first()
-    assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
-    found, wanted = (
-        {(r.item_id, r.rank): r.neighbor_id for r in near.where("rank <= 10").collect()}
-        for near in (
-            spark.read.format("delta").load(str(tables / "item_neighbors")),
-            demo.table(spark, "item_neighbors"),
-        )
-    )
-    assert len(found) > 2000 and found == wanted
-    used = [worker for worker in cluster.workers if list(worker.glob("app-*/*/stderr"))]
-    assert used == list(cluster.workers)
 
 
 def test_look_ups_print_the_tables(

@@ -38,7 +38,8 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
         return F.col(quoted(name)) if name is not None else F.lit(None).cast("string")
 
     def parts(name: str | None) -> F.Column:
-        pieces = F.transform(F.split(text(name), re.escape(config.separator)), F.trim)
+        # Not `F.trim` itself, which would be handed each piece's number too, and trim that off.
+        pieces = F.transform(F.split(text(name), re.escape(config.separator)), lambda piece: F.trim(piece))
         return F.coalesce(
             F.array_distinct(F.filter(pieces, lambda p: p != "")), F.array().cast("array<string>")
         )

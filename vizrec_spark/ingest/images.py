@@ -17,6 +17,9 @@ from vizrec_spark.imaging import inspect_image
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.tables.places import located
 
+# Paths are relative however they begin. Bounded, for Java's stack grows with each repetition of a group.
+_LEADING = r"^(\./|/){1,99}"
+
 _VERDICT = StructType(
     [
         StructField("width", IntegerType()),
@@ -69,7 +72,7 @@ def image_references(items: DataFrame) -> DataFrame:
     `items` are accepted catalogue records with `image` (array<string>).
     """
     exploded = items.select("item_id", F.explode("image").alias("path"))
-    return exploded.select("item_id", F.regexp_replace("path", r"^(\./|/)+", "").alias("path")).distinct()
+    return exploded.select("item_id", F.regexp_replace("path", _LEADING, "").alias("path")).distinct()
 
 
 def match_files(

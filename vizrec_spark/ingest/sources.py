@@ -18,7 +18,7 @@ RAW = "_record"
 MALFORMED = "_malformed"
 
 # Tabs, line ends and the blanks of all scripts, and a byte order mark.
-_OUTER_BLANKS = r"(?U)^[\s\ufeff]+|[\s\ufeff]+$"
+_OUTER_BLANKS = r"(?U)^[\s\ufeff]++|(?<![\s\ufeff])[\s\ufeff]++$"
 
 
 def read_source(

@@ -1,0 +1,71 @@
+"""The whole pipeline by spark-submit on a cluster, some of whose executors are killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from tests.jobs.cluster import Cluster, standalone
+from tests.jobs.conftest import PIPELINE_TABLES, DemoRun, rows_of
+from vizrec_spark.app.stages import BY_NAME, PIPELINE
+
+# Stages in which an executor is killed, until the driver has lost a task by it.
+WOUNDED = ("embed", "similar", "als")
+LOST = "ExecutorLostFailure"
+
+
+def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
+    demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    """Executors in processes and folders of their own, that share nothing with the driver but the tables."""
+    tables, said = tmp_path / "tables", tmp_path / "said"
+    settings = [word for pair in demo.overrides(tables) for word in ("--set", pair)]
+    with standalone(repository, tmp_path / "cluster") as cluster:
+        command = cluster.command(repository, "pipeline", *settings, "--run-id", "by-spark-submit")
+        # Spark's own log tells of tasks that were lost.
+        command[1:1] = ["--conf", "spark.log.level=WARN"]
+        with said.open("w") as out:
+            run = subprocess.Popen(command, stdout=out, stderr=out, env=cluster.environment())
+        try:
+            killed = strike(cluster, run, said)
+            assert run.wait(1000) == 0, said.read_text()
+        finally:
+            run.kill()
+    assert killed.keys() == set(WOUNDED), said.read_text()
+    assert f"{len(PIPELINE)} stages in" in said.read_text()
+    last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_factors'}`").first()
+    assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
+    for table in PIPELINE_TABLES:
+        found = spark.read.format("delta").load(str(tables / table.name))
+        assert rows_of(found) == rows_of(demo.table(spark, table.name)), table.name
+    used = [worker for worker in cluster.workers if list(worker.glob("app-*/*/stderr"))]
+    assert used == list(cluster.workers)
+
+
+def strike(cluster: Cluster, run: subprocess.Popen[bytes], said: Path) -> dict[str, int]:
+    """In each stage of `WOUNDED`, kills executors until the driver has lost a task by it; how many, by stage.
+
+    A stage that was over before is left out.
+    """
+    killed = {}
+    for stage in WOUNDED:
+        while f"{stage}: {BY_NAME[stage].summary}" not in (text := said.read_text()):
+            if run.poll() is not None:
+                return killed
+            time.sleep(0.2)
+        before, kills = text.count(LOST), 0
+        while f"{stage}: done" not in (text := said.read_text()) and run.poll() is None:
+            if text.count(LOST) > before:
+                killed[stage] = kills
+                break
+            for executor in cluster.executors()[:1]:
+                os.kill(executor, signal.SIGKILL)
+                kills += 1
+            time.sleep(3)
+    return killed

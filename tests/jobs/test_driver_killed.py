@@ -1,0 +1,148 @@
+"""A driver that is killed at any moment, or runs beside another: readers meet whole versions, tables end the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun, rows_of
+from tests.jobs.versions import halves, latest, met
+from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.serve import columns
+from vizrec_spark.serve.delta import TableFolder
+from vizrec_spark.tables.schemas import ALS_MODELS
+
+pytestmark = pytest.mark.faults
+
+KILLS = 10
+# What is different after the change that the drivers are to bring about.
+CHANGE = ["ingest.catalogue.columns.price=null", "similar.k=7", "als.rank=6", "recommend.k=12"]
+READ = (
+    columns.ITEMS,
+    columns.INTERACTIONS,
+    columns.ITEM_NEIGHBORS,
+    columns.RECOMMENDATIONS,
+    columns.EMBEDDINGS,
+)
+
+
+class Reader(threading.Thread):
+    """Asks again and again for the latest version of each table, as the service does, and reads each that is new."""
+
+    def __init__(self, tables: Path) -> None:
+        super().__init__(daemon=True)
+        self.seen: dict[tuple[str, int], int] = {}
+        self.failed: Exception | None = None
+        self._folder = TableFolder(TablesConfig(root=str(tables)))
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._stop_asked.wait(0.05):
+                for source in READ:
+                    opened = self._folder.open(source)
+                    assert opened is not None, f"{source.name} has gone"
+                    if (source.name, opened.version) not in self.seen:
+                        rows = opened.table(source.columns)
+                        self.seen[source.name, opened.version] = 0 if rows is None else len(rows)
+        except Exception as error:
+            self.failed = error
+
+    def end(self) -> dict[str, set[int]]:
+        """The numbers of rows that were met, by table."""
+        self._stop_asked.set()
+        self.join()
+        if self.failed is not None:
+            raise self.failed
+        return {s.name: {n for (name, _), n in self.seen.items() if name == s.name} for s in READ}
+
+
+@pytest.fixture(scope="module")
+def changed(demo: DemoRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The demo's tables after the change, which nothing has disturbed, and the seconds that it took."""
+    tables = tmp_path_factory.mktemp("changed") / "tables"
+    shutil.copytree(demo.folder / "tables", tables)
+    began = time.monotonic()
+    assert start(demo, tables, CHANGE).wait(1000) == 0
+    return tables, time.monotonic() - began
+
+
+def start(
+    demo: DemoRun, tables: Path, change: list[str], said: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """The whole pipeline, in a process group of its own."""
+    command = [*demo.command("pipeline", tables), *(word for pair in change for word in ("--set", pair))]
+    with (said or Path(os.devnull)).open("wb") as out:
+        return subprocess.Popen(
+            command, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **SHORT_LIVED}
+        )
+
+
+def test_a_driver_killed_at_random_moments(
+    demo: DemoRun, spark: SparkSession, tmp_path: Path, changed: tuple[Path, float]
+) -> None:
+    tables, generator = tmp_path / "tables", random.Random(5)
+    wanted, length = changed
+    shutil.copytree(demo.folder / "tables", tables)
+    since = {table.name: latest(spark, tables, table) for table in PIPELINE_TABLES}
+    reader = Reader(tables)
+    reader.start()
+    for number in range(KILLS):
+        # To and fro, so that there is something to change each time.
+        run = start(demo, tables, [] if number % 2 else CHANGE)
+        moment = generator.uniform(0.1, 1.0) * length
+        time.sleep(moment)
+        print(f"killed after {moment:.0f} s of about {length:.0f}" if run.poll() is None else "had ended")
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert start(demo, tables, CHANGE).wait(1000) == 0
+    seen = reader.end()
+    states = demo.folder / "tables", wanted
+    for table in PIPELINE_TABLES:
+        allowed = met(spark, table, *states)
+        assert halves(spark, tables, table, since[table.name], allowed) == []
+        assert seen.get(table.name, set()) <= allowed
+    assert all(len(numbers) > 0 for numbers in seen.values()) and len(reader.seen) > len(READ)
+    same(spark, tables, wanted)
+
+
+def test_two_drivers_at_once(
+    demo: DemoRun, spark: SparkSession, tmp_path: Path, changed: tuple[Path, float]
+) -> None:
+    tables = tmp_path / "tables"
+    wanted, _ = changed
+    shutil.copytree(demo.folder / "tables", tables)
+    since = {table.name: latest(spark, tables, table) for table in PIPELINE_TABLES}
+    said = [tmp_path / name for name in ("one", "other")]
+    runs = [start(demo, tables, CHANGE, file) for file in said]
+    ended = [run.wait(1000) for run in runs]
+    print(ended)
+    assert 0 in ended, said[0].read_text() + said[1].read_text()
+    for code, file in zip(ended, said, strict=True):
+        # The other has won a table, and what is to be done is told.
+        assert code == 0 or (code == 4 and "run stage" in file.read_text()), file.read_text()
+    for table in PIPELINE_TABLES:
+        allowed = met(spark, table, demo.folder / "tables", wanted)
+        assert halves(spark, tables, table, since[table.name], allowed) == []
+    same(spark, tables, wanted)
+
+
+def same(spark: SparkSession, tables: Path, wanted: Path) -> None:
+    """Each table of the pipeline holds the same rows in both places, but for models that are no longer used."""
+    for table in PIPELINE_TABLES:
+        found, undisturbed = (
+            spark.read.format("delta").load(str(place / table.name)) for place in (tables, wanted)
+        )
+        if table is ALS_MODELS:  # it remembers those of before
+            found = found.join(undisturbed.select("model_id"), "model_id", "left_semi")
+            found = found.select(undisturbed.columns)
+        assert rows_of(found) == rows_of(undisturbed), table.name
