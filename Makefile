@@ -9,6 +9,9 @@ SHELL := /bin/bash
 # Processes of `make test`, each with a Spark of its own (6 GB of memory).
 JOBS ?= 2
 
+FAULTS := tests/spark/test_ingest_broken.py tests/spark/test_store_faults.py $(addprefix tests/jobs/test_,\
+	interrupted.py cluster.py driver_killed.py stream_killed.py)
+
 .DEFAULT_GOAL := help
 .PHONY: help env env-airflow demo live test test-dags test-faults lint format docs clean
 
@@ -51,8 +54,8 @@ test: lint $(AIRFLOW_STAMP) ## lint, types, import direction, then every test bu
 test-dags: $(STAMP) $(AIRFLOW_STAMP) ## the Airflow part alone, with the DAGs' whole runs under a real scheduler
 	@$(BIN)/python -m pytest -m '' tests/dags $(ARGS)
 
-test-faults: $(STAMP) ## kill each stage in its middle, and look what is left
-	@$(BIN)/python -m pytest -m '' tests/jobs/test_interrupted.py tests/jobs/test_stream_killed.py $(ARGS)
+test-faults: $(STAMP) ## kill drivers, executors and streams at full size, and look what is left
+	@$(BIN)/python -m pytest -m '' $(FAULTS) $(ARGS)
 
 lint: $(STAMP) ## style, format, types, import direction
 	@$(BIN)/ruff check .

@@ -62,6 +62,12 @@ class DiskSpaceError(VizrecError):
     exit_code = 9
 
 
+class StorageError(VizrecError):
+    """A file or folder that cannot be read or written (EX_IOERR of sysexits.h)."""
+
+    exit_code = 74
+
+
 class ImageRefused(VizrecError):
     """A picture that is not accepted.
 

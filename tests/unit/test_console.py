@@ -15,8 +15,8 @@ from rich.console import Console
 from vizrec_spark.app.cli import main
 from vizrec_spark.app.logs import about, redacted
 from vizrec_spark.app.lookup import result_table
-from vizrec_spark.app.runner import OS_ERROR, Finished, guarded, print_summary
-from vizrec_spark.errors import EncoderError, InputError
+from vizrec_spark.app.runner import Finished, guarded, print_summary
+from vizrec_spark.errors import EncoderError, InputError, StorageError
 from vizrec_spark.stage import Stage, StageResult, log
 from vizrec_spark.tables import Written
 
@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_written_is_one_message(
     blocked = tmp_path / "file"
     blocked.touch()
     args = argparse.Namespace(quiet=True)
-    assert guarded(lambda _: (blocked / "below").mkdir(parents=True), args) == OS_ERROR
+    assert guarded(lambda _: (blocked / "below").mkdir(parents=True), args) == StorageError.exit_code
     told = capsys.readouterr().err
     assert str(blocked) in told and "Check that the path is right" in told and "Traceback" not in told
 

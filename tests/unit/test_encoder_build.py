@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from vizrec_spark.embed import build
-from vizrec_spark.embed.applications import application_model
+from vizrec_spark.embed.applications import application_model, check_encoder
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.cut import cut_model
 from vizrec_spark.embed.encoder import EncoderSpec
@@ -112,6 +114,7 @@ def test_another_process_gives_the_same_id_and_a_warm_cache_needs_no_tensorflow(
     one = build_encoder(small(), tmp_path / "here")
     code = f"""
 import sys
+from functools import partial
 from pathlib import Path
 from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
@@ -256,6 +259,19 @@ def test_an_ambiguous_or_missing_layer_is_asked_for(keras: Any) -> None:
         cut_model(projection, "avg_pool")
     with pytest.raises(EncoderError, match=r"embed\.layer"):
         cut_model(classifier(keras), None)
+
+
+def test_a_file_of_another_hash_than_the_one_asked_for_is_not_loaded(tmp_path: Path) -> None:
+    weights = tmp_path / "w.weights.h5"
+    weights.write_bytes(b"what loading it would fail on")
+    expected = hashlib.sha256(weights.read_bytes()).hexdigest()
+    spec = partial(EncoderSpec, "keras.applications:MobileNet", weights=str(weights))
+    for refused in (check_encoder, partial(build_encoder, cache_dir=tmp_path / "cache")):
+        with pytest.raises(EncoderError, match=f"has the SHA-256 {expected}, and embed.sha256 asks for 0000"):
+            refused(spec(sha256="0" * 64))
+    check_encoder(spec(sha256=expected))
+    with pytest.raises(EncoderError, match="MobileNet"):  # it goes as far as loading it
+        build_encoder(spec(sha256=expected), tmp_path / "cache")
 
 
 def test_a_keras_file_of_any_size(keras: Any, pictures: np.ndarray, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_kinds(tmp_path: Path) -> None:
             r"embed\.encoder names the file /nowhere/net\.onnx, but .* no such file",
         ),
         ({"input_size": (0, 224)}, "embed.input_size"),
+        ({"sha256": "0" * 64}, "embed.sha256 names the content of a file, and .*ResNet50 is read from none"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: dict[str, object], words: str) -> None:

@@ -21,26 +21,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from vizrec_spark import errors
 from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
+from vizrec_spark.app.spark_errors import understood
 from vizrec_spark.config import Config, load_config
-from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
+from vizrec_spark.errors import CandidateHeld, ConfigError, StorageError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
 
-OS_ERROR = 74
-"""Exit code for a file or folder that cannot be used (EX_IOERR of sysexits.h)."""
-
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-# The last line of a traceback; a message may go on in lines that begin at the margin.
-_OURS_IN_A_TRACEBACK = re.compile(
-    r"^vizrec_spark\.errors\.(?P<name>\w+): (?P<message>.+(?:\n(?!\s|$).+)*)", re.MULTILINE
-)
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
@@ -130,19 +123,21 @@ def _code_of(body: Callable[[Console], None], console: Console, as_json: bool) -
     except VizrecError as error:
         return _told(str(error), error.exit_code, as_json)
     except (PySparkException, Py4JJavaError) as error:
-        ours = _raised_in_a_worker(error)
+        ours = understood(error)
         if ours is None:
             raise
+        log.debug("where it happened", exc_info=error)
         return _told(str(ours), ours.exit_code, as_json)
     except OSError as error:
-        if error.filename is None:
+        ours = understood(error)
+        if ours is None and error.filename is None:
             raise
         log.debug("where it happened", exc_info=error)
-        told = (
+        ours = ours or StorageError(
             f"{error.filename}: {error.strerror}. Check that the path is right and may be written; tables hold their "
             "last whole version."
         )
-        return _told(told, OS_ERROR, as_json)
+        return _told(str(ours), ours.exit_code, as_json)
     except KeyboardInterrupt:
         return _told(
             "Interrupted. Tables hold their last whole version; run again to go on.", INTERRUPTED, as_json
@@ -157,19 +152,6 @@ def _told(message: str, exit_code: int, as_json: bool) -> int:
         shown = f"[bold red]Error:[/] {escape(redacted(message))}"
         Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
     return exit_code
-
-
-def _raised_in_a_worker(error: Exception) -> VizrecError | None:
-    """The error of ours that ended a Python worker, which Spark hands on as text; None for any other."""
-    found = list(_OURS_IN_A_TRACEBACK.finditer(str(error)))
-    if not found:
-        return None
-    kind = getattr(errors, found[-1]["name"], None)
-    if not (isinstance(kind, type) and issubclass(kind, VizrecError)):
-        return None
-    again = VizrecError(" ".join(found[-1]["message"].split()))
-    again.exit_code = kind.exit_code
-    return again
 
 
 @contextmanager

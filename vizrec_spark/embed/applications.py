@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.encoder import EncoderSpec, require_sha256
 from vizrec_spark.embed.weights import first_line, load_weights, randomise
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
 from vizrec_spark.kernels.keras_import import import_keras
@@ -23,11 +23,12 @@ _DOWNLOAD_STALL_S = 20.0
 def check_encoder(spec: EncoderSpec) -> None:
     """Looks, without importing Keras, for what is wrong with an encoder.
 
-    Raises: EncoderError for a model that Keras does not have, or a file that is not there.
+    Raises: EncoderError for a model that Keras does not have, or a file that is not there or not the one asked for.
     """
     if spec.kind == "application":
         _require_known(spec.application, _names_in_keras())
     _ = spec.weights_file
+    require_sha256(spec)
 
 
 def application_model(spec: EncoderSpec) -> Any:

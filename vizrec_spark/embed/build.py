@@ -14,7 +14,7 @@ from uuid import uuid4
 from vizrec_spark.embed import lite0
 from vizrec_spark.embed.applications import application_model
 from vizrec_spark.embed.cut import cut_model
-from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.encoder import EncoderSpec, file_sha256, require_sha256
 from vizrec_spark.embed.fingerprint import encoder_id, slug
 from vizrec_spark.embed.onnx_graph import compose_onnx, model_digest, weight_files
 from vizrec_spark.embed.preprocessing import Preprocessing, application_preprocessing, as_layer, named
@@ -44,8 +44,10 @@ def build_encoder(spec: EncoderSpec, cache_dir: Path) -> BuiltEncoder:
 
     The ``.keras`` file loads in Keras' safe mode without this package. What was built before is taken from the cache
     without importing TensorFlow; the cache may be shared by processes.
+    A file whose hash is not the one that `spec` asks for is not loaded.
     Raises: EncoderError; WeightsUnavailable.
     """
+    require_sha256(spec)
     stamp = cache_dir / "stamps" / f"{_spec_key(spec)}.json"
     if (known := _read_stamp(stamp, cache_dir)) is not None:
         return known
@@ -170,7 +172,7 @@ def _spec_key(spec: EncoderSpec) -> str:
         # A file is known by what it holds; its name is only the readable part of the id.
         "source": spec.source if spec.kind not in ("file", "onnx") else Path(spec.source).stem,
         "weights": "file" if source else spec.weights or "imagenet",
-        "weights_sha256": _sha256(source) if source else None,
+        "weights_sha256": file_sha256(source) if source else None,
         "layer": spec.layer,
         "input_size": spec.input_size,
         "preprocessing": spec.preprocessing.to_dict()
@@ -181,14 +183,9 @@ def _spec_key(spec: EncoderSpec) -> str:
     if spec.kind == "onnx":
         assert source is not None  # EncoderSpec has checked that it is there
         facts["format"] = "onnx"
-        facts["weight_files"] = [(file.name, _sha256(file)) for file in weight_files(source)]
+        facts["weight_files"] = [(file.name, file_sha256(file)) for file in weight_files(source)]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_stamp(stamp: Path, cache_dir: Path) -> BuiltEncoder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class EncoderSpec:
         ``tf``, ``torch``, ``caffe``). ``auto``: the model's own for ``keras.applications`` and
         ``efficientnet_lite0``; a file does not say, so it has to be given there.
     options: further constructor arguments of a ``keras.applications`` model (``alpha`` of MobileNet).
+    sha256: 64 hex digits that the file of `weights_file` must have (`require_sha256`); None: any.
 
     Raises: EncoderError for a source, weights or combination that cannot be meant, or a file that is not there.
     """
@@ -45,6 +47,7 @@ class EncoderSpec:
     input_size: tuple[int, int] | None = None
     preprocessing: Preprocessing | str = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind in ("file", "onnx"):
@@ -73,6 +76,11 @@ class EncoderSpec:
             raise EncoderError(
                 f"{self.source} does not say how its input is scaled: set embed.preprocessing to identity, tf, "
                 "torch or caffe, or to a mean and a scale, e.g. {mean: 127.5, scale: 127.5}."
+            )
+        if self.sha256 is not None and self.weights_file is None:
+            raise EncoderError(
+                f"embed.sha256 names the content of a file, and {self.source} is read from none: leave it out, or name "
+                "the file, as embed.weights or embed.encoder."
             )
         if self.input_size is not None and min(self.input_size) < 1:
             raise EncoderError(f"embed.input_size must be two positive numbers, got {self.input_size}.")
@@ -109,6 +117,28 @@ class EncoderSpec:
         if self.weights in (None, "imagenet") or self.seed is not None:
             return None
         return _existing(str(self.weights), "embed.weights")
+
+
+def require_sha256(spec: EncoderSpec) -> None:
+    """Reads the file of `spec`, if it must have a given hash, and nothing of what it holds.
+
+    Raises: EncoderError when its content is another.
+    """
+    path = spec.weights_file
+    if spec.sha256 is None or path is None:
+        return
+    if (found := file_sha256(path)) != spec.sha256:
+        raise EncoderError(
+            f"{path} has the SHA-256 {found}, and embed.sha256 asks for {spec.sha256}: it is not the file that was "
+            "meant, or it was changed. It was not loaded. Fetch it again, or set embed.sha256 to the hash of a file "
+            "that you trust."
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the file's bytes, 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_weights(weights: str | None) -> None:

@@ -48,6 +48,7 @@ def encoder_spec(config: EmbedConfig) -> EncoderSpec:
         if isinstance(chosen, AffinePreprocessing)
         else chosen,
         options=config.options,
+        sha256=config.sha256,
     )
 
 

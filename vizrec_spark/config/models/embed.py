@@ -21,6 +21,7 @@ class EmbedConfig(Section):
 
     encoder: Name = "keras.applications:ResNet50"
     weights: Name | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     layer: Name | None = None
     input_size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
     preprocessing: Literal["auto", "caffe", "tf", "torch", "identity"] | AffinePreprocessing = "auto"
