@@ -13,7 +13,7 @@ FAULTS := tests/spark/test_ingest_broken.py tests/spark/test_store_faults.py $(a
 	interrupted.py cluster.py driver_killed.py stream_killed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-airflow demo live test test-dags test-faults lint format docs clean
+.PHONY: help env env-airflow demo live test test-dags test-faults lint format docs audit clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -69,6 +69,11 @@ format: $(STAMP) ## rewrite the code in the project's style
 
 docs: $(STAMP) ## write docs/tables.md anew from the contracts
 	@$(BIN)/python -m vizrec_spark.app.document > docs/tables.md.new && mv docs/tables.md.new docs/tables.md
+
+audit: ## look every pinned version up in the advisories of the Python Package Index
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
+	@for pins in constraints.txt airflow_dags/constraints.txt; do \
+		.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $$pins || exit 1; done
 
 clean: ## remove caches and built packages (not .venv, not work/, which may hold tables)
 	@rm -rf build dist *.egg-info spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -213,6 +213,9 @@ def flood(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Floo
         record([f"i{n}", "Hat", "0 to 9 years| 1 piece", "4.90", f"{next(names)}|{next(names)}"])
         for n in range(1_000)
     ]
+    outside = put(folder, "outside.png", sound("PNG", generator))
+    named = f"../{outside.name}|below/../../{outside.name}|{outside}"
+    sound_items.append(record(["climber", "Hat", "", "1", named]))
     odd_items = [broken_record([f"b{n}", "Bag", "bags|blue", "9.50", ""], generator) for n in range(1_000)]
     sound_log = [
         record([f"u{n % 50}", f"i{n % 1_000}", "view", "", f"{1_700_000_000 + n}"]) for n in range(500)
@@ -280,6 +283,12 @@ def test_every_picture_is_accepted_or_refused_for_what_was_done_to_it(flood: Flo
         "decompression_bomb",
         "empty_file",
     }
+
+
+def test_a_path_does_not_lead_out_of_the_folder(flood: Flood) -> None:
+    named = [row for row in flood.run.refused if row.key == "climber"]
+    assert [row.reason for row in named] == 3 * ["missing_file"]
+    assert "climber" not in {row.item_id for row in flood.run.images}
 
 
 def test_what_was_accepted_has_its_own_bytes(flood: Flood) -> None:
