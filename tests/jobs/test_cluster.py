@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from tests.jobs.cluster import Cluster, standalone
@@ -23,6 +25,7 @@ LOST = "ExecutorLostFailure"
 BY_PLAN = ("plan", "n_reranked")
 
 
+@pytest.mark.timeout(2400)
 def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
     demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -34,13 +37,17 @@ def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
         # Spark's own log tells of tasks that were lost.
         command[1:1] = ["--conf", "spark.log.level=WARN"]
         with said.open("w") as out:
-            run = subprocess.Popen(command, stdout=out, stderr=out, env=cluster.environment())
+            run = subprocess.Popen(
+                command, stdout=out, stderr=out, env=cluster.environment(), start_new_session=True
+            )
         try:
-            killed = strike(cluster, run, said)
+            wounded = strike(cluster, run, said)
             assert run.wait(1000) == 0, said.read_text()
         finally:
-            run.kill()
-    assert killed.keys() == set(WOUNDED), said.read_text()
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    assert wounded == list(WOUNDED), said.read_text()
     assert f"{len(PIPELINE)} stages in" in said.read_text()
     last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_factors'}`").first()
     assert last is not None and json.loads(last.userMetadata)["run_id"] == "by-spark-submit"
@@ -78,24 +85,24 @@ def alike(one: object, other: object) -> bool:
     return one == other
 
 
-def strike(cluster: Cluster, run: subprocess.Popen[bytes], said: Path) -> dict[str, int]:
-    """In each stage of `WOUNDED`, kills executors until the driver has lost a task by it; how many, by stage.
-
-    A stage that was over before is left out.
-    """
-    killed = {}
+def strike(cluster: Cluster, run: subprocess.Popen[bytes], said: Path) -> list[str]:
+    """In each stage of `WOUNDED`, kills executors until the driver has lost a task by it; those in which it has."""
+    wounded = []
     for stage in WOUNDED:
         while f"{stage}: {BY_NAME[stage].summary}" not in (text := said.read_text()):
             if run.poll() is not None:
-                return killed
+                return wounded
             time.sleep(0.2)
-        before, kills = text.count(LOST), 0
+        before, next_kill = text.count(LOST), time.monotonic() + 1.0
         while f"{stage}: done" not in (text := said.read_text()) and run.poll() is None:
             if text.count(LOST) > before:
-                killed[stage] = kills
+                wounded.append(stage)
                 break
-            time.sleep(3)  # so that it has something to do
-            for executor in cluster.executors()[:1]:
-                os.kill(executor, signal.SIGKILL)
-                kills += 1
-    return killed
+            if time.monotonic() > next_kill:
+                next_kill = (
+                    time.monotonic() + 3.0
+                )  # for what is started in its place, and for the driver to hear of it
+                for executor in cluster.executors()[:1]:
+                    os.kill(executor, signal.SIGKILL)
+            time.sleep(0.2)
+    return wounded

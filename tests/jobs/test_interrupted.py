@@ -16,9 +16,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun, rows_of
-from tests.jobs.versions import count, halves, latest, met
+from tests.jobs.versions import count, halves, latest, met, of_models_in_use
 from vizrec_spark.tables import Table, TableStore, Written
-from vizrec_spark.tables.schemas import ALS_MODELS, EMBEDDINGS
+from vizrec_spark.tables.schemas import EMBEDDINGS
 
 # Stages that begin with nothing of their own, and the tables that were there before.
 FIRST = {"embed": ["images", "quarantine"]}
@@ -72,9 +72,7 @@ def test_a_stage_that_died_and_runs_again_gives_the_same_tables(
     for table in written:
         undisturbed = demo.table(spark, table.name)
         disturbed = spark.read.format("delta").load(str(tables / table.name))
-        if table is ALS_MODELS:  # it remembers those of before
-            disturbed = disturbed.join(undisturbed.select("model_id"), "model_id", "left_semi")
-            disturbed = disturbed.select(undisturbed.columns)
+        disturbed = of_models_in_use(table, disturbed, undisturbed)
         if table.name == "quarantine":
             undisturbed = undisturbed.where(f"stage = '{stage}'")
         assert rows_of(disturbed) == rows_of(undisturbed), table.name

@@ -8,9 +8,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, DemoRun, rows_of
 from vizrec_spark.app.stages import PIPELINE
 from vizrec_spark.demo import Truth
 
@@ -100,13 +100,13 @@ def test_visual_reasons_name_an_item_of_the_history_and_cold_items_are_offered(
 
 
 def test_running_again_writes_the_same_tables_and_embeds_nothing(demo: DemoRun, spark: SparkSession) -> None:
-    before = {table.name: _content(demo.table(spark, table.name)) for table in PIPELINE_TABLES}
+    before = {table.name: rows_of(demo.table(spark, table.name)) for table in PIPELINE_TABLES}
     results = {stage.name: demo.run(spark, stage.name, demo.folder / "tables") for stage in PIPELINE}
     embeddings, *_ = results["embed"].written
     assert (embeddings.table, embeddings.changed) == ("embeddings", 0)
     assert "up to date" in results["als"].notes[0]
     for name, content in before.items():
-        assert _content(demo.table(spark, name)) == content, name
+        assert rows_of(demo.table(spark, name)) == content, name
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,3 @@ def test_shoppers_get_items_of_their_taste(taste: pd.DataFrame) -> None:
 def test_the_looks_come_from_the_visual_part_and_the_circle_from_cf(taste: pd.DataFrame) -> None:
     assert taste.loc["hybrid", "look"] > 1.2 * taste.loc["no_visual", "look"]
     assert taste.loc["hybrid", "circle"] > 1.2 * taste.loc["no_cf", "circle"]
-
-
-def _content(table: DataFrame) -> list[str]:
-    """The rows as sorted JSON, without the pictures' bytes."""
-    rows = table.drop("content").selectExpr("to_json(struct(*)) AS row").collect()
-    return sorted(row.row for row in rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from delta import DeltaTable
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.tables import Table
 from vizrec_spark.tables.schemas import (
+    ALS_MODELS,
     COMPARED_ITEMS,
     EMBEDDINGS,
     ITEM_FACTORS,
@@ -45,6 +46,13 @@ def met(spark: SparkSession, table: Table, *states: Path) -> set[int]:
         return set(range(min(whole), max(whole) + 1))
     # Empty while a run replaces what it is about, so that a run that dies is followed by a whole one.
     return whole | ({0} if table is COMPARED_ITEMS else set())
+
+
+def of_models_in_use(table: Table, found: DataFrame, wanted: DataFrame) -> DataFrame:
+    """`found`, and of table `als_models`, which remembers those of before, only the models of `wanted`."""
+    if table is not ALS_MODELS:
+        return found
+    return found.join(wanted.select("model_id"), "model_id", "left_semi").select(wanted.columns)
 
 
 def halves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import Row, SparkSession
 
+from tests.jobs.conftest import settings_kept
 from tests.landing import picture, put
 from vizrec_spark.app.cli import main
 from vizrec_spark.errors import DiskSpaceError, StorageError
@@ -16,11 +18,20 @@ from vizrec_spark.errors import DiskSpaceError, StorageError
 TABLES = ("items", "images", "interactions")
 
 
+@pytest.fixture(autouse=True)
+def settings(spark: SparkSession) -> Iterator[None]:
+    """The commands leave their settings in the session."""
+    with settings_kept(spark):
+        yield
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("file systems cannot be mounted here")
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
         capture_output=True,
@@ -29,8 +40,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     )
     if made.returncode != 0:
         pytest.skip(f"file systems may not be mounted here: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:  # lazily, for a task may still hold a file
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def landed(folder: Path, items: int) -> list[str]:

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vizrec_spark.config import load_config
 from vizrec_spark.embed import build
 from vizrec_spark.embed.applications import application_model, check_encoder
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.cut import cut_model
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.preprocessing import NAMED, affine, application_preprocessing, as_layer
+from vizrec_spark.embed.resolve import published_runtime
+from vizrec_spark.embed.stage import STAGE
 from vizrec_spark.embed.weights import load_weights, randomise
 from vizrec_spark.errors import EncoderError, WeightsUnavailable
 from vizrec_spark.kernels.keras_import import import_keras
@@ -114,7 +117,6 @@ def test_another_process_gives_the_same_id_and_a_warm_cache_needs_no_tensorflow(
     one = build_encoder(small(), tmp_path / "here")
     code = f"""
 import sys
-from functools import partial
 from pathlib import Path
 from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.encoder import EncoderSpec
@@ -272,6 +274,18 @@ def test_a_file_of_another_hash_than_the_one_asked_for_is_not_loaded(tmp_path: P
     check_encoder(spec(sha256=expected))
     with pytest.raises(EncoderError, match="MobileNet"):  # it goes as far as loading it
         build_encoder(spec(sha256=expected), tmp_path / "cache")
+
+
+def test_the_hash_stands_in_the_configuration_and_holds_wherever_an_encoder_is_made(tmp_path: Path) -> None:
+    weights = tmp_path / "w.weights.h5"
+    weights.write_bytes(b"of no use")
+    pairs = [f"embed.weights={weights}", f"embed.sha256='{'1' * 64}'", f"embed.cache={tmp_path / 'cache'}"]
+    config = load_config(None, pairs)
+    assert STAGE.check is not None
+    with pytest.raises(EncoderError, match=r"embed\.sha256 asks for 1111"):
+        STAGE.check(config)
+    with pytest.raises(EncoderError, match=r"embed\.sha256 asks for 1111"):
+        published_runtime(config.embed, "resnet50-000000000000", threads=1)
 
 
 def test_a_keras_file_of_any_size(keras: Any, pictures: np.ndarray, tmp_path: Path) -> None:

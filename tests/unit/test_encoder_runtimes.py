@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.choice import Machine
-from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.encoder import EncoderSpec, file_sha256
 from vizrec_spark.embed.export import _export_openvino, export_encoder
 from vizrec_spark.embed.preprocessing import NAMED
 from vizrec_spark.embed.runtimes import Runtime, load_runtime
@@ -262,6 +263,9 @@ def test_weights_in_a_file_beside_the_model_are_part_of_what_is_cached(
         assert build_encoder(spec, tmp_path / "c").encoder_id == ids[-1]
     assert graphs[0] == graphs[1]  # the graph alone does not tell
     assert ids[0] != ids[1]
+    one_file = replace(spec, sha256=file_sha256(path))
+    with pytest.raises(EncoderError, match=r"has weights in others, weights\.bin for one"):
+        build_encoder(one_file, tmp_path / "cache")
     (path.parent / "weights.bin").unlink()
     with pytest.raises(EncoderError, match=r"keeps weights in weights\.bin, which is not beside it"):
         build_encoder(spec, tmp_path / "c")

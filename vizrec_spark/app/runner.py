@@ -24,9 +24,9 @@ from rich.table import Table as RichTable
 from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
 from vizrec_spark.app.record import record_run
-from vizrec_spark.app.spark_errors import understood
+from vizrec_spark.app.spark_errors import of_the_system, understood
 from vizrec_spark.config import Config, load_config
-from vizrec_spark.errors import CandidateHeld, ConfigError, StorageError, VizrecError
+from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
@@ -129,14 +129,10 @@ def _code_of(body: Callable[[Console], None], console: Console, as_json: bool) -
         log.debug("where it happened", exc_info=error)
         return _told(str(ours), ours.exit_code, as_json)
     except OSError as error:
-        ours = understood(error)
-        if ours is None and error.filename is None:
+        ours = of_the_system(error)
+        if ours is None:
             raise
         log.debug("where it happened", exc_info=error)
-        ours = ours or StorageError(
-            f"{error.filename}: {error.strerror}. Check that the path is right and may be written; tables hold their "
-            "last whole version."
-        )
         return _told(str(ours), ours.exit_code, as_json)
     except KeyboardInterrupt:
         return _told(

@@ -1,7 +1,8 @@
-"""What an error that Spark raised says to a person: one of ours from a worker, a full disk, a store that is closed."""
+"""What an error of Spark or of the system says to a person: one of ours from a worker, a full disk, a closed store."""
 
 from __future__ import annotations
 
+import errno
 import re
 
 from vizrec_spark import errors
@@ -11,20 +12,24 @@ from vizrec_spark.errors import DiskSpaceError, StorageError, VizrecError
 _OURS_IN_A_TRACEBACK = re.compile(
     r"^vizrec_spark\.errors\.(?P<name>\w+): (?P<message>.+(?:\n(?!\s|$).+)*)", re.MULTILINE
 )
-# As the operating system and Hadoop say it; the line tells which file it was about, where that is known.
-_FULL = re.compile(r"^.*(?:No space left on device|Disk quota exceeded).*$", re.MULTILINE)
-_CLOSED = re.compile(
-    r"^.*(?:Read-only file system|Permission denied|AccessControlException|AccessDenied|Mkdirs failed).*$",
-    re.MULTILINE,
+_EXCEPTION = re.compile(r"(?:[\w$]+\.)+[\w$]*(?:Exception|Error): ")
+# As the operating system, Hadoop and its connectors say it. A program that may not be run is no matter of a store.
+_FULL, _CLOSED, _DENIED = (
+    re.compile(rf"^(?!.*Cannot run program).*(?:{words}).*$", re.MULTILINE)
+    for words in (
+        "No space left on device|Disk quota exceeded",
+        "Read-only file system|Mkdirs failed",
+        "Permission denied|AccessControlException|AccessDenied|Status Code: 403",
+    )
 )
-_CLASS = re.compile(r"(?:[\w$]+\.)+[\w$]+: ")
+_KEPT = "tables hold their last whole version."
 
 
 def understood(error: Exception) -> VizrecError | None:
     """The error of ours that `error`, one of Spark's, stands for; None where it is none that is known.
 
     Raised by this package in a Python worker, which Spark hands on as text; a disk that is full, Spark's own scratch
-    included; a store or folder that cannot be written.
+    included; a store that is closed for writing, or for this user.
     """
     text = str(error)
     if (ours := _raised_in_a_worker(text)) is not None:
@@ -32,15 +37,34 @@ def understood(error: Exception) -> VizrecError | None:
     if (found := _FULL.search(text)) is not None:
         return DiskSpaceError(
             f"A disk is full: {_sentence(found[0])}. Make room where `tables.root`, Spark's scratch "
-            "(`spark.local.dir`) and the temporary folder lie, and run again; tables hold their last whole version."
+            f"(`spark.local.dir`) and the temporary folder lie, and run again; {_KEPT}"
         )
     if (found := _CLOSED.search(text)) is not None:
         return StorageError(
-            f"A folder cannot be written: {_sentence(found[0])}. Check that it is mounted for writing and that this "
-            "user, and the executors', may write there (`tables.root`, `als.checkpoint_dir`, `spark.local.dir`); "
-            "tables hold their last whole version."
+            f"A folder cannot be written: {_sentence(found[0])}. Check that it is mounted for writing "
+            f"(`tables.root`, `als.checkpoint_dir`, `spark.local.dir`); {_KEPT}"
+        )
+    if (found := _DENIED.search(text)) is not None:
+        return StorageError(
+            f"Access was denied: {_sentence(found[0])}. Check the credentials, and that this user, and the executors', "
+            f"may read what is named there and, for a stage, write it; {_KEPT}"
         )
     return None
+
+
+def of_the_system(error: OSError) -> VizrecError | None:
+    """The error of ours for a file or folder that cannot be used; None where the system does not say which, or why."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "where it lies cannot be told"
+        return DiskSpaceError(
+            f"A disk is full: {error.strerror} ({where}). Make room where the output, the tables and the temporary "
+            f"folder lie, and run again; {_KEPT}"
+        )
+    if error.filename is None:
+        return None
+    return StorageError(
+        f"{error.filename}: {error.strerror}. Check that the path is right and may be written; {_KEPT}"
+    )
 
 
 def _raised_in_a_worker(text: str) -> VizrecError | None:
@@ -57,4 +81,4 @@ def _raised_in_a_worker(text: str) -> VizrecError | None:
 
 def _sentence(line: str) -> str:
     """What a line of a Java stack trace says, behind the last class of an exception in it."""
-    return " ".join(_CLASS.split(line)[-1].split())[:400].rstrip(".")
+    return " ".join(_EXCEPTION.split(line)[-1].split())[:400].rstrip(".")

@@ -27,7 +27,6 @@ def check_encoder(spec: EncoderSpec) -> None:
     """
     if spec.kind == "application":
         _require_known(spec.application, _names_in_keras())
-    _ = spec.weights_file
     require_sha256(spec)
 
 

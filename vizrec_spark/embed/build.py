@@ -183,7 +183,13 @@ def _spec_key(spec: EncoderSpec) -> str:
     if spec.kind == "onnx":
         assert source is not None  # EncoderSpec has checked that it is there
         facts["format"] = "onnx"
-        facts["weight_files"] = [(file.name, file_sha256(file)) for file in weight_files(source)]
+        beside = weight_files(source)
+        if beside and spec.sha256 is not None:
+            raise EncoderError(
+                f"embed.sha256 names one file, and {source} has weights in others, {beside[0].name} for one: save "
+                "it as one file, or leave embed.sha256 out."
+            )
+        facts["weight_files"] = [(file.name, file_sha256(file)) for file in beside]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -120,9 +120,9 @@ class EncoderSpec:
 
 
 def require_sha256(spec: EncoderSpec) -> None:
-    """Reads the file of `spec`, if it must have a given hash, and nothing of what it holds.
+    """Reads the bytes of the file of `spec` where it must have a given hash, and loads nothing of it.
 
-    Raises: EncoderError when its content is another.
+    Raises: EncoderError when the file is not there, or has another hash.
     """
     path = spec.weights_file
     if spec.sha256 is None or path is None:

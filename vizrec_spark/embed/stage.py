@@ -16,7 +16,6 @@ from vizrec_spark.embed.commit import ChunkWriter
 from vizrec_spark.embed.failures import TooManyFailures, quarantine_rows
 from vizrec_spark.embed.resolve import ReadyEncoder, encoder_spec, ready_encoder
 from vizrec_spark.embed.select import missing_keys
-from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder, encoder_key
@@ -97,11 +96,6 @@ def check(config: Config) -> None:
     """Raises: EncoderError for an encoder that cannot be meant."""
     if is_adapted(config.embed.encoder):
         name_and_stage(config.embed.encoder)
-        if config.embed.sha256 is not None:
-            raise EncoderError(
-                f"embed.sha256 names the content of a file, and {config.embed.encoder} stands in a table, which knows "
-                "the hash of its weights: leave it out."
-            )
     else:
         check_encoder(encoder_spec(config.embed))
 

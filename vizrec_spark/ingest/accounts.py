@@ -111,5 +111,6 @@ def check_written(accounts: Mapping[str, Account], accepted: Mapping[str, int], 
         told = "; ".join(f"{one}, but {accepted[one.source]:,} were written" for one in wrong)
         raise TableError(
             f"{told or f'{refused:,} records were refused, but quarantine has {quarantined:,}'}. "
-            "The input may have changed while it was read: run stage `ingest` again."
+            "The input has changed while it was read, or another run wrote these tables at the same time: run stage "
+            "`ingest` again."
         )

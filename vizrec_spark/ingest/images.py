@@ -17,8 +17,8 @@ from vizrec_spark.imaging import inspect_image
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.tables.places import located
 
-# Paths are relative however they begin. Bounded, for Java's stack grows with each repetition of a group.
-_LEADING = r"^(\./|/){1,99}"
+# Paths are relative however they begin. Possessive: else Java's stack grows with each repetition of the group.
+_LEADING = r"^(?:\./|/)++"
 
 _VERDICT = StructType(
     [
