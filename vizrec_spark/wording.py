@@ -53,5 +53,5 @@ def reason(source: str, people: int, cause: tuple[str, str] | None, is_new: bool
     if source == "attributes":
         return "Like what you chose"
     if people == 0:
-        return "New: nobody has chosen it yet"
+        return "Nobody has chosen it yet"
     return f"Popular: {people:,} {'person' if people == 1 else 'people'} chose it"

@@ -248,7 +248,7 @@ def test_a_cold_user_gets_what_is_popular(recommended: Ran) -> None:
     assert rows["reason"].tolist() == [
         "Popular: 3 people chose it",
         *["Popular: 1 person chose it"] * 3,
-        *["New: nobody has chosen it yet"] * 2,
+        *["Nobody has chosen it yet"] * 2,
     ]
 
 

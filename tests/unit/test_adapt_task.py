@@ -56,8 +56,8 @@ def test_labels_that_nothing_can_be_learned_from(
 
 def test_a_label_missing_from_a_part() -> None:
     task = Task("binary", ("a", "b"))
-    truth = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], bool)
-    part = np.array(["train", "train", "validation", "test"])
+    truth = np.array([[1, 0], [0, 1], [1, 0], [1, 0], [1, 0], [1, 0]], bool)
+    part = np.array(["train", "train", "validation", "validation", "test", "test"])
     with pytest.raises(
         LabelError, match=r"test has no picture of 'b', which so cannot be judged. Give each label"
     ):

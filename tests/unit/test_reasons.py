@@ -20,7 +20,7 @@ from vizrec_spark.wording import VERBS, reason
         ("popularity", 1, None, "Popular: 1 person chose it"),
         ("popularity", 2, None, "Popular: 2 people chose it"),
         ("popularity", 12345, None, "Popular: 12,345 people chose it"),
-        ("popularity", 0, None, "New: nobody has chosen it yet"),
+        ("popularity", 0, None, "Nobody has chosen it yet"),
         ("cooccurrence", 3, ("Red mug", "buy"), "Chosen together with “Red mug”, which you bought"),
         ("attributes", 3, ("Red mug", "buy"), "Similar to “Red mug”, which you bought"),
         ("cooccurrence", 3, None, "Liked by people whose taste is like yours"),

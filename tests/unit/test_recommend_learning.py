@@ -183,22 +183,31 @@ def test_what_describes_a_candidate_has_not_seen_what_is_held_out() -> None:
 
 def test_only_what_nobody_has_met_is_new() -> None:
     n = 30
-    log, content = log_of_two_camps(n, 60), plain_content(n)
+    log, content = log_of_two_camps(n, 200), plain_content(n)
     log = log.where(log.item != 0)
+    disliked = (log.item == 6) | (log.item == 8)
+    log = log._replace(weight=np.where(disliked, 0.0, log.weight))
+    # One clock runs ahead by seventy years.
+    log = log._replace(time=np.concatenate([log.time[:-1], [log.time.max() + 70 * 365 * 86_400.0]]))
     rng = np.random.default_rng(1)
     factors, predicted = rng.random((n, 3)).astype(np.float32), rng.random((n, 3))
-    has = ~np.isin(np.arange(n), [0, 1])  # nobody has met item 0; item 1 has people and is in no model
+    has = ~np.isin(
+        np.arange(n), [0, 1, 6]
+    )  # nobody has met item 0; items 1 and 6, which is disliked, are in no model
     hidden = np.arange(n) == 2
     entries = {"cosine": Entries(np.array([3, 4]), np.array([2, 5]), np.ones(2, dtype=np.float32))}
     side = item_side(content, fixed_side(content), log, entries, factors, has, predicted, 30.0, hidden)
     assert np.flatnonzero(side.is_new).tolist() == [0, 2]
-    assert np.flatnonzero(~side.modelled).tolist() == [0, 1, 2] and side.has_factors.all()
-    np.testing.assert_allclose(side.factors[:3], predicted[:3], rtol=1e-6)
-    np.testing.assert_array_equal(side.factors[3:], factors[3:])
+    without = [0, 1, 2, 6]
+    assert np.flatnonzero(~side.modelled).tolist() == without and side.has_factors.all()
+    np.testing.assert_allclose(side.factors[without], predicted[without], rtol=1e-6)
+    others = np.setdiff1d(np.arange(n), without)
+    np.testing.assert_array_equal(side.factors[others], factors[others])
     assert side.people[2] == 0 and side.standing[2, 0] == 0 and side.people[1] > 0
     assert side.lists.item.tolist() == [5]  # what the history says for the one shown as new is left out
-    last = log.time.max()
-    trend = sum(2.0 ** (-(last - t) / 86_400 / 30) for t in log.time[log.item == 7])
+    last = np.quantile(log.time, 0.999, method="inverted_cdf")
+    assert last < log.time.max() / 2
+    trend = sum(2.0 ** (-max(last - t, 0.0) / 86_400 / 30) for t in log.time[log.item == 7])
     assert side.standing[7, 1] == pytest.approx(np.log1p(trend), rel=1e-5)
 
 

@@ -70,17 +70,18 @@ def task_of(labels: pa.ListArray, several: bool, config: LabelsConfig) -> Task:
 
 
 def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, *, named: bool) -> None:
-    """Raises: LabelError when a part is empty, or a label is missing from training or test; `named`: whether the
-    catalogue names the parts."""
+    """Raises: LabelError when a part is empty, validation or test has one picture alone, or a label is missing from
+    training or test; `named`: whether the catalogue names the parts."""
     for name in ("train", "validation", "test"):
         there = part == name
-        if not there.any():
+        if there.sum() < (1 if name == "train" else 2):  # judged by the neighbours of each picture
             what = (
                 "Name pictures for it in adapt.labels.part, or set that to null, and all are split by adapt.split."
                 if named
                 else "Add labelled pictures: nearly equal ones stay in one part."
             )
-            raise LabelError(f"part {name} has no picture. {what}")
+            found = "no picture" if not there.any() else "one picture, and two are wanted"
+            raise LabelError(f"part {name} has {found}. {what}")
         missing = [task.classes[at] for at in np.flatnonzero(~truth[there].any(axis=0))]
         if missing and name != "validation":
             use = "be learned" if name == "train" else "be judged"

@@ -70,7 +70,9 @@ def preferences(interactions: DataFrame, config: AlsConfig, whole: Whole | None 
         else:
             kept = kept.withColumn("present", F.lit(whole.present).cast("double"))
         age = (F.col("present") - F.col("timestamp").cast("double")) / F.lit(_DAY)
-        weight = weight * F.pow(F.lit(2.0), -F.greatest(age, F.lit(0.0)) / F.lit(config.half_life_days))
+        aged = weight * F.pow(F.lit(2.0), -F.greatest(age, F.lit(0.0)) / F.lit(config.half_life_days))
+        # However old, it is more than nothing, also as a decimal (see `liking`).
+        weight = F.when(weight > 0, F.greatest(aged, F.lit(1e-12))).otherwise(aged)
     capped = F.least(liking(weight), F.lit(config.max_weight))
     return kept.groupBy(*_PAIR).agg(capped.alias("preference")).where("preference > 0")
 

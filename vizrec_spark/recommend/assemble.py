@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
 from vizrec_spark.recommend.content import Content, likeness_of, looks_unit, nearest_by_attributes
 from vizrec_spark.recommend.items import Entries, ItemSide, stacked
-from vizrec_spark.recommend.log import Log, rows_of
+from vizrec_spark.recommend.log import Log, present, rows_of
 
 _DAY = 86_400.0
 _FRESH_DAYS = 30.0
@@ -81,23 +81,26 @@ def item_side(
     predicted: NDArray[np.float64] | None,
     trend_half_life_days: float,
     as_new: NDArray[np.bool_] | None = None,
+    met: NDArray[np.bool_] | None = None,
 ) -> ItemSide:
     """The item side. `predicted`: factors from content for items without (`content.factors_from_content`).
 
+    `met`: the items that anybody did anything with, be it to dislike them; None: those of `log`, which is no sample.
     Items for which `as_new` holds are shown as if nobody had met them: that is how the blend learns what a new item
     is worth.
     """
     n = len(content)
     liked = log.where(log.weight > 0)
     people = np.bincount(liked.item, minlength=n).astype(np.int64)
-    last = float(log.time.max(initial=0.0))
-    aged = np.exp2(-(last - liked.time) / (_DAY * trend_half_life_days))
+    met = np.bincount(log.item, minlength=n) > 0 if met is None else met
+    last = present(log)
+    aged = np.exp2(-np.maximum(last - liked.time, 0.0) / (_DAY * trend_half_life_days))
     trend = np.bincount(liked.item, weights=aged, minlength=n)
     age = np.maximum(last - content.added, 0.0) / _DAY
     freshness = np.nan_to_num(np.exp2(-age / _FRESH_DAYS), nan=0.0)
     known = content.known() if predicted is not None else np.zeros(n, dtype=bool)
     hidden = np.zeros(n, dtype=bool) if as_new is None else as_new
-    is_new = (((people == 0) & ~has_factors) | hidden) & known
+    is_new = ((~met & ~has_factors) | hidden) & known
     modelled = has_factors & ~is_new
     made = np.where(has_factors[:, None], factors, np.float32(0.0)).astype(np.float32)
     if predicted is not None:

@@ -20,8 +20,11 @@ from vizrec_spark.recommend.items import Entries, strength
 from vizrec_spark.recommend.log import Log
 from vizrec_spark.recommend.rules import with_rules
 
-LOG_USERS = 200_000
-"""Users whose log is brought to the driver to learn co-consumption and the blend from; some 30 bytes a pair."""
+LOG_USERS, LOG_PAIRS = 200_000, 10_000_000
+"""Users and pairs of the log that are brought to the driver, to learn co-consumption and the blend from.
+
+Some 30 bytes a pair, and on the way, as text ids, 40 to 100: that stays below Spark's limit for results of 1 GB.
+"""
 
 
 def gather_content(
@@ -78,13 +81,16 @@ def gather_content(
 
 
 def gather_log(touched: DataFrame, content: Content) -> Log:
-    """The pairs of at most about `LOG_USERS` users, drawn by a hash of their id, on items of the catalogue.
+    """The pairs of at most about `LOG_USERS` users with `LOG_PAIRS` pairs, drawn by a hash of their id, on items of the
+    catalogue.
 
     `touched`: see `history.touched_pairs`.
     """
-    users = touched.select("user_id").distinct().count()
-    if users > LOG_USERS:
-        share = int(1_000_000 * LOG_USERS / users)
+    of_user = touched.groupBy("user_id").agg(F.count(F.lit(1)).alias("pairs"))
+    counted = of_user.agg(F.count(F.lit(1)).alias("users"), F.sum("pairs").alias("pairs")).collect()[0]
+    drawn = min(LOG_USERS / max(counted.users, 1), LOG_PAIRS / max(counted.pairs or 0, 1))
+    if drawn < 1.0:
+        share = int(1_000_000 * drawn)
         touched = touched.where(F.pmod(F.xxhash64("user_id"), F.lit(1_000_000)) < share)
     table = touched.select("user_id", "item_id", "weight", "preference", "time").toArrow()
     item = positions(pa.array(content.ids, pa.string()), table["item_id"])
@@ -94,18 +100,17 @@ def gather_log(touched: DataFrame, content: Content) -> Log:
     order = np.lexsort((item, user))
     order = order[item[order] >= 0]
     weight, preference, time = (_floats(table[name])[order] for name in ("weight", "preference", "time"))
-    return Log(
-        user[order], item[order], weight, preference, time, len(names), len(content), users <= LOG_USERS
-    )
+    return Log(user[order], item[order], weight, preference, time, len(names), len(content), drawn >= 1.0)
 
 
-def gather_people(touched: DataFrame, content: Content) -> NDArray[np.int64]:
-    """How many users like each item (n,), of all users: runs a job."""
-    counts = touched.where("weight > 0").groupBy("item_id").agg(F.count("*").alias("people")).toArrow()
+def gather_people(touched: DataFrame, content: Content) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """How many users like each item (n,), of all users, and whether anybody did anything with it: runs a job."""
+    counts = touched.groupBy("item_id").agg(F.count_if(F.col("weight") > 0).alias("people")).toArrow()
     at = positions(pa.array(content.ids, pa.string()), counts["item_id"])
-    people = np.zeros(len(content), dtype=np.int64)
+    people, met = np.zeros(len(content), dtype=np.int64), np.zeros(len(content), dtype=bool)
     people[at[at >= 0]] = counts["people"].to_numpy()[at >= 0]
-    return people
+    met[at[at >= 0]] = True
+    return people, met
 
 
 def gather_factors(table: DataFrame, ids: NDArray[np.object_], key: str) -> NDArray[np.float32]:

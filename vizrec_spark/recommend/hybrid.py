@@ -78,6 +78,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: B
     users = gather_user_sample(inputs.user_factors, factors.shape[1])
     model, predicted = factors_from_content(content, factors, has_factors, users)
     modelled, counts = counts_of(log)
+    people, met = (None, None) if log.whole else gather_people(inputs.touched, content)
     side = item_side(
         content,
         fixed,
@@ -87,10 +88,11 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: B
         has_factors,
         None if model is None else predicted,
         config.half_life_days,
+        met=met,
     )
-    if not log.whole:
+    if people is not None:
         # What a reason says of people is said of all of them.
-        side = replace(side, people=gather_people(inputs.touched, content))
+        side = replace(side, people=people)
     if blend is None:
         some = describe(_some_users(log, side, config), side, config.candidates)
         taste = users[:_SAMPLE_USERS] @ factors.T

@@ -122,7 +122,9 @@ def learn_blend(
         made[at("new")] += offset * float((plain.features @ (made / scale)).std()) * scale[at("new")]
         return made
 
-    tried = {(share, offset): judge(share, offset) for share in LEARNED_SHARES for offset in NEW_OFFSETS}
+    # A part that is left out has no say in what new items are worth either.
+    offsets = NEW_OFFSETS if used_features(config.weights)[at("new")] else (0.0,)
+    tried = {(share, offset): judge(share, offset) for share in LEARNED_SHARES for offset in offsets}
     # Where nothing speaks against the learned weights, they stand.
     share, offset = max(tried, key=lambda each: (round(float(tried[each].mean()), 6), *each))
     mixed, final = tried[share, offset], shaped(fitted[0].weights, share, offset)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import SimilarConfig
@@ -143,6 +143,9 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
     # What filters ask of the catalogue may change with no picture changing; categories need everyone's candidates.
     if not config.incremental_below or asks_anything(config.filters) or config.per_category:
         return None
+    # By distance, a list that was cut by its cosines does not tell where it would have ended.
+    if config.filters.min_cosine is not None and config.metric != "cosine":
+        return None
     if tables.is_empty(SIMILARITY_QUALITY):  # nobody has searched yet
         return None
     quality = _of_encoder(context, SIMILARITY_QUALITY, encoder_id).first()
@@ -169,7 +172,13 @@ def _stands(published: Published, config: SimilarConfig) -> bool:
 
 def _near_enough(neighbors: DataFrame, config: SimilarConfig) -> DataFrame:
     weakest = config.filters.min_cosine
-    return neighbors if weakest is None else neighbors.where(F.col("cosine") >= weakest)
+    if weakest is None:
+        return neighbors
+    kept = neighbors.where(F.col("cosine") >= weakest)
+    if config.metric == "cosine":  # the end of each list goes
+        return kept
+    lists = [name for name in ("item_id", "category") if name in kept.columns]
+    return kept.withColumn("rank", F.row_number().over(Window.partitionBy(*lists).orderBy("rank")))
 
 
 def _of_encoder(context: StageContext, table: Table, encoder_id: str) -> DataFrame:

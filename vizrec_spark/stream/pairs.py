@@ -120,7 +120,7 @@ def _preference(rows: Rows, disliked: NDArray[np.bool_], als: AlsConfig, whole: 
     weight = np.where(rows.weight == 0, 0.0, np.where(np.isnan(named), rows.weight, named))
     if als.half_life_days is not None and whole.present is not None:
         age = np.maximum(whole.present - rows.time / 1e6, 0.0) / _DAY
-        weight = weight * np.exp2(-age / als.half_life_days)
+        weight = np.where(weight > 0, np.maximum(weight * np.exp2(-age / als.half_life_days), 1e-12), weight)
     total = np.where(disliked, 0.0, np.add.reduceat(weight, rows.pair))
     return np.minimum(total, als.max_weight)
 
