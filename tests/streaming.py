@@ -141,10 +141,10 @@ class LiveShop:
         )
 
     def send(self, name: str, *events: Mapping[str, Any] | str) -> None:
-        """A file of live events, which appears whole; a text is a line as it is."""
+        """A file of live events, which appears whole; a text is a line as it is, a lone surrogate in it a byte."""
         lines = [e if isinstance(e, str) else json.dumps(e) for e in events]
         draft = self.folder / f"{name}.draft"
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draft.write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
         draft.rename(self.events / f"{name}.json")
 
     def stream(self, *more: str) -> StageResult:

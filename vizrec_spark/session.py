@@ -27,6 +27,8 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     # Timestamps as pandas writes them to Parquet, which Spark would refuse; stage `ingest` knows them as counts.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # A folder named brand=007 says 007, and not 7.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # Pictures travel to Python in Arrow batches: bound them by bytes, not by rows alone.
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",

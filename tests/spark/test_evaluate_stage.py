@@ -333,6 +333,27 @@ def test_what_cannot_be_judged_is_an_error_that_says_why(shop: Shop) -> None:
         holdout.STAGE.run(StageContext(shop.spark, config, shop.store, "none"))
 
 
+def test_what_has_left_the_catalogue_is_asked_of_nobody(shop: Shop) -> None:
+    """Its position would be that of another user's item."""
+    relevant = shop.parts[1]
+    gone = next(items[0] for items in relevant.values() if len(items) == 1)
+    kept = shop.store.read(ITEMS).collect()
+    there = [row for row in kept if row.item_id != gone]
+    shop.store.overwrite(ITEMS, shop.spark.createDataFrame(there, ITEMS.schema))
+    try:
+        shop.run(run_id="gone")
+    finally:
+        shop.store.overwrite(ITEMS, shop.spark.createDataFrame(kept, ITEMS.schema))
+    left = {user: set(items) - {gone} for user, items in relevant.items()}
+    recall = [
+        len(set(shop.lists["good"].get(user, [])[:5]) & items) / len(items)
+        for user, items in left.items()
+        if items
+    ]
+    found = shop.metrics("gone")["all", "good", "recall@5"]
+    assert found.value == pytest.approx(np.mean(recall)) and found.n_users == len(recall) < len(relevant)
+
+
 def test_cold_items_are_ranked_among_themselves(shop: Shop) -> None:
     # All stands behind the depth: what is cold moves up before anything is cut off.
     deep = shop.spark.read.format("delta").load(f"{shop.folder}/good").withColumn("rank", F.col("rank") + 20)

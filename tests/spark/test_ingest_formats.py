@@ -153,6 +153,51 @@ def test_ids_that_pandas_made_floating_point_are_whole_again(spark: SparkSession
     assert ids(spark, source) == ["1", None, "12345678", "2.5"]
 
 
+def test_long_ids_stay_apart_beside_numbers_with_a_point(spark: SparkSession, tmp_path: Path) -> None:
+    """Doubles would make the first two equal."""
+    lines = ["1234567890123456789", "1234567890123456788", "7.0", "2.5", "1e5", "NaN", "null", '"a"'][:7]
+    put(tmp_path, "items.json", "".join(f'{{"item_id": {line}}}\n' for line in lines))
+    source = SourceConfig(path=str(tmp_path / "items.json"), format="json")
+    assert ids(spark, source) == [*lines[:2], "7", "2.5", "100000", None, None]
+
+
+def test_what_folders_are_named_is_text(spark: SparkSession, tmp_path: Path) -> None:
+    for name, title in (("007", "a"), ("7", "b"), ("1e5", "c")):
+        put(tmp_path / "items" / f"item_id={name}", "part.csv", f"title\n{title}\n")
+    assert sorted(map(str, ids(spark, SourceConfig(path=str(tmp_path / "items"))))) == ["007", "1e5", "7"]
+
+
+def test_elements_of_lists_may_hold_the_separator_and_pieces_lose_their_blanks(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame(
+        {
+            "item_id": ["list", "empty"],
+            "categories": [["Home|Garden", " 0 to 9\u00a0"], []],
+            "image": [["a|b.jpg", "c.jpg"], []],
+        }
+    )
+    frame.to_parquet(tmp_path / "items.parquet")
+    put(tmp_path, "items.csv", 'item_id,categories,image\ntext," 0 |\u00a01 |","a.jpg|\n0b.jpg"\n')
+    found = {}
+    for kind in ("parquet", "csv"):
+        config = CatalogueConfig(
+            path=str(tmp_path / f"items.{kind}"),
+            format=kind,
+            columns=CatalogueColumns(categories="categories"),
+        )
+        lists = (config.columns.categories, config.columns.image)
+        raw = read_source(spark, config, catalogue_columns(config.columns), "x", config.separator, lists)
+        found |= {
+            row.item_id: (row.categories, row.image) for row in validate_catalogue(raw, config).collect()
+        }
+    assert found == {
+        "list": (["Home|Garden", "0 to 9"], ["a|b.jpg", "c.jpg"]),
+        "empty": ([], []),
+        "text": (["0", "1"], ["a.jpg", "0b.jpg"]),
+    }
+
+
 def test_timestamps_that_pandas_writes_to_parquet_are_read(spark: SparkSession) -> None:
     """Parquet's nanoseconds come as plain counts of 18 or 19 digits; a few digits fewer are seconds or nothing."""
     texts = [

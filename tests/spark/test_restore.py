@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.journal import begin, begun, carry_out, finish
 from vizrec_spark.tables.rollback import plan_restore
 from vizrec_spark.tables.schemas import ID_MAP, ITEM_FACTORS, PROMOTIONS, RUNS, USER_FACTORS, USERS
+from vizrec_spark.tables.standing import standing
 
 __all__ = ["delta_log", "settings_stay_in_their_test", "shared"]  # fixtures
 
@@ -312,3 +314,24 @@ def test_a_copy_that_the_run_made_has_no_version_before(spark: SparkSession, roo
         plan_restore(training, "split")
     plan = plan_restore(training, "split", ["als"])
     assert [(s.then, s.rows_then) for s in plan.steps] == [(0, 1)]
+
+
+def test_a_restore_of_a_restore_of_a_restore_counts_for_nothing(spark: SparkSession) -> None:
+    def at(day: int) -> datetime:
+        return datetime(2026, 1, day, tzinfo=UTC)
+
+    runs = spark.createDataFrame(
+        [("a", "als", at(1)), ("b", "als", at(2))], "run_id string, stage string, finished_at timestamp"
+    )
+    chain = [
+        ("r1", at(3), [("a", "als")]),
+        ("r2", at(4), [("r1", "restore")]),
+        ("r3", at(5), [("r2", "restore")]),
+    ]
+    unit = "array<struct<run_id: string, stage: string>>"
+    for n, left in ((0, {"a", "b"}), (1, {"b"}), (2, {"a", "b"}), (3, {"b"})):
+        rows = [(run, "done", moment, units) for run, moment, units in chain[:n]]
+        restores = spark.createDataFrame(
+            rows, f"run_id string, event string, at timestamp, takes_back {unit}"
+        )
+        assert {row.run_id for row in standing(runs, restores).collect()} == left

@@ -14,6 +14,19 @@ from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import EMBEDDINGS
 
 
+def test_a_table_that_was_tidied_up_is_no_younger_for_it(spark: SparkSession, tmp_path: Path) -> None:
+    config = TablesConfig(root=str(tmp_path))
+    store = TableStore(spark, config, Stamp("r", "embed", "c"))
+    row = ("0" * 64, "one", [1.0])
+    for n in range(3):
+        store.insert_missing(EMBEDDINGS, spark.createDataFrame([(f"{n:064x}", *row[1:])], EMBEDDINGS.schema))
+    before = TableFolder(config).open(c.EMBEDDINGS)
+    store.compact(EMBEDDINGS)
+    after = TableFolder(config).open(c.EMBEDDINGS)
+    assert before is not None and after is not None and len(after.files) < len(before.files)
+    assert after.written_at == before.written_at > 1.7e9
+
+
 def test_deleted_rows_are_not_read_and_partitions_are_kept_apart(spark: SparkSession, tmp_path: Path) -> None:
     config = TablesConfig(root=f"file://{tmp_path}/a b")
     store = TableStore(spark, config, Stamp("r", "embed", "c"))

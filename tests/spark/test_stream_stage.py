@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -78,6 +79,7 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
     logged = event(10, "u04", known.item_id, known.event, timestamp=moment)
     nameless = {k: v for k, v in event(11, "u05", "i06").items() if k != "event_id"}
     shop.send("a", event(1, "u01", "i03"), event(1, "u01", "i03"), late, logged, nameless)
+    both = json.dumps(event(35, "u01", "i04")) + json.dumps(event(36, "u01", "i04"))  # on one line
     # Again: with its id, with another id, without one; then what nobody can use.
     shop.send(
         "b",
@@ -90,6 +92,8 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
         event(33, "", "i04"),
         '{"event_id": "e34", "user_id":',
         "[1]",
+        both,
+        json.dumps(event(37, "Ren\udce9", "i04"), ensure_ascii=False),
     )
     done = shop.stream("stream.max_bytes_per_batch=1")
     store = shop.store()
@@ -97,7 +101,9 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
     refused = store.read(QUARANTINE).where("stage = 'stream'").collect()
     assert sorted(row.reason for row in refused) == sorted(
         [
+            "bad_encoding",
             "bad_timestamp",
+            "malformed_record",
             "malformed_record",
             "malformed_record",
             "missing_key",
@@ -108,8 +114,9 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
     assert {row.record for row in refused if row.reason == "malformed_record"} == {
         '{"event_id": "e34", "user_id":',
         "[1]",
+        both,
     }
-    assert done.metrics["events_new"] == 5 and done.metrics["events_refused"] == 6
+    assert done.metrics["events_new"] == 5 and done.metrics["events_refused"] == 8
     assert done.metrics["events_repeated"] == 1  # e20; what has its id and its text again is left out before
     assert done.metrics["events_left_out"] == 2 and done.metrics["events_late"] == 0
     assert done.metrics["events_strange"] == 1  # e30, which waits for the catalogue

@@ -410,6 +410,9 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
         None, ["tables.root=wörk/📷", "similar.k=20", "embed.preprocessing={mean: 1.0, scale: 2.0}"]
     )
     assert load_config(save_config(config, tmp_path / "new" / "used.yml")) == config
+    texts = ("08", "1e3", "1e-3", "0.5e1", "no", "null", "~", "1_0", "2024-01-01", ".5", "")
+    odd = load_config(None, [setting("spark.conf", {f"spark.x.{n}": text for n, text in enumerate(texts)})])
+    assert load_config(save_config(odd, tmp_path / "odd.yml")).spark.conf == odd.spark.conf
 
 
 def test_settings_hold_any_text() -> None:

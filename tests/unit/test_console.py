@@ -153,6 +153,13 @@ def test_each_form_of_a_secret_is_hidden_and_nothing_else(text: str, shown: str)
     assert redacted(text) == shown
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("word", ["x", "token", "a-", "s3a://a", "x."])
+def test_a_long_word_is_no_matter_of_minutes(word: str) -> None:
+    text = word * (40_000 // len(word))
+    assert redacted(f"{text} password=hunter2") == f"{text} password=*****"
+
+
 def test_a_traceback_for_people_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_: Console) -> None:
         raise RuntimeError("cannot read https://anna:pa55@host/items.csv")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from vizrec_spark.errors import ImageRefused
-from vizrec_spark.imaging import ImageInfo, colour, inspect_image, load_rgb
+from vizrec_spark.imaging import ImageInfo, colour, formats, inspect_image, load_rgb
 from vizrec_spark.imaging.jpeg import decode_jpeg, may_be_turned, scaled_size
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
@@ -103,6 +103,57 @@ def test_webp_bombs_are_seen_in_all_three_kinds_of_header(options: dict[str, obj
     assert content[12:16] == kind.encode()
     assert reason_of(content, max_pixels=61 * 43 - 1) == "decompression_bomb"
     assert inspect_image(content, max_pixels=61 * 43) == ImageInfo(61, 43, "WEBP")
+
+
+def progressive(scans: int) -> bytes:
+    """A JPEG of few bytes whose last scan comes again and again: each costs a pass over the whole picture."""
+    content = encoded(Image.new("L", (64, 48), 128), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + scans * content[last:-2] + content[-2:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() -> None:
+    assert inspect_image(progressive(60)).width == 64
+    assert reason_of(progressive(200)) == "decompression_bomb"
+
+
+def test_what_looks_like_scans_in_metadata_and_behind_the_picture_is_none() -> None:
+    content = encoded(gradient(), "JPEG")
+    block = b"\xff\xda" * 300
+    noted = content[:2] + b"\xff\xe5" + (len(block) + 2).to_bytes(2) + block + content[2:]
+    for harmless in (noted, content + block, content[:-2] + content[-2:] + bytes(99) + block):
+        assert inspect_image(harmless) == ImageInfo(60, 40, "JPEG")
+
+
+def test_a_tiff_whose_tile_is_larger_than_the_limit_is_a_bomb() -> None:
+    """libtiff decodes a tile whole, however small the picture in it."""
+    content = encoded(gradient(64, 64), "TIFF")
+    tiled = Image.open(io.BytesIO(content))
+    assert formats.tiff_tile(tiled) is None  # strips
+    tiled.tag_v2[TiffImagePlugin.TILEWIDTH], tiled.tag_v2[TiffImagePlugin.TILELENGTH] = 26_000, 26_000
+    assert formats.tiff_tile(tiled) == (26_000, 26_000)
+    assert reason_of(tiff_with_tile(26_000)) == "decompression_bomb"
+
+
+def tiff_with_tile(side: int) -> bytes:
+    """64 × 64 grey pixels in one deflated tile of side × side."""
+    data = zlib.compress(bytes(64))
+    tags = [
+        *((256, 3, 64), (257, 3, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)),
+        *((322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, len(data))),
+    ]
+    directory = b"".join(
+        struct.pack("<HHI", tag, kind, 1)
+        + struct.pack("<I" if kind == 4 else "<HH", *([value] if kind == 4 else [value, 0]))
+        for tag, kind, value in tags
+    )
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(data))
+        + data
+        + struct.pack("<H", len(tags))
+        + directory
+        + bytes(4)
+    )
 
 
 def test_undecodable() -> None:

@@ -25,7 +25,7 @@ _SECRETS = (
     # scheme://user:password@host, where the password may have an @, and scheme://token@host; what stands there in
     # abfss://container@account is no secret
     re.compile(
-        r"""(?P<name>\b(?!abfss?:|wasbs?:)[a-z][a-z0-9+.\-]*://)[^\s/"']+(?=@)""",
+        r"""(?P<name>\b(?!abfss?:|wasbs?:)[a-z][a-z0-9+.\-]{0,30}://)[^\s/"']+(?=@)""",
         re.IGNORECASE,
     ),
     re.compile(r"""(?P<name>\b(?:abfs|wasb)s?://)[^\s/:@"']*:[^\s/"']+(?=@)""", re.IGNORECASE),
@@ -37,7 +37,7 @@ _SECRETS = (
     re.compile(r"(?P<name>\bbearer\s+)[\w.~+/\-]{8,}=*", re.IGNORECASE),
     # secret.key=value, "password": "value", token: value; in the name of a setting, an option or a query's parameter
     re.compile(
-        rf"""(?P<name>[\w.\-]*(?:{_NAMES})[\w.\-]*["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s,;&)}}\]]+)""",
+        rf"""(?P<name>(?:{_NAMES})[\w.\-]{{0,99}}["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s,;&)}}\]]+)""",
         re.IGNORECASE,
     ),
 )

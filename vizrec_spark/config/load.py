@@ -46,6 +46,13 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read as the text that it is."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key_node, _ in node.value:  # before merge keys (<<) are resolved: what they bring may be overridden
@@ -93,7 +100,9 @@ def save_config(config: Config, file: Path) -> Path:
     differences = config.model_dump(mode="json", exclude_defaults=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    scratch.write_text(yaml.safe_dump(differences, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    scratch.write_text(
+        yaml.dump(differences, Dumper=_Dumper, allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
     scratch.replace(file)
     return file
 

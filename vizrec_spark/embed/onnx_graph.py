@@ -68,6 +68,8 @@ def compose_onnx(
     onnx = _import_onnx()
     try:
         model = onnx.load(str(path))  # weights in files beside it are read too
+        # Before version 4 initializers were inputs as well, which they need not be since.
+        model.ir_version = max(model.ir_version, 4)
         onnx.checker.check_model(model)
     except Exception as error:
         raise _unreadable(path, error) from None

@@ -65,6 +65,8 @@ def make_block(facts: ItemFacts, lists: Ragged, relevant: Ragged, history: Histo
     offer = first & (lists.item >= 0)
     offer &= facts.candidate[np.maximum(lists.item, 0)]
     offer[offer] = ~history.holds(lists.owner[offer], lists.item[offer])
+    if (relevant.item < 0).any():  # its key would be that of another user's item
+        raise ValueError("a relevant item is not in the catalogue: leave it out before")
     wanted = np.sort(relevant.owner * n + relevant.item)
     hit = offer & member(lists.owner * n + lists.item, wanted)
     offered, hits = np.zeros((2, *listed.shape), dtype=bool)

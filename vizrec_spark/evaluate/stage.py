@@ -46,14 +46,21 @@ def run(context: StageContext) -> StageResult:
     split = split_by(interactions, config).persist()
     try:
         refuse_contaminated(context, models, training_tables(context), split)
-        relevant = relevant_items(split, liked=config.relevant == "liked")
+        # What has left the catalogue since can be offered to nobody, and is asked of no model.
+        there = tables.read(ITEMS).select("item_id")
+        relevant = relevant_items(split, liked=config.relevant == "liked").join(there, "item_id", "left_semi")
         n_users = require_users(relevant, config.min_users, config.protocol)
         log.info("evaluate: %d models on %s users (%s)", len(models), f"{n_users:,}", config.protocol)
         if config.protocol == "cold_items":  # which are ranked among themselves
             cold = candidate_items(split, tables.read(ITEMS), config)
             lists = {name: among(rows, cold) for name, rows in lists.items()}
         facts = collect_facts(tables, context.config, split, lists)
-        judged = Judged(relevant, known_before_test(split).select("user_id", "item_id"), lists, facts)
+        judged = Judged(
+            relevant,
+            known_before_test(split).join(there, "item_id", "left_semi").select("user_id", "item_id"),
+            lists,
+            facts,
+        )
         measured = measure(spark, [judged], config, reference)
         mine = f"run_id = '{context.run_id}' AND protocol = '{config.protocol}'"
         named = {"run_id": F.lit(context.run_id), "protocol": F.lit(config.protocol)}

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import formats
 from vizrec_spark.imaging.colour import to_rgb
-from vizrec_spark.imaging.jpeg import decode_jpeg, jpeg_size, may_be_turned
+from vizrec_spark.imaging.jpeg import count_scans, decode_jpeg, jpeg_size, may_be_turned
 
 DEFAULT_MAX_PIXELS = 50_000_000
 """Largest width × height that is decoded, above any product photo.
@@ -22,6 +22,7 @@ Decoding takes 10 bytes a pixel at most, 500 MB here, and WebP, whose reader kee
 """
 
 _ORIENTATION_TAG = 0x0112
+_MOST_SCANS = 100  # programs that write progressive files make about ten
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -91,6 +92,7 @@ def _fast_jpeg(content: bytes, size: tuple[int, int], max_pixels: int) -> npt.ND
     if not content.startswith(b"\xff\xd8\xff") or (stored := jpeg_size(content)) is None:
         return None
     _refuse_bomb(stored, max_pixels)
+    _refuse_scans(content)
     turn = 1
     if may_be_turned(content):
         with contextlib.suppress(Exception):  # a header that only Pillow dislikes: it will say so below
@@ -124,6 +126,10 @@ def _decoded(content: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, str]
     except Exception as error:
         raise _refusal(kind, content, error, formats.NOT_AN_IMAGE) from None
     _refuse_bomb(image.size, max_pixels)
+    if kind is formats.JPEG:
+        _refuse_scans(content)
+    if (tile := formats.tiff_tile(image)) is not None:
+        _refuse_bomb(tile, max_pixels)  # libtiff decodes a tile whole, however little of it is in the picture
     try:
         image.load()
     except Exception as error:
@@ -141,6 +147,14 @@ def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageRefused(
             formats.DECOMPRESSION_BOMB,
             f"the header says {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are decoded",
+        )
+
+
+def _refuse_scans(content: bytes) -> None:
+    if count_scans(content, _MOST_SCANS) > _MOST_SCANS:
+        raise ImageRefused(
+            formats.DECOMPRESSION_BOMB,
+            f"the JPEG has more than {_MOST_SCANS} scans, each of which is decoded over the whole picture",
         )
 
 

@@ -83,6 +83,14 @@ def recognise(content: bytes) -> Format | None:
     return None
 
 
+def tiff_tile(image: ImageFile.ImageFile) -> tuple[int, int] | None:
+    """(width, height) of the tiles of an opened TIFF; None where it has none, or the file is of another format."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    width, height = (image.tag_v2.get(tag) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+
 def webp_canvas(content: bytes) -> tuple[int, int] | None:
     """(width, height) from a WebP header, or None where it has none.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -15,6 +17,26 @@ _DENOMINATORS = (8, 4, 2)
 # Pillow reads an orientation from EXIF, and where that has none from XMP.
 _ORIENTATION_MARKS = (b"Exif\x00\x00", b"Orientation")
 _PLAIN = frozenset({"Gray", "YCbCr", "RGB"})
+
+
+# A marker between the entropy-coded bytes, in which FF is followed by 00 or a restart marker.
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
+
+
+def count_scans(content: bytes, most: int) -> int:
+    """The scans of a JPEG, as far as `most` + 1: each is decoded over the whole picture, however few bytes it has."""
+    if content.count(b"\xff\xda") <= most:  # which may also stand in metadata, or behind the picture
+        return 0
+    scans, at = 0, 2
+    while scans <= most and (found := _MARKER.search(content, at)) is not None:
+        marker, at = found[1][0], found.end()
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN
+        if marker not in (_START_OF_IMAGE, _TEMPORARY):
+            at += max(int.from_bytes(content[at : at + 2]), 2)
+    return scans
 
 
 def jpeg_size(content: bytes) -> tuple[int, int] | None:

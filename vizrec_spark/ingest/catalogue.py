@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import CatalogueColumns, CatalogueConfig
 from vizrec_spark.ingest.judge import Rule, badly_encoded, instant, judge, malformed, number, refuse_repeated
-from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
+from vizrec_spark.ingest.sources import APART, MALFORMED, RAW, quoted, trimmed
 
 
 def catalogue_columns(columns: CatalogueColumns) -> list[str]:
@@ -38,8 +38,11 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
         return F.col(quoted(name)) if name is not None else F.lit(None).cast("string")
 
     def parts(name: str | None) -> F.Column:
-        # Not `F.trim` itself, which would be handed each piece's number too, and trim that off.
-        pieces = F.transform(F.split(text(name), re.escape(config.separator)), lambda piece: F.trim(piece))
+        found = text(name)
+        apart = F.split(found, APART)
+        split = F.when(found.startswith(APART), apart).otherwise(F.split(found, re.escape(config.separator)))
+        # Not `trimmed` alone: a function of two parameters would be handed each piece's number too.
+        pieces = F.transform(split, lambda piece: trimmed(piece))
         return F.coalesce(
             F.array_distinct(F.filter(pieces, lambda p: p != "")), F.array().cast("array<string>")
         )

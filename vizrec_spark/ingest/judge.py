@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from vizrec_spark.ingest.sources import MALFORMED, RAW
 from vizrec_spark.tables.reasons import BY_CODE
 
-_DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+# Possessive, so that many digits and then a letter are looked at once.
+_DECIMAL = r"^[+-]?+(\d++(\.\d*+)?+|\.\d++)([eE][+-]?+\d++)?+$"
 
 Rule = tuple[str, Column, Column | str]
 """Reason code, condition under which a record is refused, message (a column or plain text)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 
 from py4j.protocol import Py4JJavaError
@@ -17,19 +17,28 @@ from vizrec_spark.errors import InputError
 RAW = "_record"
 MALFORMED = "_malformed"
 
+APART = "\x1f"
+"""Stands before each element of a list: ASCII's unit separator."""
+
 # Tabs, line ends and the blanks of all scripts, and a byte order mark.
 _OUTER_BLANKS = r"(?U)^[\s\ufeff]++|(?<![\s\ufeff])[\s\ufeff]++$"
 
 
 def read_source(
-    spark: SparkSession, source: SourceConfig, columns: Iterable[str], section: str, separator: str = "|"
+    spark: SparkSession,
+    source: SourceConfig,
+    columns: Iterable[str],
+    section: str,
+    separator: str = "|",
+    lists: Iterable[str | None] = (),
 ) -> DataFrame:
     """The columns named in `columns` as strings, with `_record` and `_malformed`.
 
     `_record` (string) is the whole raw record as JSON, or the raw line where it could not be parsed;
     `_malformed` (boolean) marks those. Blank strings come as null, whole floating-point numbers without ``.0``
     (an id column that met a null in pandas), lists as their elements joined by `separator`, anything else as
-    Spark prints it.
+    Spark prints it; NaN, by which pandas means that there is nothing, as null. Of the columns in `lists`, those that
+    are lists have `APART` before each element instead, so that an element may hold the separator.
 
     Raises: InputError when the files or a named column are missing; `section` is the configuration's key.
     """
@@ -54,10 +63,12 @@ def read_source(
             + (f"it has {', '.join(map(repr, found))}. " if found else "it is empty. ")
             + _advice(source, found, section)
         )
-    return text_columns(raw, wanted, separator)
+    return text_columns(raw, wanted, separator, frozenset(lists))
 
 
-def text_columns(raw: DataFrame, wanted: Sequence[str], separator: str = "|") -> DataFrame:
+def text_columns(
+    raw: DataFrame, wanted: Sequence[str], separator: str = "|", lists: Set[str | None] = frozenset()
+) -> DataFrame:
     """The columns `wanted` of parsed records as text, with `_record` and `_malformed`: see `read_source`.
 
     `raw` has a column `_malformed` (string) where its reader knows records that could not be parsed.
@@ -67,7 +78,10 @@ def text_columns(raw: DataFrame, wanted: Sequence[str], separator: str = "|") ->
     malformed = F.col(MALFORMED).isNotNull() if MALFORMED in raw.columns else F.lit(False)
     original = F.col(MALFORMED) if MALFORMED in raw.columns else F.lit(None).cast("string")
     return raw.select(
-        *(as_text(name, raw.schema[name].dataType, separator).alias(name) for name in wanted),
+        *(
+            as_text(name, raw.schema[name].dataType, None if name in lists else separator).alias(name)
+            for name in wanted
+        ),
         F.when(malformed, original).otherwise(record).alias(RAW),
         malformed.alias(MALFORMED),
     )
@@ -135,23 +149,46 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
     if source.format == "json":
         options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": MALFORMED, **source.options}
         schema = spark.read.options(**options).json(source.path).schema
+        # As the text that stands there: one 1.0 or NaN among long ids would make doubles of all, many of them equal.
+        numbers = [field.name for field in schema.fields if isinstance(field.dataType, DoubleType)]
+        fields = [
+            StructField(f.name, StringType() if f.name in numbers else f.dataType) for f in schema.fields
+        ]
         if MALFORMED not in schema.names:
-            schema = StructType([*schema.fields, StructField(MALFORMED, StringType())])
-        return spark.read.options(**options).schema(schema).json(source.path)
+            fields.append(StructField(MALFORMED, StringType()))
+        read = spark.read.options(**options).schema(StructType(fields)).json(source.path)
+        return read.withColumns({name: _plain(F.col(quoted(name))) for name in numbers})
     return spark.read.format(source.format).options(**source.options).load(source.path)
 
 
-def as_text(name: str, kind: DataType, separator: str = "|") -> F.Column:
-    """The column as trimmed text, null where that is empty: see `read_source`."""
+def _plain(text: F.Column) -> F.Column:
+    """A number as JSON has it, without ``.0`` and exponent; null for NaN, pandas' word for nothing."""
+    bare = F.regexp_replace(text, '"', "")  # Spark quotes NaN and infinities
+    return F.when(bare != "NaN", F.coalesce(_shortest(bare), bare))
+
+
+def _shortest(text: F.Column) -> F.Column:
+    """A number of at most 29 digits before the point, and 9 behind it, at its shortest; null for anything else."""
+    return F.regexp_replace(text.try_cast("decimal(38,9)").cast("string"), r"\.?0+$", "")
+
+
+def as_text(name: str, kind: DataType, separator: str | None = "|") -> F.Column:
+    """The column as trimmed text, null where that is empty: see `read_source`. Without `separator` lists stay apart."""
     value = F.col(quoted(name))
     text = value.cast("string")
     if isinstance(kind, ArrayType):
-        text = F.array_join(value.cast("array<string>"), separator)
+        elements = value.cast("array<string>")
+        apart = F.concat(F.lit(APART), F.array_join(elements, APART))
+        text = apart if separator is None else F.array_join(elements, separator)
     elif isinstance(kind, DoubleType | FloatType):
         # By way of the shortest text, so that a 32-bit 4.1 does not become 4.099999905.
-        plain = F.regexp_replace(text.try_cast("decimal(38,9)").cast("string"), r"\.?0+$", "")
-        text = F.coalesce(plain, text)  # NaN and infinities have no decimal
-    return F.nullif(F.regexp_replace(text, _OUTER_BLANKS, ""), F.lit(""))
+        text = F.when(~F.isnan(value), F.coalesce(_shortest(text), text))  # infinities have no decimal
+    return F.nullif(trimmed(text), F.lit(""))
+
+
+def trimmed(text: F.Column) -> F.Column:
+    """`text` without the blanks, of whatever script, around it."""
+    return F.regexp_replace(text, _OUTER_BLANKS, "")
 
 
 def quoted(name: str) -> str:

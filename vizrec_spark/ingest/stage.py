@@ -40,6 +40,7 @@ def run(context: StageContext) -> StageResult:
         catalogue_columns(config.catalogue.columns),
         "ingest.catalogue",
         config.catalogue.separator,
+        lists=(config.catalogue.columns.categories, config.catalogue.columns.image),
     )
     raw_events = read_source(
         spark, config.interactions, interaction_columns(config.interactions.columns), "ingest.interactions"

@@ -24,6 +24,8 @@ from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.serve.columns import VERSION_PROPERTY, Source
 
+_UPKEEP = ("OPTIMIZE", "VACUUM", "SET ")  # what stage `maintain` does to a table
+_REMEMBERED = 100
 _SCHEMES = ("", "file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
 
 
@@ -51,9 +53,12 @@ class Opened:
 
     @cached_property
     def written_at(self) -> float:
-        """When its newest data file was written, in seconds since 1970; 0 where it has none."""
-        millis = pa.table(self._table.get_add_actions())["modification_time"].to_pylist()
-        return float(max(millis, default=0)) / 1000.0
+        """When its rows were last written, in seconds since 1970, whatever has tidied it up since; 0 where it is not
+        known."""
+        for commit in self._table.history(_REMEMBERED):
+            if not str(commit.get("operation")).startswith(_UPKEEP):
+                return float(commit.get("timestamp") or 0) / 1000.0
+        return 0.0
 
     @cached_property
     def filesystem(self) -> pa_fs.FileSystem:

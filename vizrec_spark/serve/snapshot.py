@@ -123,9 +123,11 @@ class Loader:
         offers = part("offers", version(c.RECOMMENDATIONS), lambda: _offers(opened, shop))
         _refuse_half(before, encoder_id, neighbors, offers)
         finder, why = part("encoder", encoder, lambda: self._finder(encoder))
+        if finder is None:  # asked for again with the next version
+            del parts["encoder"]
         search = part(
             "search",
-            (encoder, version(c.IMAGES, c.EMBEDDINGS)),
+            (encoder, finder is None, version(c.IMAGES, c.EMBEDDINGS)),
             lambda: _search(opened, encoder, finder, why, rows),
         )
         self._parts = parts

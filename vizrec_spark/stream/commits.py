@@ -135,3 +135,5 @@ def in_peace(upkeep: Callable[[], object]) -> None:
         upkeep()
     except TableError as error:
         log.info("stream: upkeep is left for later: %s", error)
+    except Exception as error:  # what it wants of the store must not end the stream
+        log.warning("stream: upkeep failed and is left for later", exc_info=error)

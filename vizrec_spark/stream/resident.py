@@ -122,7 +122,9 @@ class Latest:
     def _take(self, coming: Future[Resident]) -> None:
         try:
             self.resident = coming.result()
-        except TableError as error:
+        except Exception as error:  # a lost executor or a store that does not answer must not end the stream
+            if not isinstance(error, TableError):
+                log.warning("stream: a new model could not be taken up", exc_info=error)
             now = time.monotonic()
             if self._failing is None:
                 self._failing = now

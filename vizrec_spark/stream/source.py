@@ -96,11 +96,21 @@ def _text(spark: SparkSession, config: StreamConfig) -> DataFrame:
         lines = reader.format("kafka").load().select(F.col("value").cast("string").alias("value"))
     else:
         lines = reader.text(config.path).where(F.trim("value") != "")
+    # Bytes that are no UTF-8 as U+FFFD, by which they are known: the parser reads them so, and would let them pass.
+    lines = lines.select(F.make_valid_utf8("value").alias("value"))
     names = _names(config)
     schema = StructType([StructField(name, StringType()) for name in (*names, MALFORMED)])
     parsed = F.from_json("value", schema, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": MALFORMED})
-    found = lines.select(F.coalesce("value", F.lit("")).alias(RAW), parsed.alias("_parsed"))
-    broken = F.col("_parsed").isNull() | F.col(f"_parsed.{MALFORMED}").isNotNull()
+    # The parser takes the first object of a line, and passes over what follows it.
+    objects = F.size(F.from_json(F.concat(F.lit("["), "value", F.lit("]")), "array<map<string,string>>"))
+    found = lines.select(
+        F.coalesce("value", F.lit("")).alias(RAW), parsed.alias("_parsed"), objects.alias("_objects")
+    )
+    broken = (
+        F.col("_parsed").isNull()
+        | F.col(f"_parsed.{MALFORMED}").isNotNull()
+        | F.coalesce(F.col("_objects") != 1, F.lit(True))
+    )
     columns = [F.col("_parsed").getField(name).alias(name) for name in names]
     return found.select(RAW, broken.alias(MALFORMED), *columns).select(
         *(as_text(name, StringType()).alias(name) for name in names), RAW, MALFORMED

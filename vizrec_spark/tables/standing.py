@@ -5,16 +5,22 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+_GONE = "_run_id string, _stage string, _at long"
+
 
 def standing(runs: DataFrame, restores: DataFrame) -> DataFrame:
     """The rows of table `runs` without those that table `restores` says were taken back after they ended.
 
-    A restore that was itself taken back counts for nothing, and a run that ended again after the restore stands.
+    A restore that was itself taken back, by one that counts, counts for nothing, and a run that ended again after the
+    restore stands. Runs a job over `restores`, of which there are few.
     """
-    done = restores.where("event = 'done'").select("run_id", "at", F.explode("takes_back").alias("unit"))
-    undone = done.where("unit.stage = 'restore'").select(F.col("unit.run_id").alias("run_id"))
-    gone = done.join(undone, "run_id", "left_anti").select(
-        F.col("unit.run_id").alias("_run_id"), F.col("unit.stage").alias("_stage"), F.col("at").alias("_at")
-    )
+    done = restores.where("event = 'done'").select("run_id", F.unix_micros("at").alias("at"), "takes_back")
+    gone, undone = [], set()
+    for restore in sorted(done.collect(), key=lambda row: row.at, reverse=True):
+        if restore.run_id in undone:
+            continue
+        gone += [(unit.run_id, unit.stage, restore.at) for unit in restore.takes_back]
+        undone |= {unit.run_id for unit in restore.takes_back if unit.stage == "restore"}
     same = (F.col("run_id") == F.col("_run_id")) & (F.col("stage") == F.col("_stage"))
-    return runs.join(F.broadcast(gone), same & (F.col("finished_at") <= F.col("_at")), "left_anti")
+    before = F.unix_micros("finished_at") <= F.col("_at")
+    return runs.join(F.broadcast(runs.sparkSession.createDataFrame(gone, _GONE)), same & before, "left_anti")

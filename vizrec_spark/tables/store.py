@@ -396,10 +396,12 @@ class TableStore:
     def restores(self) -> list[Taken]:
         """The restores that were begun here, oldest first, as far back as the log of table `restores` goes."""
         if self.exists(RESTORES):
+            found = {}  # all or none: what a failure leaves out would never be looked for again
             for version, said in self.commit_infos(RESTORES):
                 if version in self._journal:
                     break
-                self._journal[version] = said
+                found[version] = said
+            self._journal |= found
         return taken(sorted(self._journal.items()))
 
     def restore_under_way(self) -> str | None:
@@ -460,10 +462,10 @@ class TableStore:
         )
         return [
             {
+                **self._said({"userMetadata": r.userMetadata}),
                 "version": r.version,
                 "timestamp": r.timestamp,
                 "operation": r.operation,
-                **json.loads(r.userMetadata or "{}"),
             }
             for r in history.collect()
         ]
