@@ -13,10 +13,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.similarity import quality
+from vizrec_spark.config import load_config
 from vizrec_spark.config.models import Boost, Config, RecommendConfig, RerankConfig, TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.recommend import gather
 from vizrec_spark.recommend.hybrid import Hybrid, fit_hybrid
+from vizrec_spark.recommend.reading import settings_of_model
 from vizrec_spark.recommend.rules import with_rules
 from vizrec_spark.recommend.sources import PARTS
 from vizrec_spark.recommend.stage import STAGE
@@ -25,6 +27,7 @@ from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.encoders import encoder_key
 from vizrec_spark.tables.schemas import (
+    ALS_MODELS,
     BLEND_WEIGHTS,
     ENCODERS,
     INTERACTIONS,
@@ -393,6 +396,27 @@ def test_rules_near_duplicates_boosts_and_what_was_bought(
     assert all(len({"mug-2", "mug-new"} & set(items)) == 1 for items in lists(table).values())
     assert result.written[0].rows == len(table)
     assert row(table, "dot", "mug-1").reason == "Popular: 3 people chose it"
+
+
+@pytest.mark.parametrize("configured", ["implicit", "explicit"])
+def test_a_model_is_used_as_what_it_was_trained_on(
+    spark: SparkSession, tmp_path: Path, configured: str
+) -> None:
+    shop = Shop(spark, tmp_path)
+    trained = {kind: {"rank": 3.0, "regularization": 0.5} for kind in ("implicit", "explicit")}
+    trained["implicit"]["alpha"] = 7.0
+    shop.write(
+        ALS_MODELS, [(kind, 1, 9, 3, 2, 2, "plain", [], None, None, own) for kind, own in trained.items()]
+    )
+    config = load_config(None, [f"tables.root={tmp_path}", f"als.preference={configured}"])
+    context = StageContext(spark, config, shop.store, "run-1")
+    found = {kind: settings_of_model(context, kind) for kind in (*trained, "unheard-of")}
+    assert [als.preference for als in found.values()] == ["implicit", "explicit", configured]
+    assert (found["implicit"].rank, found["implicit"].alpha, found["explicit"].regularization) == (
+        3,
+        7.0,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("rule", ["no_such_column > 1", "price +", "price", "max(price) > 3"])

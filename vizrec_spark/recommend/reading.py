@@ -35,10 +35,16 @@ def chosen_factors(context: StageContext) -> Factors:
 
 
 def settings_of_model(context: StageContext, model_id: str | None) -> AlsConfig:
-    """Section `als` as the model was trained with; as configured where the tables do not know."""
+    """Section `als` as the model was trained with; as configured where the tables do not know.
+
+    What it learned from is told by its settings: only models of implicit preferences have an alpha.
+    """
     models = context.tables.read_or_empty(ALS_MODELS).where(F.col("model_id") == F.lit(model_id))
     row = models.select("settings").first()
-    return context.config.als if row is None else with_settings(context.config.als, row.settings)
+    if row is None:
+        return context.config.als
+    trained = with_settings(context.config.als, row.settings)
+    return trained.model_copy(update={"preference": "implicit" if "alpha" in row.settings else "explicit"})
 
 
 def read_inputs(
