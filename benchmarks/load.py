@@ -101,6 +101,9 @@ class Phase:
             _, connection = await self.loop.create_connection(lambda: Connection(self), *self.address)
         except OSError:
             self.broken += 1
+            if self.waiting:  # the request that it was made for fails with it
+                self.waiting.popleft()
+                self.done += 1
             return
         finally:
             self.opening -= 1

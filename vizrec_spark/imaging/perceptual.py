@@ -8,6 +8,7 @@ import pyarrow as pa
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging.decode import load_rgb
 
+_ANY = 2**62
 _GREY = np.array([299, 587, 114], dtype=np.int64)  # luma weights of ITU-R BT.601, in thousandths
 
 
@@ -15,11 +16,11 @@ def difference_hash(content: bytes) -> int:
     """The difference hash of a picture: 64 bits, as a signed number.
 
     The picture is shrunk to 9 × 8 grey cells; a bit says whether a cell is brighter than its right neighbour
-    (Krawetz, "Kind of like that", 2013).
+    (Krawetz, "Kind of like that", 2013). Of any size: what is hashed was judged when it came in.
 
     Raises: ImageRefused as `load_rgb`.
     """
-    cells = load_rgb(content, (8, 9)).astype(np.int64) @ _GREY
+    cells = load_rgb(content, (8, 9), max_pixels=_ANY).astype(np.int64) @ _GREY
     return int(np.packbits(cells[:, :-1] > cells[:, 1:]).view(">i8")[0])
 
 
