@@ -103,7 +103,9 @@ class MicroBatch:
             # What was accepted then stays accepted, whatever the rules say now.
             refused = refused.filter(pc.invert(_in(refused[EVENT_ID], stored["event_id"])))
             here = _in(rows["event_id"], stored["event_id"])
-            done = self._commits.finished(once) and pc.all(here, min_count=0).as_py()
+            whole = self._commits.finished(once) and pc.all(here, min_count=0).as_py()
+            # Where the checkpoint was an older one, the lists of that number may have been of other events.
+            done = whole and self._commits.listed(stored)
             rows = rows.slice(0, 0) if done else pa.concat_tables([rows, stored.cast(rows.schema)])
         if len(refused):
             self._commits.refused(refused.select([RAW, "reason", "message", "user_id", "item_id"]), once)

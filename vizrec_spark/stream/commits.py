@@ -52,6 +52,13 @@ class Commits:
         """Whether the lists of this batch, or of a later one, were written."""
         return self._again(LIVE_RECOMMENDATIONS, once)
 
+    def listed(self, events: pa.Table) -> bool:
+        """Whether each user of `events` (rows of `live_events`) has a list that was made after they came."""
+        came = events.group_by("user_id").aggregate([("arrived_at", "max")])
+        asked = F.broadcast(self._spark.createDataFrame(came))
+        made = self._tables.pinned(LIVE_RECOMMENDATIONS).select("user_id", "updated_at")
+        return made.join(asked, "user_id").where("updated_at >= arrived_at_max").count() == len(came)
+
     def refused(self, records: pa.Table, once: Once) -> None:
         """Adds `records` (`_record`, `reason`, `message`, `user_id`, `item_id`) to the quarantine."""
         again = self._again(QUARANTINE, once)
