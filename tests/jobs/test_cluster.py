@@ -86,23 +86,25 @@ def alike(one: object, other: object) -> bool:
 
 
 def strike(cluster: Cluster, run: subprocess.Popen[bytes], said: Path) -> list[str]:
-    """In each stage of `WOUNDED`, kills executors until the driver has lost a task by it; those in which it has."""
+    """In each stage of `WOUNDED`, kills executors until the driver has lost a task by it; those in which it has.
+
+    Each one that dies idle gives the next a second more to come up and begin: how long that takes, a machine knows.
+    """
     wounded = []
     for stage in WOUNDED:
         while f"{stage}: {BY_NAME[stage].summary}" not in (text := said.read_text()):
             if run.poll() is not None:
                 return wounded
             time.sleep(0.2)
-        before, next_kill = text.count(LOST), time.monotonic() + 1.0
+        before, kills, since = text.count(LOST), 0, dict[int, float]()
         while f"{stage}: done" not in (text := said.read_text()) and run.poll() is None:
             if text.count(LOST) > before:
                 wounded.append(stage)
                 break
-            if time.monotonic() > next_kill:
-                next_kill = (
-                    time.monotonic() + 3.0
-                )  # for what is started in its place, and for the driver to hear of it
-                for executor in cluster.executors()[:1]:
-                    os.kill(executor, signal.SIGKILL)
+            now = time.monotonic()
+            since = {pid: since.get(pid, now) for pid in cluster.executors()}
+            for executor in [pid for pid, seen in since.items() if now - seen > 1.0 + kills][:1]:
+                os.kill(executor, signal.SIGKILL)
+                kills += 1
             time.sleep(0.2)
     return wounded
