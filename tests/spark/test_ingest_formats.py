@@ -184,7 +184,7 @@ def test_elements_of_lists_may_hold_the_separator_and_pieces_lose_their_blanks(
         config = CatalogueConfig(
             path=str(tmp_path / f"items.{kind}"),
             format=kind,
-            columns=CatalogueColumns(categories="categories"),
+            columns=CatalogueColumns(title=None, categories="categories"),
         )
         lists = (config.columns.categories, config.columns.image)
         raw = read_source(spark, config, catalogue_columns(config.columns), "x", config.separator, lists)
