@@ -80,9 +80,11 @@ class Data:
     ) -> Round:
         """`split` (rows of `interactions` with `part`) as a window for models, and what they are judged by."""
         spark = split.sparkSession
-        known, relevant = known_before_test(split), relevant_items(split)
-        require_users(relevant, _LEAST_USERS, name)
         items = self.content.read(ITEMS)
+        there = items.select("item_id")
+        known = known_before_test(split)
+        relevant = relevant_items(split).join(there, "item_id", "left_semi")  # as stage `evaluate` does
+        require_users(relevant, _LEAST_USERS, name)
         cold = name.startswith("cold_items")
         met = part_of(split, TEST).select("item_id").distinct()
         window = Window(

@@ -121,6 +121,12 @@ def test_an_event_a_half_life_older_counts_half(spark: SparkSession) -> None:
     assert got == pytest.approx({("u", "a"): 3.0, ("u", "b"): 4.0, ("v", "b"): 4.0 * 2**-0.5})
 
 
+def test_an_event_of_a_thousand_half_lives_ago_is_more_than_nothing(spark: SparkSession) -> None:
+    events: list[Event] = [("u", "old", "view", None, 4.0, 1), ("u", "new", "view", None, 4.0, 11)]
+    got = found(preferences(interactions(spark, events), config("implicit", half_life_days=0.01)))
+    assert got == pytest.approx({("u", "old"): 1e-12, ("u", "new"): 4.0}, rel=1e-6)
+
+
 def test_who_acts_far_more_than_others_is_left_out(spark: SparkSession) -> None:
     events: list[Event] = [
         (f"u{n}", f"i{j}", "view", None, 1.0, 1) for n in range(8) for j in range(2 + n % 3)

@@ -155,10 +155,20 @@ def test_ids_that_pandas_made_floating_point_are_whole_again(spark: SparkSession
 
 def test_long_ids_stay_apart_beside_numbers_with_a_point(spark: SparkSession, tmp_path: Path) -> None:
     """Doubles would make the first two equal."""
-    lines = ["1234567890123456789", "1234567890123456788", "7.0", "2.5", "1e5", "NaN", "null", '"a"'][:7]
+    lines = [
+        "1234567890123456789",
+        "1234567890123456788",
+        "7.0",
+        "2.5",
+        "1e5",
+        "NaN",
+        "null",
+        "1e-5000000",
+        "9e99999999",
+    ]
     put(tmp_path, "items.json", "".join(f'{{"item_id": {line}}}\n' for line in lines))
     source = SourceConfig(path=str(tmp_path / "items.json"), format="json")
-    assert ids(spark, source) == [*lines[:2], "7", "2.5", "100000", None, None]
+    assert ids(spark, source) == [*lines[:2], "7", "2.5", "100000", None, None, *lines[7:]]
 
 
 def test_what_folders_are_named_is_text(spark: SparkSession, tmp_path: Path) -> None:

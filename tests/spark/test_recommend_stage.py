@@ -375,10 +375,11 @@ def test_a_shop_where_nobody_did_anything_and_no_stage_has_looked_serves_every_u
     assert set(table["model_id"]) == set(table["encoder_id"]) == {None} and (table["score_visual"] == 0).all()
 
 
+@pytest.mark.parametrize("bound", ["LOG_USERS", "LOG_PAIRS"])
 def test_rules_near_duplicates_boosts_and_what_was_bought(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(gather, "LOG_USERS", 1)  # reasons count all people, however few are learned from
+    monkeypatch.setattr(gather, bound, 1)  # reasons count all people, however few are learned from
     shop.write(NEAR_DUPLICATES, [(ENCODER, item, "mug-2", 2) for item in ("mug-2", "mug-new")])
     result = shop.run(
         rerank=RerankConfig(

@@ -316,7 +316,7 @@ def test_a_copy_that_the_run_made_has_no_version_before(spark: SparkSession, roo
     assert [(s.then, s.rows_then) for s in plan.steps] == [(0, 1)]
 
 
-def test_a_restore_of_a_restore_of_a_restore_counts_for_nothing(spark: SparkSession) -> None:
+def test_a_restore_that_was_taken_back_counts_for_nothing_however_long_the_chain(spark: SparkSession) -> None:
     def at(day: int) -> datetime:
         return datetime(2026, 1, day, tzinfo=UTC)
 

@@ -19,7 +19,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from vizrec_spark.config.models import Config
+from vizrec_spark.config.models import Config, SimilarConfig
+from vizrec_spark.config.models.similar import FiltersConfig
 from vizrec_spark.errors import ConfigError, InputError, RecallError, TableError
 from vizrec_spark.similar import stage
 from vizrec_spark.similar.arrow import matrix_to_vectors
@@ -479,3 +480,23 @@ def test_near_duplicates_are_alike_to_the_encoder_and_in_pixels(shop: Shop) -> N
     shop.run(method="exact", k=5, near_duplicates={"cosine": 0.9999})
     for table in stage.WRITTEN:
         assert shop.rows(table) == []
+
+
+def test_lists_by_distance_that_are_cut_by_cosines_are_numbered_anew(spark: SparkSession) -> None:
+    schema = "item_id string, rank int, neighbor_id string, cosine float"
+    rows = [
+        ("a", 1, "x", 0.5),
+        ("a", 2, "y", 0.9),
+        ("a", 3, "z", 0.8),
+        ("b", 1, "x", 0.95),
+        ("b", 2, "z", 0.1),
+    ]
+    cut = FiltersConfig(min_cosine=0.7)
+    for metric, left in (
+        ("euclidean", {("a", 1, "y"), ("a", 2, "z"), ("b", 1, "x")}),
+        ("cosine", {("a", 2, "y"), ("a", 3, "z"), ("b", 1, "x")}),
+    ):
+        kept = stage._near_enough(
+            spark.createDataFrame(rows, schema), SimilarConfig(metric=metric, filters=cut)
+        )
+        assert {(row.item_id, row["rank"], row.neighbor_id) for row in kept.collect()} == left

@@ -121,7 +121,7 @@ def test_what_looks_like_scans_in_metadata_and_behind_the_picture_is_none() -> N
     content = encoded(gradient(), "JPEG")
     block = b"\xff\xda" * 300
     noted = content[:2] + b"\xff\xe5" + (len(block) + 2).to_bytes(2) + block + content[2:]
-    for harmless in (noted, content + block, content[:-2] + content[-2:] + bytes(99) + block):
+    for harmless in (noted, content + block, content + bytes(99) + block):
         assert inspect_image(harmless) == ImageInfo(60, 40, "JPEG")
 
 

@@ -46,8 +46,8 @@ def preferences(interactions: DataFrame, config: AlsConfig, whole: Whole | None 
     implicit: p(u, i) = min(max_weight, Σ over the events e of u with i of w(e) · 2 ^ (−age(e) / half_life_days)),
     where w(e) is ``config.events[type of e]``, or for other types the row's `weight`; a low rating (`weight` 0) has
     none. age(e) is the time from e to the moment `present` of the users left, in days, 0 for what lies behind it;
-    without a half-life the power is 1. The cap keeps one keen user from drowning the rest. p is 0 where the latest
-    rating of u for i is a low one, and pairs with p = 0 are left out.
+    without a half-life the power is 1, and with one an event counts 1e-12 at least. The cap keeps one keen user from
+    drowning the rest. p is 0 where the latest rating of u for i is a low one, and pairs with p = 0 are left out.
 
     explicit: p(u, i) is the latest rating of u for i; pairs without a rating are left out, and weights, half-life
     and cap say nothing.

@@ -37,7 +37,7 @@ _SECRETS = (
     re.compile(r"(?P<name>\bbearer\s+)[\w.~+/\-]{8,}=*", re.IGNORECASE),
     # secret.key=value, "password": "value", token: value; in the name of a setting, an option or a query's parameter
     re.compile(
-        rf"""(?P<name>(?:{_NAMES})[\w.\-]{{0,99}}["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s,;&)}}\]]+)""",
+        rf"""(?P<name>(?:{_NAMES})[\w.\-]{{0,255}}["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s,;&)}}\]]+)""",
         re.IGNORECASE,
     ),
 )

@@ -47,14 +47,15 @@ def run(context: StageContext) -> StageResult:
     try:
         refuse_contaminated(context, models, training_tables(context), split)
         # What has left the catalogue since can be offered to nobody, and is asked of no model.
-        there = tables.read(ITEMS).select("item_id")
+        items = tables.pinned(ITEMS)
+        there = items.select("item_id")
         relevant = relevant_items(split, liked=config.relevant == "liked").join(there, "item_id", "left_semi")
         n_users = require_users(relevant, config.min_users, config.protocol)
         log.info("evaluate: %d models on %s users (%s)", len(models), f"{n_users:,}", config.protocol)
         if config.protocol == "cold_items":  # which are ranked among themselves
-            cold = candidate_items(split, tables.read(ITEMS), config)
+            cold = candidate_items(split, items, config)
             lists = {name: among(rows, cold) for name, rows in lists.items()}
-        facts = collect_facts(tables, context.config, split, lists)
+        facts = collect_facts(tables, context.config, split, lists, items)
         judged = Judged(
             relevant,
             known_before_test(split).join(there, "item_id", "left_semi").select("user_id", "item_id"),
@@ -87,14 +88,17 @@ STAGE = Stage("evaluate", "measure models on what users did afterwards, and ask 
 
 
 def collect_facts(
-    tables: TableStore, config: Config, split: DataFrame, lists: Mapping[str, DataFrame]
+    tables: TableStore,
+    config: Config,
+    split: DataFrame,
+    lists: Mapping[str, DataFrame],
+    items: DataFrame,
 ) -> ItemFacts:
     """What metrics need to know about the catalogue, on the driver: about 200 bytes an item at the peak, and 12 bytes a
     number of the looks of items in the first places of `lists`, of which there are `evaluate.looks_items` at most."""
     known = known_before_test(split).select("user_id", "item_id").distinct()
     people = known.groupBy("item_id").agg(F.count(F.lit(1)).alias("people"))
     n_users = known.agg(F.count_distinct("user_id").alias("n")).collect()[0].n
-    items = tables.read(ITEMS)
     vectors, mean = _looks(tables, config, lists) if config.evaluate.looks else (None, None)
     return build_facts(
         items.select("item_id", "categories").toArrow(),

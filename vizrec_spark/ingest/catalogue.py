@@ -34,11 +34,18 @@ def validate_catalogue(raw: DataFrame, config: CatalogueConfig) -> DataFrame:
     """
     names = config.columns
 
-    def text(name: str | None) -> F.Column:
+    def whole(name: str | None) -> F.Column:
         return F.col(quoted(name)) if name is not None else F.lit(None).cast("string")
 
+    def text(name: str | None) -> F.Column:
+        if name not in (names.categories, names.image):  # which may be named as attributes too
+            return whole(name)
+        return F.replace(
+            F.regexp_replace(whole(name), f"^{APART}", ""), F.lit(APART), F.lit(config.separator)
+        )
+
     def parts(name: str | None) -> F.Column:
-        found = text(name)
+        found = whole(name)
         apart = F.split(found, APART)
         split = F.when(found.startswith(APART), apart).otherwise(F.split(found, re.escape(config.separator)))
         # Not `trimmed` alone: a function of two parameters would be handed each piece's number too.

@@ -164,7 +164,9 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
 def _plain(text: F.Column) -> F.Column:
     """A number as JSON has it, without ``.0`` and exponent; null for NaN, pandas' word for nothing."""
     bare = F.regexp_replace(text, '"', "")  # Spark quotes NaN and infinities
-    return F.when(bare != "NaN", F.coalesce(_shortest(bare), bare))
+    # A decimal of a huge exponent would take minutes to make.
+    usual = F.when(bare.rlike(r"^[+-]?\d{1,29}(\.\d*+)?+([eE][+-]?\d{1,3})?$"), bare)
+    return F.when(bare != "NaN", F.coalesce(_shortest(usual), bare))
 
 
 def _shortest(text: F.Column) -> F.Column:

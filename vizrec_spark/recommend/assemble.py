@@ -85,7 +85,7 @@ def item_side(
 ) -> ItemSide:
     """The item side. `predicted`: factors from content for items without (`content.factors_from_content`).
 
-    `met`: the items that anybody did anything with, be it to dislike them; None: those of `log`, which is no sample.
+    `met`: the items that anybody did anything with, be it to dislike them; None: those of `log`.
     Items for which `as_new` holds are shown as if nobody had met them: that is how the blend learns what a new item
     is worth.
     """

@@ -24,7 +24,11 @@ from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.serve.columns import VERSION_PROPERTY, Source
 
-_UPKEEP = ("OPTIMIZE", "VACUUM", "SET ")  # what stage `maintain` does to a table
+# Commits that change no row (`tables.store` knows the same).
+_UPKEEP = (
+    *("OPTIMIZE", "VACUUM", "REORG", "FSCK", "SET ", "UNSET ", "ADD ", "DROP ", "CHANGE "),
+    *("CLUSTER", "COMPUTE", "MANUAL", "AUTO"),
+)
 _REMEMBERED = 100
 _SCHEMES = ("", "file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
 
@@ -56,6 +60,8 @@ class Opened:
         """When its rows were last written, in seconds since 1970, whatever has tidied it up since; 0 where it is not
         known."""
         for commit in self._table.history(_REMEMBERED):
+            if int(commit.get("version") or 0) > self.version:  # made since
+                continue
             if not str(commit.get("operation")).startswith(_UPKEEP):
                 return float(commit.get("timestamp") or 0) / 1000.0
         return 0.0

@@ -137,7 +137,7 @@ class Commits:
 
 
 def in_peace(upkeep: Callable[[], object]) -> None:
-    """Runs a piece of upkeep, which can wait for the next time where another run is in its way."""
+    """Runs a piece of upkeep, which can wait for the next time where another run is in its way, or the store fails."""
     try:
         upkeep()
     except TableError as error:

@@ -123,7 +123,7 @@ class Latest:
         try:
             self.resident = coming.result()
         except Exception as error:  # a lost executor or a store that does not answer must not end the stream
-            if not isinstance(error, TableError):
+            if not isinstance(error, TableError) and self._failing is None:
                 log.warning("stream: a new model could not be taken up", exc_info=error)
             now = time.monotonic()
             if self._failing is None:

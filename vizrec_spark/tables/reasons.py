@@ -119,8 +119,8 @@ REASONS = (
     Reason(
         "decompression_bomb",
         ("images",),
-        "The header promises more pixels than are decoded.",
-        "Make the picture smaller, or raise `ingest.images.max_pixels`.",
+        "Decoding it would take more pixels than are allowed, by its size, the tiles of a TIFF or the scans of a JPEG.",
+        "Save the picture anew, smaller or without so many scans, or raise `ingest.images.max_pixels`.",
     ),
     Reason(
         "undecodable",
