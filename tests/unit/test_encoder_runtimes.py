@@ -237,6 +237,29 @@ def test_the_order_of_a_feature_map_and_a_batch_that_is_built_in(
     np.testing.assert_allclose(encoded(runtime, pixels), convolved(pixels, kernel), rtol=1e-4, atol=1e-2)
 
 
+def test_a_file_of_the_time_when_weights_were_inputs_too(
+    onnx_model: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    """IR version 3 lists the initializers among the inputs."""
+    import onnx
+
+    model = onnx.load(str(onnx_model[0]))
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        described = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(described)
+    path = tmp_path / "old.onnx"
+    onnx.save(model, str(path))
+    built = build_encoder(
+        EncoderSpec(str(path), layer="flat", input_size=(8, 8), preprocessing="caffe"), tmp_path / "c"
+    )
+    runtime = load_runtime("onnxruntime", built.path, precision="float32", batch_size=2, threads=1)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        encoded(runtime, pixels), convolved(pixels, onnx_model[1]), rtol=1e-4, atol=1e-2
+    )
+
+
 def test_weights_in_a_file_beside_the_model_are_part_of_what_is_cached(
     onnx_model: tuple[Path, np.ndarray], tmp_path: Path
 ) -> None:
