@@ -191,6 +191,24 @@ def test_parts_whose_tables_stay_are_not_read_again(shop: Shop, tmp_path: Path) 
     assert PLAIN[0] not in named and len(named) > 20
 
 
+def test_an_encoder_that_could_not_be_had_is_asked_for_again(shop: Shop, tmp_path: Path) -> None:
+    own, asked = shop.copy(tmp_path), []
+
+    def at_last(encoder_id: str) -> SimpleNamespace:
+        asked.append(encoder_id)
+        if len(asked) == 1:
+            raise EncoderError("not mounted yet")
+        return SimpleNamespace(dimension=8)
+
+    loader = Loader(own.config, at_last)  # type: ignore[arg-type]
+    first = loader.load()
+    assert (first.search.finder, first.search.why) == (None, "not mounted yet")
+    for version in range(2):  # once it is there, it stays
+        write_table(own.root, S.RECOMMENDATIONS, [])
+        later = loader.load(first)
+        assert later.search.finder is not None and later.search.why is None and len(asked) == 2, version
+
+
 def test_a_state_between_two_stages_is_not_loaded_over_a_whole_one(shop: Shop, tmp_path: Path) -> None:
     own = shop.copy(tmp_path)
     whole = Loader(own.config, no_encoder).load()
