@@ -35,6 +35,7 @@ from vizrec_spark.report.render import (
     percent,
     render,
     same_but_for_run,
+    slug,
     tile_aspect,
 )
 from vizrec_spark.report.sections.findings import Finding
@@ -206,6 +207,16 @@ def test_a_catalogue_of_long_texts_makes_a_light_page(gallery: Gallery) -> None:
     space = Space(tuple(Tile(long, 1, 1) for _ in range(200)), 1, 1)
     html = render(replace(gallery, shoppers=shoppers, showcases=(alike,) * 20), (space,))
     assert len(html) < 2_000_000
+
+
+def test_categories_that_differ_in_case_have_a_filter_each(gallery: Gallery) -> None:
+    kinds = ("Shoes", "shoes", "SHOES", "bags")
+    items = [Item(f"i{n}", kind, (kind,)) for n, kind in enumerate(kinds)]
+    html = render(
+        replace(gallery, showcases=tuple(Showcase(i, (LookAlike(i, 1.0, 0.0),)) for i in items)), ()
+    )
+    filters = re.findall(r'id="category-([^"]+)"', html)
+    assert len(set(filters)) == len(filters) and {slug(kind) for kind in kinds} <= set(filters)
 
 
 def test_a_page_that_is_too_heavy_is_refused() -> None:
