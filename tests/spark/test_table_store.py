@@ -206,6 +206,20 @@ def aged(spark: SparkSession, tmp_path: Path, days: int) -> None:
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("said", ["nightly", "7", '{"run_id": "theirs", "version": "x"}'])
+def test_commits_of_others_are_told_whatever_they_say(store: TableStore, rows: Rows, said: str) -> None:
+    store.overwrite(PARCELS, rows(("a", "1", 10)))
+    key = "spark.databricks.delta.commitInfo.userMetadata"
+    store._spark.conf.set(key, said)
+    try:
+        store._spark.sql(f"DELETE FROM {store._sql_name(PARCELS)} WHERE grams = 10")
+    finally:
+        store._spark.conf.unset(key)
+    last, before = store.commits(PARCELS, limit=2)
+    assert (last["version"], last["operation"]) == (store.version(PARCELS), "DELETE")
+    assert before["stage"] == STAMP.stage and "stage" not in last
+
+
 def test_old_versions_are_there_for_a_month_and_the_latest_for_ever(
     spark: SparkSession, tmp_path: Path, rows: Rows
 ) -> None:

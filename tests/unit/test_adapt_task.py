@@ -74,6 +74,16 @@ def test_a_label_missing_from_a_part() -> None:
         require_parts(truth[[0, 1, 2, 1]], other, task, named=False)
 
 
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_part_of_one_picture_cannot_be_judged_by_neighbours(name: str) -> None:
+    truth = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]], bool)
+    part = np.array(["train", "train", "validation", "validation", "test", "test"])
+    require_parts(truth, part, Task("binary", ("a", "b")), named=True)
+    part[np.flatnonzero(part == name)[0]] = "train"
+    with pytest.raises(LabelError, match=f"part {name} has one picture, and two are wanted"):
+        require_parts(truth, part, Task("binary", ("a", "b")), named=True)
+
+
 def test_a_changed_set_of_labels_must_be_accepted() -> None:
     task = Task("binary", ("a", "b"))
     require_same_labels(task, ["b", "a"], "shop", 1, False)
