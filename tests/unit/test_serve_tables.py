@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections import defaultdict
@@ -20,6 +21,7 @@ from vizrec_spark.config.models import BlendWeights, TablesConfig
 from vizrec_spark.errors import ConfigError, EncoderError, TableError
 from vizrec_spark.recommend.items import strength
 from vizrec_spark.serve import columns as c
+from vizrec_spark.serve import delta
 from vizrec_spark.serve.catalogue import read_catalogue, read_people
 from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.serve.lists import SOURCE_NAMES, Live
@@ -28,6 +30,7 @@ from vizrec_spark.serve.rows import FADING, Row, session_rows
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 from vizrec_spark.serve.texts import SortedTexts, Texts
 from vizrec_spark.tables import schemas as S
+from vizrec_spark.tables import store
 from vizrec_spark.tables.schemas import ALL_TABLES
 
 
@@ -49,6 +52,11 @@ def test_what_is_read_is_in_the_contracts() -> None:
     # The neighbours and vectors of one encoder are found by folder, without reading those of the others.
     partitioned = (c.EMBEDDINGS, c.ITEM_NEIGHBORS, c.SIMILARITY_QUALITY)
     assert {contracts[source.name].partition_by for source in partitioned} == {("encoder_id",)}
+
+
+def test_upkeep_is_the_same_to_the_service_and_to_spark() -> None:
+    (words,) = re.findall(r"\^\((.*)\)", store._UPKEEP)
+    assert sorted(delta._UPKEEP) == sorted(words.split("|"))
 
 
 def test_a_live_list_counts_while_fresh_and_while_the_batch_run_is_older(loaded: Snapshot) -> None:
