@@ -1,9 +1,14 @@
-"""A standalone cluster of Spark on this machine: a master and two workers, each a process with a folder of its own."""
+"""A standalone cluster of Spark on this machine: a master and two workers, each a process with a folder of its own.
+
+Where the system lets it (`unshare`, which root may use), the driver has a folder that the workers do not see, as if it
+were on another machine.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyspark
@@ -24,12 +30,14 @@ _SMALL = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Its address, its folder, the folders below which each worker starts executors, and the properties for a job."""
+    """Its address and folder, the folders below which each worker starts executors, the properties for a job."""
 
     url: str
     folder: Path
     workers: tuple[Path, ...]
     properties: Path
+    drivers: Path
+    """The driver's own folder, its temporary one in it."""
 
     def command(self, repository: Path, job: str, *arguments: str) -> list[str]:
         """The command line that runs a job on it, with the driver in a process of its own."""
@@ -51,7 +59,8 @@ class Cluster:
         """The driver's, as after `source .venv/bin/activate`."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
-        return {**kept, **SHORT_LIVED, "PATH": path, "COLUMNS": "160", "SPARK_LOCAL_IP": "127.0.0.1"}
+        own = {"TMPDIR": str(self.drivers / "tmp"), "SPARK_LOCAL_DIRS": str(self.drivers / "tmp")}
+        return {**kept, **SHORT_LIVED, **own, "PATH": path, "COLUMNS": "160", "SPARK_LOCAL_IP": "127.0.0.1"}
 
 
 @contextmanager
@@ -61,20 +70,23 @@ def standalone(repository: Path, folder: Path) -> Iterator[Cluster]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"spark://127.0.0.1:{port}"
-    started = [_start(folder / "master", "master.Master", "--port", str(port))]
+    drivers = folder / "driver"
+    (drivers / "tmp").mkdir(parents=True)
+    started = [_start(folder / "master", None, "master.Master", "--port", str(port))]
     try:
         for name in ("first", "second"):
             size = ("--cores", "1", "--memory", "1g", "--work-dir", str(folder / name / "work"))
-            started.append(_start(folder / name, "worker.Worker", *size, url))
+            started.append(_start(folder / name, drivers, "worker.Worker", *size, url))
         workers = tuple(folder / name / "work" for name in ("first", "second"))
-        yield Cluster(url, folder, workers, _properties(repository, folder))
+        yield Cluster(url, folder, workers, _properties(repository, folder), drivers)
     finally:
         for process in started:  # a worker's executors are of its group
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _start(folder: Path, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _start(folder: Path, hidden: Path | None, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A daemon, for which there is nothing in folder `hidden`."""
     (folder / "tmp").mkdir(parents=True)
     environment = {
         **os.environ,
@@ -84,6 +96,9 @@ def _start(folder: Path, main: str, *arguments: str) -> subprocess.Popen[bytes]:
         "TMPDIR": str(folder / "tmp"),
     }
     command = [str(_SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}"]
+    if hidden is not None and can_hide():
+        over = f'mount -t tmpfs none {shlex.quote(str(hidden))} && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", over, "sh", *command]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--webui-port", "0", *arguments],
@@ -93,6 +108,15 @@ def _start(folder: Path, main: str, *arguments: str) -> subprocess.Popen[bytes]:
             env=environment,
             start_new_session=True,
         )
+
+
+@cache
+def can_hide() -> bool:
+    """Whether a process can be given folders of its own in place of what others see."""
+    try:
+        return subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _properties(repository: Path, folder: Path) -> Path:

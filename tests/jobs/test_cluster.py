@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.jobs.cluster import Cluster, standalone
+from tests.jobs.cluster import Cluster, can_hide, standalone
 from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
 from vizrec_spark.app.stages import BY_NAME, PIPELINE
 from vizrec_spark.tables import Table
@@ -29,16 +29,27 @@ BY_PLAN = ("plan", "n_reranked")
 def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
     demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
-    """Executors in processes and folders of their own, that share nothing with the driver but the tables."""
+    """Executors in processes and folders of their own, that share nothing with the driver but tables, landing files and
+    `als.checkpoint_dir`: its encoder, its temporary and its working folder are not there for them."""
+    assert can_hide() or "CI" not in os.environ
     tables, said = tmp_path / "tables", tmp_path / "said"
-    settings = [word for pair in demo.overrides(tables) for word in ("--set", pair)]
     with standalone(repository, tmp_path / "cluster") as cluster:
+        own = [
+            f"embed.cache={cluster.drivers / 'encoders'}",
+            f"report.path={cluster.drivers / 'report.html'}",
+        ]
+        settings = [word for pair in (*demo.overrides(tables), *own) for word in ("--set", pair)]
         command = cluster.command(repository, "pipeline", *settings, "--run-id", "by-spark-submit")
         # Spark's own log tells of tasks that were lost.
         command[1:1] = ["--conf", "spark.log.level=WARN"]
         with said.open("w") as out:
             run = subprocess.Popen(
-                command, stdout=out, stderr=out, env=cluster.environment(), start_new_session=True
+                command,
+                stdout=out,
+                stderr=out,
+                env=cluster.environment(),
+                cwd=cluster.drivers,
+                start_new_session=True,
             )
         try:
             wounded = strike(cluster, run, said)

@@ -96,3 +96,21 @@ def test_what_is_known_does_not_depend_on_where_it_is_held(
         grown.close()
         anew.close()
         store.delete(LIVE_EVENTS, F.col("batch") >= 100)
+
+
+def test_it_does_not_lean_for_long_on_files_that_are_out_of_use(
+    spark: SparkSession, store: TableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Spark holds it may have to read again; the stream itself frees the disk once a day."""
+    clock = [1000.0]
+    monkeypatch.setattr("vizrec_spark.stream.histories.time.monotonic", lambda: clock[0])
+    histories = Histories(spark, store, 0, 10**6, 3600.0, 1.0)
+    histories.refresh()
+    first = histories._held
+    clock[0] += 11 * 3600.0
+    histories.refresh()
+    assert histories._held is first
+    clock[0] += 2 * 3600.0
+    histories.refresh()
+    assert histories._held is not first
+    histories.close()

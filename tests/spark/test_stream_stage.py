@@ -129,7 +129,10 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
     agree(lists.query("user_id == 'u04'").reset_index(drop=True), alone)
 
 
-def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop) -> None:
+@pytest.mark.parametrize("direct_bytes", [0, 1 << 20])
+def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop, direct_bytes: int) -> None:
+    """Whether Spark writes, or the job by itself."""
+    shop.settings = [f"stream.direct_bytes={direct_bytes}"]
     store = shop.store()
     shop.send("a", event(1, "u01", "i03"))
     shop.stream()

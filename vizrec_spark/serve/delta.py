@@ -5,7 +5,6 @@ Spark writes our tables with deletion vectors. `deltalake` reads them, but its A
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from deltalake.fs import DeltaStorageHandler
 from numpy.typing import NDArray
 
 from vizrec_spark.config.models import TablesConfig
+from vizrec_spark.config.roots import plain_path
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.serve.columns import VERSION_PROPERTY, Source
 
@@ -30,7 +30,6 @@ _UPKEEP = (
     *("CLUSTER", "COMPUTE", "MANUAL", "AUTO"),
 )
 _REMEMBERED = 100
-_SCHEMES = ("", "file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
 
 
 class Piece(NamedTuple):
@@ -143,19 +142,7 @@ class TableFolder:
                 f"tables.catalog = {config.catalog}: the service reads tables without Spark, by their path. Set "
                 "tables.catalog=null and tables.root to the folder in which the catalog keeps them."
             )
-        scheme = urlsplit(config.root).scheme.lower()
-        if scheme not in _SCHEMES:
-            known = ", ".join(f"{s}://" for s in _SCHEMES if s)
-            raise ConfigError(
-                f"tables.root = {config.root}: the service reads local paths and {known}, not {scheme}://."
-            )
-        if "%" in config.root:
-            raise ConfigError(
-                f"tables.root = {config.root}: the service cannot read below a folder with % in its name, which "
-                "`deltalake` takes for an escaped character."
-            )
-        # Hadoop writes file:/srv and file:///srv alike, and escapes nothing.
-        self._root = re.sub(r"^file:(//)?(?=/)", "", config.root, flags=re.IGNORECASE).rstrip("/")
+        self._root = plain_path(config.root, "tables.root")
 
     def location(self, source: Source) -> str:
         """Path or URI of the table."""

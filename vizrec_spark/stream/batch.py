@@ -66,7 +66,7 @@ class MicroBatch:
         threads: ThreadPoolExecutor,
     ) -> None:
         self._config, self._latest, self._histories, self._threads = config, latest, histories, threads
-        self._commits = Commits(spark, tables)
+        self._commits = Commits(spark, tables, config.stream.direct_bytes)
         self.totals = Totals()
         self.failure: Exception | None = None
 

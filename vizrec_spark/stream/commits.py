@@ -17,6 +17,7 @@ from vizrec_spark.ingest.judge import quarantined
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.stage import log
 from vizrec_spark.tables import Once, Table, TableStore
+from vizrec_spark.tables.direct import Direct
 from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
 
 _TRIES = 3
@@ -34,10 +35,15 @@ class Commits:
     already. That is right for a batch that died in its middle. Behind a checkpoint that is older than the tables,
     though, a number comes again with other events: so the tables are asked for their last number first, and where it is
     not below the batch's, what stands in them decides.
+
+    Events and lists are written without Spark where that can be (`Direct`): a commit of Spark's takes a second and
+    more, however little it writes. It gets the lists back once their table has more than `direct_bytes`, for it marks
+    single rows as replaced, where `Direct` writes all of a file anew.
     """
 
-    def __init__(self, spark: SparkSession, tables: TableStore) -> None:
-        self._spark, self._tables = spark, tables
+    def __init__(self, spark: SparkSession, tables: TableStore, direct_bytes: int) -> None:
+        self._spark, self._tables, self._direct_bytes = spark, tables, direct_bytes
+        self._direct = {table.name: self._direct_on(table) for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS)}
         self._last: dict[tuple[str, str], int] = {}
         self._dropped, self._cleared = -math.inf, time.monotonic()
 
@@ -78,8 +84,11 @@ class Commits:
 
     def events(self, new: pa.Table, once: Once) -> None:
         """Adds `new` to `live_events`, which has none of them."""
-        frame = self._spark.createDataFrame(new, LIVE_EVENTS.schema)
-        self._tables.append(LIVE_EVENTS, frame, once=None if self._again(LIVE_EVENTS, once) else once)
+        named = None if self._again(LIVE_EVENTS, once) else once
+        if (direct := self._direct[LIVE_EVENTS.name]) is not None:
+            direct.append(new, named)
+        else:
+            self._tables.append(LIVE_EVENTS, self._spark.createDataFrame(new, LIVE_EVENTS.schema), once=named)
         self._made(LIVE_EVENTS, once)
 
     def lists(self, parts: Iterable[pa.Table], once: Once) -> int:
@@ -114,11 +123,24 @@ class Commits:
             for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
                 in_peace(lambda table=table: self._tables.vacuum(table, 24.0 * table.log_days))  # type: ignore[misc]
 
+    def _direct_on(self, table: Table) -> Direct | None:
+        if not self._direct_bytes:
+            return None
+        try:
+            return Direct.on(self._tables, table)
+        except TableError as error:
+            log.info("stream: table %s is written by Spark, which takes longer: %s", table.name, error)
+            return None
+
     def _upsert(self, rows: pa.Table, once: Once | None) -> None:
-        frame = self._spark.createDataFrame(rows, LIVE_RECOMMENDATIONS.schema)
         for left in reversed(range(_TRIES)):
             try:
-                self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
+                direct = self._direct[LIVE_RECOMMENDATIONS.name]
+                if direct is not None and direct.size() <= self._direct_bytes:
+                    direct.upsert(rows, once)
+                else:
+                    frame = self._spark.createDataFrame(rows, LIVE_RECOMMENDATIONS.schema)
+                    self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
                 return
             except WriteConflict as error:  # somebody's OPTIMIZE
                 if not left:

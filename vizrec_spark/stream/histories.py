@@ -13,6 +13,8 @@ from vizrec_spark.stream.pairs import Rows, rows_of
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
 
+_HELD_S = 43_200.0 * LIVE_EVENTS.log_days
+
 
 class Histories:
     """Tables `interactions` and `live_events` as they are, held, and behind them a tail of later live events.
@@ -20,7 +22,8 @@ class Histories:
     They are held in the driver's memory where they have at most `in_memory` events together, else by Spark. The tail is
     what this process has appended since, in the driver's memory: at most `most` events and those of one micro-batch.
     Then it joins what is held, or where that cannot be, all is read anew, as it is with a new version of
-    `interactions`, looked for at most every `seconds`. Nobody else writes `live_events`.
+    `interactions`, looked for at most every `seconds`, and after half the time for which files of an old version of
+    `live_events` stay: an executor that is lost has to read them again. Nobody else writes `live_events`.
 
     `within`: seconds in which an event of the log and a live one are the same (`pairs.rows_of`).
     """
@@ -37,7 +40,7 @@ class Histories:
         self._spark, self._tables, self._in_memory = spark, tables, in_memory
         self._most, self._seconds, self._within = most, seconds, within
         self._version: int | None = None
-        self._looked = 0.0
+        self._looked = self._read = 0.0
         self._tail: pa.Table | None = None
         self._held: Held | None = None
 
@@ -46,11 +49,12 @@ class Histories:
         now = time.monotonic()
         looks = now - self._looked >= self._seconds
         version = self._log_version() if looks else self._version
-        if self._held is not None and version == self._version and self._has_room(self._held):
+        lasts = now - self._read < _HELD_S
+        if self._held is not None and version == self._version and lasts and self._has_room(self._held):
             self._looked = now if looks else self._looked
             return
         self.close()
-        self._version, self._looked = self._log_version(), now
+        self._version, self._looked, self._read = self._log_version(), now, now
         log, live = (self._tables.pinned_or_empty(table) for table in (INTERACTIONS, LIVE_EVENTS))
         if log.count() + live.count() <= self._in_memory:
             self._held = InMemory(log, live, self._in_memory)

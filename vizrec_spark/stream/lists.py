@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from vizrec_spark.als.fold_in import solve
 from vizrec_spark.config.models import RecommendConfig
+from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.score import score_batch
 from vizrec_spark.stream.resident import Resident
-from vizrec_spark.tables.schemas.stream import OFFER
+from vizrec_spark.tables.schemas.stream import LIVE_RECOMMENDATIONS, OFFER
 
 _BLOCK = 64
 """Users a thread scores at a time."""
@@ -89,6 +90,11 @@ def _nested(offers: pa.RecordBatch, users: pa.Array) -> pa.ListArray:
     """The offers of each of `users` as one list; `offers` are in their order, by rank."""
     position = pc.index_in(offers.column("user_id"), value_set=users).to_numpy()
     bounds = np.searchsorted(position, np.arange(len(users) + 1)).astype(np.int32)
+    place = np.arange(len(position)) - bounds[position]
+    if not np.array_equal(offers.column("rank").to_numpy(), place + 1):
+        raise TableError(
+            f"Table {LIVE_RECOMMENDATIONS.name}: the offers of a list do not have the ranks 1, 2, 3, ..."
+        )
     structs = pa.StructArray.from_arrays([offers.column(name) for name in OFFER.names], OFFER.names)
     return pa.ListArray.from_arrays(pa.array(bounds), structs)
 

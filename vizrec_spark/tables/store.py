@@ -151,6 +151,10 @@ class TableStore:
         self._require_contract(table)
         return int(self._snapshot(table).version())
 
+    def identity(self, table: Table) -> str:
+        """What tells the table, which exists, from any other, wherever it is found."""
+        return str(self._snapshot(table).metadata().id())
+
     def read_at(self, table: Table, version: int) -> DataFrame:
         """The table as it was at `version`, whatever is written to it while the frame is in use.
 
@@ -324,7 +328,7 @@ class TableStore:
         """
         with self._alone():
             version = other.version(table) if version is None else version
-            copy_of = f"{other._snapshot(table).metadata().id()}@{version}"
+            copy_of = f"{other.identity(table)}@{version}"
             if self.exists(table):
                 mine = self._snapshot(table)
                 if self._said(self._commit_info(mine.deltaLog(), mine.version())).get("copy_of") == copy_of:

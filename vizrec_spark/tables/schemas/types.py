@@ -6,5 +6,5 @@ from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, Lon
 
 STRING, INT, LONG, FLOAT, DOUBLE = StringType(), IntegerType(), LongType(), FloatType(), DoubleType()
 VECTOR = ArrayType(FLOAT)
-# Spark orders NaN above infinity, so the upper bound refuses both.
-AMOUNT = "{0} >= 0 AND {0} < double('infinity')"
+# NaN is ordered above infinity, so the upper bound refuses both. Written as Spark and `deltalake` both read it.
+AMOUNT = "{0} >= 0 AND {0} < CAST('infinity' AS DOUBLE)"
