@@ -6,6 +6,7 @@ from pathlib import Path
 
 from delta import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from vizrec_spark.tables import Table
 from vizrec_spark.tables.schemas import (
@@ -13,12 +14,15 @@ from vizrec_spark.tables.schemas import (
     COMPARED_ITEMS,
     EMBEDDINGS,
     ITEM_FACTORS,
+    QUARANTINE,
     RECOMMENDATIONS,
     USER_FACTORS,
 )
 
 # Tables that grow by chunks, each of which is whole.
 GROWING = (EMBEDDINGS,)
+# Tables that are not wholly one run's: they grow, are emptied first, remember, or several stages write a part each.
+SHARED = (*GROWING, COMPARED_ITEMS, ALS_MODELS, QUARANTINE)
 # Tables whose rows are of one model, in every version.
 ONE_MODEL = (USER_FACTORS, ITEM_FACTORS, RECOMMENDATIONS)
 
@@ -67,3 +71,28 @@ def halves(
         if rows not in allowed or models != min(rows, 1):
             found.append((table.name, version, rows))
     return found
+
+
+def strange(
+    spark: SparkSession, tables: Path, table: Table, since: int, *states: Path
+) -> list[tuple[str, int]]:
+    """Every version after `since` that does not hold, row by row, what one of `states` of the tables holds."""
+    if table in SHARED:
+        return []
+    whole = {contents(spark, state, table) for state in states}
+    versions = range(since + 1, latest(spark, tables, table) + 1)
+    return [(table.name, v) for v in versions if contents(spark, tables, table, v) not in whole]
+
+
+def contents(spark: SparkSession, tables: Path, table: Table, version: int | None = None) -> tuple[int, int]:
+    """How many rows, and the sum of their hashes."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    row = F.to_json(F.struct(*(name for name in table.columns if name != "content")))
+    number = F.xxhash64(row).cast("decimal(38, 0)")
+    found = (
+        reader.load(str(tables / table.name)).agg(F.count("*"), F.coalesce(F.sum(number), F.lit(0))).first()
+    )
+    assert found is not None
+    return int(found[0]), int(found[1])
