@@ -17,6 +17,8 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError, WriteConflict
+from vizrec_spark.serve import columns
+from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.tables import Once, Stamp, TableStore, direct
 from vizrec_spark.tables.direct import Direct
 from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS, LIVE_RECOMMENDATIONS
@@ -91,9 +93,22 @@ def test_both_write_the_same_table_in_turn(store: TableStore, spark: SparkSessio
     direct.upsert(lists(direct, ["u4", "u5", "u1"], 2), Once("writer", 2))
     store.compact(LIVE_RECOMMENDATIONS)
     direct.upsert(lists(direct, ["u6"], 3), None)
+    store.delete(LIVE_RECOMMENDATIONS, F.col("user_id") == "u7")
+    frame = spark.createDataFrame(lists(direct, ["u8"], 4), LIVE_RECOMMENDATIONS.schema)
+    store.upsert_once(LIVE_RECOMMENDATIONS, frame, None)
+    assert store.files(LIVE_RECOMMENDATIONS) > 1
+    read = TableFolder(store._config).open(columns.LIVE_RECOMMENDATIONS)
+    assert read is not None
+    rows = read.table(columns.LIVE_RECOMMENDATIONS.columns)  # the service, of files of both
+    direct.compact()
+    assert store.files(LIVE_RECOMMENDATIONS) == 1
+    assert store.commits(LIVE_RECOMMENDATIONS, 1)[0]["operation"] == "OPTIMIZE"
     found = {row.user_id: row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()}
-    wanted = {user: 0 for user in users if user not in ("u1", "u2")}
-    assert found == {**wanted, "u3": 1, "new": 1, "u4": 2, "u5": 2, "u1": 2, "u6": 3}
+    assert rows is not None and set(rows["user_id"].to_pylist()) == set(found)
+    assert pa.types.is_string(rows.schema.field("user_id").type)
+    assert {o["item_id"] for offers in rows["offers"].to_pylist() for o in offers} == {"i1"}
+    wanted = {user: 0 for user in users if user not in ("u1", "u2", "u7")}
+    assert found == {**wanted, "u8": 4, "u3": 1, "new": 1, "u4": 2, "u5": 2, "u1": 2, "u6": 3}
     assert store.read(LIVE_RECOMMENDATIONS).count() == len(found)
     assert store.last_number(LIVE_RECOMMENDATIONS, "writer") == 2
     assert direct.size() == store.size(LIVE_RECOMMENDATIONS) > 0

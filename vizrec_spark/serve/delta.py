@@ -118,7 +118,7 @@ class Opened:
                 )
             living, first = self._living.get(file), 0
             for group in range(parquet.num_row_groups):
-                data = parquet.read_row_group(group, columns=list(columns))
+                data = _plain(parquet.read_row_group(group, columns=list(columns)), texts)
                 rows = np.arange(len(data))
                 if living is not None:
                     rows = np.flatnonzero(living[first : first + len(data)])
@@ -129,7 +129,8 @@ class Opened:
     def table(self, columns: Sequence[str], *, where: Mapping[str, str] | None = None) -> pa.Table | None:
         """All living rows of `columns` at once; None where there is none."""
         found = [piece.data for piece in self.pieces(columns, where=where) if len(piece.data)]
-        return pa.concat_tables(found) if found else None
+        # Files of different writers may differ in what they say may be null.
+        return pa.concat_tables(found, promote_options="default") if found else None
 
 
 class TableFolder:
@@ -196,3 +197,31 @@ class TableFolder:
                     f"Table {source.name} at {self.location(source)} cannot be read: {str(error)[:300]}"
                 ) from error
         return found
+
+
+def _plain(data: pa.Table, texts: Sequence[str]) -> pa.Table:
+    """`data` in the same types whoever has written the file: Spark's times come in nanoseconds and without a zone, and
+    texts of `deltalake` as Arrow's views, which few functions take."""
+    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in data.schema])
+    if schema != data.schema:
+        data = data.cast(schema)
+    for name in texts:
+        if not pa.types.is_dictionary(data.schema.field(name).type):
+            at = data.column_names.index(name)
+            data = data.set_column(at, name, data[name].dictionary_encode())
+    return data
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC")
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain_type(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind.fields])
+    if pa.types.is_map(kind):
+        key, item = kind.key_field, kind.item_field
+        return pa.map_(key.with_type(_plain_type(key.type)), item.with_type(_plain_type(item.type)))
+    return kind

@@ -110,9 +110,9 @@ class Commits:
         """Upkeep behind micro-batch `number`, little at a time, for the next one waits for it: puts small files
         together, once an hour drops lists nobody is shown any more, and once a day frees the disk."""
         if number % _COMPACT_EVERY == _COMPACT_EVERY - 1:
-            in_peace(lambda: self._tables.compact(LIVE_RECOMMENDATIONS))
+            in_peace(lambda: self._compact(LIVE_RECOMMENDATIONS))
         elif number % _COMPACT_EVERY == _COMPACT_EVERY // 2:
-            in_peace(lambda: self._tables.compact(LIVE_EVENTS))
+            in_peace(lambda: self._compact(LIVE_EVENTS))
         now = time.monotonic()
         if now - self._dropped > _HOUR_S:
             self._dropped = now
@@ -131,6 +131,13 @@ class Commits:
         except TableError as error:
             log.info("stream: table %s is written by Spark, which takes longer: %s", table.name, error)
             return None
+
+    def _compact(self, table: Table) -> None:
+        direct = self._direct[table.name]
+        if direct is not None:
+            direct.compact()
+        else:
+            self._tables.compact(table)
 
     def _upsert(self, rows: pa.Table, once: Once | None) -> None:
         for left in reversed(range(_TRIES)):

@@ -102,6 +102,14 @@ class Direct:
         except DeltaError as error:
             raise self._refused(error) from error
 
+    def compact(self) -> None:
+        """Writes small files together. Raises: WriteConflict where another run has written to them meanwhile."""
+        self.store.refuse_during_restore()
+        try:
+            _opened(self.table, self.path).optimize.compact(commit_properties=self._properties(None))
+        except DeltaError as error:
+            raise self._refused(error) from error
+
     def size(self) -> int:
         """Bytes of the latest version's data files."""
         sizes = pa.table(_opened(self.table, self.path).get_add_actions())["size_bytes"]
