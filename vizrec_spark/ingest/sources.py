@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StringType, StructField, StructType
 
-from vizrec_spark.config.models import SourceConfig
+from vizrec_spark.config.models import SourceConfig, UsersConfig
 from vizrec_spark.errors import InputError
 from vizrec_spark.ingest.faults import last_cause, readable_input, says_the_input
 
@@ -109,6 +109,8 @@ def _advice(source: SourceConfig, found: Sequence[str], section: str) -> str:
     if source.format == "csv" and separator is not None:
         shown = separator.replace("\t", "\\t")
         return f'Its columns seem to be separated by {shown!r}: set {section}.options: {{sep: "{shown}"}}.'
+    if isinstance(source, UsersConfig):
+        return f"Set {section}.column to the name in the file."
     return f"Set {section}.columns to the names in the file (null for what it does not have)."
 
 
