@@ -78,6 +78,7 @@ def ingest(
     store = TableStore(spark, config.tables, Stamp("test-run", STAGE.name, config.fingerprint()))
     before = last_query(spark)
     result = STAGE.run(StageContext(spark, config, store, "test-run"))
+    assert result.metrics, "the record of the run would have no figures"
     return Ingested(result, store, decoded_rows(spark, before))
 
 

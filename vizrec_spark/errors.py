@@ -6,10 +6,12 @@ from __future__ import annotations
 class VizrecError(Exception):
     """Base of every error that this package raises on purpose.
 
-    The command line prints the message of a ``VizrecError`` without a traceback and exits with `exit_code`.
+    The command line prints the message of a ``VizrecError`` without a traceback and exits with `exit_code`. `done` is
+    what a stage that came to its end did before it raised this (a `stage.StageResult`, see `stage.ended`).
     """
 
     exit_code = 1
+    done: object = None
 
 
 class ConfigError(VizrecError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import SparkSession
 
 from vizrec_spark.config import Config
+from vizrec_spark.errors import VizrecError
 from vizrec_spark.tables import TableStore, Written
 
 log = logging.getLogger("vizrec")
@@ -35,6 +36,12 @@ class StageResult:
     notes: Sequence[str] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     takes_back: Sequence[tuple[str, str]] = ()
+
+
+def ended(error: VizrecError, result: StageResult) -> VizrecError:
+    """`error` of a stage that came to its end all the same: what it did is recorded before the error is told."""
+    error.done = result
+    return error
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,16 @@ def test_a_second_run_is_up_to_date_and_writes_nothing(trained: Shop) -> None:
     }
     assert "up to date" in again.notes[0]
     assert trained.versions() == before
+    # What is recorded is what was measured when it was trained.
+    assert again.metrics == {"preferences": 20.0, "loss": trained.store.read(ALS_MODELS).first().loss}
+
+
+def test_a_shop_in_which_nobody_has_done_anything_has_no_model(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    shop.interact([])
+    result = shop.run()
+    assert "nothing to learn from" in result.notes[0] and result.metrics == {"preferences": 0.0}
+    assert shop.rows(USER_FACTORS) == shop.rows(ITEM_FACTORS) == []
 
 
 def test_other_settings_are_another_model(shop: Shop) -> None:

@@ -40,6 +40,7 @@ from vizrec_spark.tables.schemas import (
     INTERACTIONS,
     ITEMS,
     METRICS,
+    RUNS,
     WORST_LISTS,
 )
 
@@ -300,7 +301,20 @@ def test_the_gate_promotes_and_holds(shop: Shop, held: int) -> None:
     assert held == 10, "the exit code of the job"
     told = json.loads((shop.folder / "gate.json").read_text())
     assert (told["reason"], told["measured"]["n_both"]) == ("may_be_worse", len(shop.parts[0]))
-    assert shop.metrics("gate"), "what was measured is kept, also of a candidate that is held"
+    rows_of_run = shop.metrics("gate")
+    assert rows_of_run, "what was measured is kept, also of a candidate that is held"
+    # The record says what the run has written and measured, though it ended with an error.
+    [record] = shop.store.read(RUNS).where("run_id = 'gate'").collect()
+    wrote = {one.table: one for one in record.tables}
+    assert (record.stage, record.outcome, set(wrote)) == ("evaluate", "held", {"metrics", "worst_lists"})
+    assert wrote["metrics"].changed == shop.store.read(METRICS).where("run_id = 'gate'").count()
+    assert all(one.rows > 0 and one.bytes > 0 for one in wrote.values())
+    first = {f"ndcg@2_{name}": rows_of_run["all", name, "ndcg@2"].value for name in ("good", "poor")}
+    assert first.items() <= record.metrics.items() and record.metrics["users"] == len(shop.parts[0])
+    poor = rows_of_run["all", "poor", "ndcg@5"]
+    assert record.metrics["gate_passed"] == 0 and record.metrics["gate_value"] == poor.value
+    assert record.metrics["gate_difference"] == poor.difference < 0
+    assert told["sentence"] in record.notes[-1]
 
 
 def test_a_model_that_saw_the_test_is_caught(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:

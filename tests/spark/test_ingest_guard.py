@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import re
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.landing import Ingested, ingest, picture, put
-from vizrec_spark.errors import InputError
+from vizrec_spark.app.runner import guarded
+from vizrec_spark.errors import InputError, StorageError
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, QUARANTINE, USERS
 
 ITEM_LINES = [f"i{n},Item {n},i{n}.jpg" for n in range(4)]
@@ -126,6 +129,9 @@ def test_of_twins_the_record_that_says_most_stays(odd: Ingested) -> None:
         ("ingest.catalogue.path=s3a://nowhere/items.csv", "ingest.catalogue.path: cannot read s3a://nowhere"),
         ("ingest.catalogue.path={root}/landing/semicolons.csv", r'options: \{sep: ";"\}'),
         ("ingest.catalogue.path={root}/landing/utf16.csv", "name its encoding"),
+        ("ingest.catalogue={{path: {root}/landing/items.csv, format: parquet}}", "is not a Parquet file"),
+        ("ingest.interactions.path={root}/landing/none.csv", "PATH_NOT_FOUND"),
+        ("ingest.interactions.path={root}/landing/half.csv.gz", "Unexpected end of input stream"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_advice(
@@ -134,5 +140,20 @@ def test_what_cannot_be_read_is_said_with_advice(
     landing(shop, ITEM_LINES, EVENT_LINES, [])
     put(shop / "landing", "semicolons.csv", "item_id;title;image\ni1;Item;\n")
     put(shop / "landing", "utf16.csv", "item_id,title,image\ni1,Item,\n".encode("utf-16"))
+    log = "".join(f"{line}\n" for line in ["user_id,item_id,event,timestamp", *EVENT_LINES])
+    put(shop / "landing", "half.csv.gz", gzip.compress(log.encode())[:-20])
     with pytest.raises(InputError, match=advice):
         ingest(spark, shop, [override.format(root=shop)])
+
+
+@pytest.mark.parametrize("key", ["ingest.catalogue.path", "ingest.images.path"])
+def test_a_store_out_of_reach_is_no_fault_of_the_input(
+    spark: SparkSession, shop: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What may be over when the run is tried again: the DAGs take an InputError as final."""
+    landing(shop, ITEM_LINES, EVENT_LINES, [])
+    away = f"{key}=ftp://127.0.0.1:1/landing"
+    args = argparse.Namespace()
+    assert guarded(lambda _: str(ingest(spark, shop, [away])), args) == StorageError.exit_code
+    told = capsys.readouterr().err
+    assert "A host cannot be reached: " in told and "Connection refused" in told and "Traceback" not in told

@@ -20,7 +20,7 @@ from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.maintain.stage import BESIDE, STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import INTERACTIONS, PROMOTIONS, USER_FACTORS
+from vizrec_spark.tables.schemas import INTERACTIONS, PROMOTIONS, RUNS, USER_FACTORS
 
 __all__ = ["settings_stay_in_their_test"]
 
@@ -98,11 +98,27 @@ def test_files_become_few_rows_stay_and_old_leftovers_go(
     assert (again["files_before"], again["files_after"], again["deleted"]) == (1.0, 1.0, 0.0)
 
 
-def test_a_table_that_cannot_be_looked_after_holds_up_no_other(spark: SparkSession, root: Path) -> None:
+def test_a_table_that_cannot_be_looked_after_holds_up_no_other(
+    spark: SparkSession, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does its run lose the record of what was done to the others; a dry run says the same, and does nothing."""
     spark.range(3).write.format("delta").save(f"{root}/items")  # another program's
-    with pytest.raises(TableError, match=r"1 of 2 tables: items \(.*was not made by vizrec-spark"):
-        run(spark, root)
+    command = ["maintain", "--run-id", "upkeep-1", "--set", f"tables.root={root}"]
+    assert main([*command, "--dry-run"]) == TableError.exit_code
+    shown = capsys.readouterr()
+    assert "interactions: 4 files" in shown.out and "items: " not in shown.out
+    refused = re.compile(r"1 of 2 tables: items \(.*was not made by vizrec-spark")
+    assert refused.search(shown.err) and store(spark, root).files(INTERACTIONS) == 4
+    assert _orphans(root) == ["part-new", "part-old"]
+    assert main(command) == TableError.exit_code
+    assert refused.search(capsys.readouterr().err)
     assert store(spark, root).files(INTERACTIONS) == 1 and _orphans(root) == ["part-new"]
+    [record] = store(spark, root).read(RUNS).collect()
+    assert (record.run_id, record.stage, record.outcome) == ("upkeep-1", "maintain", "done")
+    assert [one.table for one in record.tables] == ["interactions"]
+    assert record.metrics["tables_left_out"] == record.metrics["deleted"] == 1
+    assert (record.metrics["files_before"], record.metrics["files_after"]) == (4, 1)
+    assert refused.search(record.notes[-1])
 
 
 def test_what_a_clone_of_the_dags_reads_stays_though_other_commits_have_followed_on_it(

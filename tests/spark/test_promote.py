@@ -88,7 +88,9 @@ class Shop:
         ]
         config = load_config(None, pairs)
         tables = TableStore(self.spark, config.tables, Stamp(run_id, stage, config.fingerprint()))
-        return STAGES[stage].run(StageContext(self.spark, config, tables, run_id))
+        result = STAGES[stage].run(StageContext(self.spark, config, tables, run_id))
+        assert result.metrics, f"the record of {stage} would have no figures"
+        return result
 
     def prepared(self) -> Shop:
         """Up to the lists that are judged."""
@@ -137,8 +139,13 @@ def test_both_folders_hold_the_window_of_one_version_of_the_log(shop: Shop) -> N
 def test_a_held_candidate_publishes_nothing(shop: Shop) -> None:
     live = shop.store(shop.live)
     for job in ("evaluate", "promote"):
-        with pytest.raises(CandidateHeld):
+        with pytest.raises(CandidateHeld) as held:
             shop.run(job, shop.live, "evaluate.gate.minimum=1.1", run_id="week-0")
+        done = held.value.done
+        assert isinstance(done, StageResult) and done.metrics["gate_passed"] == 0
+        assert {one.table for one in done.written} == (
+            {"metrics", "worst_lists"} if job == "evaluate" else set()
+        )
     assert not live.exists(PROMOTIONS) and not live.exists(USER_FACTORS)
 
 

@@ -398,8 +398,15 @@ def test_few_items_and_equal_ones(spark: SparkSession, tmp_path: Path, plan: str
     assert len(by) == 30 and all(len({other for _, _, other in rows}) == len(rows) >= 27 for rows in by)
     for left in (2, 1) if plan == "shared" else ():
         shop.pictures(matrix[:left])
-        shop.run(plan=plan, k=40)
+        told = shop.run(plan=plan, k=40)
         assert {item for item, _, _ in shop.lists()} == set(names(left) if left > 1 else [])
+        again = shop.run(plan=plan, k=40)
+        assert "its look-alikes stand" in again.notes[0] and told.metrics["searched"] == left
+        assert again.metrics == {**told.metrics, "searched": 0.0} and again.metrics["recall"] == 1
+    if plan == "shared":
+        shop.store.delete(EMBEDDINGS, F.lit(True))
+        gone = shop.run(plan=plan, k=40)
+        assert "nothing to compare" in gone.notes[0] and gone.metrics == {"searched": 0.0}
 
 
 def test_filters_categories_and_excluded_pairs(shop: Shop, spark: SparkSession, tmp_path: Path) -> None:

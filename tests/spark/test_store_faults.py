@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import Row, SparkSession
 
+from tests.disks import small_disk
 from tests.jobs.conftest import settings_kept
 from tests.landing import picture, put
 from vizrec_spark.app.cli import main
@@ -28,22 +28,8 @@ def settings(spark: SparkSession) -> Iterator[None]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("file systems cannot be mounted here")
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        pytest.skip(f"file systems may not be mounted here: {made.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "disk", megabytes=4) as folder:
         yield folder
-    finally:  # lazily, for a task may still hold a file
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def landed(folder: Path, items: int) -> list[str]:

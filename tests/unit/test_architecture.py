@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from vizrec_spark.app.stages import BESIDE, PIPELINE
+
+STAGES = (*PIPELINE, *BESIDE)
+
 
 def uses_tables(file: Path) -> bool:
     """Whether the module imports the store of tables, or the context that holds one."""
@@ -24,3 +28,25 @@ def test_the_decision_names_every_part_of_a_stage_that_uses_tables(repository: P
     decision = (repository / "docs" / "decisions" / "0002-composition-in-the-package.md").read_text("utf-8")
     assert len(inside) > 3
     assert {part for part in inside if f"`{part}`" not in decision} == set()
+
+
+def _results(file: Path) -> list[ast.Call]:
+    calls = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "StageResult"]
+
+
+def _has_figures(call: ast.Call) -> bool:
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "metrics"]
+    given = [*call.args[2:3], *named]
+    return bool(given) and not (isinstance(given[0], ast.Dict) and not given[0].keys)
+
+
+def test_whatever_a_stage_comes_to_it_has_figures_for_its_record(repository: Path) -> None:
+    """Also where nothing had to be done, and where the gate holds a candidate. That each figure is told is looked at
+    where the stages run."""
+    files = sorted((repository / "vizrec_spark").glob("**/*.py"))
+    found = [(file, call) for file in files for call in _results(file)]
+    modules = {repository.joinpath(*stage.run.__module__.split(".")).with_suffix(".py") for stage in STAGES}
+    assert modules <= {file for file, _ in found}
+    without = [f"{file.name}:{call.lineno}" for file, call in found if not _has_figures(call)]
+    assert without == []

@@ -418,3 +418,53 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 def test_settings_hold_any_text() -> None:
     for text in ("📷 'quoted' \"twice\"", "a: b # c", "\\x", "ümläut", "no", "1e3"):
         assert load_config(None, [setting("tables.root", text)]).tables.root == text
+
+
+# Passwords
+
+ADDRESS = "ftp://anna:hunter2@host/x"
+
+
+def test_no_key_takes_an_address_with_a_password() -> None:
+    """Some of them are written to tables as they stand, and which these are is no matter that a user should know."""
+    taken = []
+    for key in known_keys():
+        try:
+            load_config(None, [f"{key}={ADDRESS}"])
+        except ConfigError:
+            continue
+        taken.append(key)
+    assert taken == ["spark.master"]  # of section `spark` nothing is kept
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "als.model_dir=s3a://AKIA12:wJal/rXU+tn@shop/models",
+        f"embed.weights={ADDRESS}",
+        f"embed.options={{url: '{ADDRESS}'}}",
+        f"evaluate.models={{best: '{ADDRESS}'}}",
+        f"evaluate.training_copies=[work/a, '{ADDRESS}']",
+        "tables.root=abfss://tables:k3y@shop.dfs.core.windows.net/a",
+        "ingest.images.path=https://anna:p@ss@host/pictures",
+    ],
+)
+def test_an_address_with_a_password_is_refused_with_advice_and_not_repeated(pair: str) -> None:
+    told = fault(pair)
+    section, _, name = pair.split("=")[0].rpartition(".")
+    assert f"{section}: `{name}` has a password in an address" in told and "credential providers" in told
+    assert not any(secret in told for secret in ("hunter2", "wJal", "k3y", "p@ss", "AKIA12"))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "tables.root=abfss://tables@shop.dfs.core.windows.net/a",
+        "tables.root=hdfs://name-node:8020/shops/a@b",
+        "tables.root=s3a://shop/vizrec",
+        f"spark.conf={{spark.jars.repositories: '{ADDRESS}'}}",
+        "embed.options={note: 'mail to anna@host: x'}",
+    ],
+)
+def test_an_address_without_one_is_taken(pair: str) -> None:
+    load_config(None, [pair])

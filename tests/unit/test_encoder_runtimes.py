@@ -294,6 +294,51 @@ def test_weights_in_a_file_beside_the_model_are_part_of_what_is_cached(
         build_encoder(spec, tmp_path / "c")
 
 
+@pytest.mark.parametrize("how", ["by going up", "by an absolute name", "by a link", "by a link to a folder"])
+def test_weights_outside_the_folder_of_the_model_are_not_read(
+    onnx_model: tuple[Path, np.ndarray], tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    outside, path = tmp_path / "secret.bin", tmp_path / "models" / "net.onnx"
+    path.parent.mkdir()
+    model = onnx.load(str(onnx_model[0]))
+    onnx.save_model(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    weights = path.with_name("weights.bin").replace(outside)
+    name = {"by going up": f"../{outside.name}", "by an absolute name": str(weights)}.get(how, "inner/w.bin")
+    if how == "by a link to a folder":
+        outside.replace(tmp_path / "w.bin")
+        path.with_name("inner").symlink_to(tmp_path)
+    elif how == "by a link":
+        path.with_name("inner").mkdir()
+        path.with_name("inner").joinpath("w.bin").symlink_to(outside)
+    named = onnx.load(str(path), load_external_data=False)
+    for tensor in named.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = name
+    path.write_bytes(named.SerializeToString())
+    read: list[Path] = []
+    monkeypatch.setattr("vizrec_spark.embed.build.file_sha256", lambda file: read.append(file) or "0" * 64)
+    spec = EncoderSpec(str(path), layer="flat", input_size=(8, 8), preprocessing="tf")
+    with pytest.raises(EncoderError, match="outside its own folder, which a model may not read"):
+        build_encoder(spec, tmp_path / "c")
+    assert [file.name for file in read] == ["net.onnx"]
+
+
+def test_weights_below_the_folder_of_the_model_are_read(
+    onnx_model: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    """Also where the folder itself is reached by a link."""
+    import onnx
+
+    (tmp_path / "real" / "parts").mkdir(parents=True)
+    (tmp_path / "models").symlink_to(tmp_path / "real")
+    path = tmp_path / "models" / "net.onnx"
+    model = onnx.load(str(onnx_model[0]))
+    onnx.save_model(model, str(path), save_as_external_data=True, location="parts/w.bin", size_threshold=0)
+    spec = EncoderSpec(str(path), layer="flat", input_size=(8, 8), preprocessing="tf")
+    assert build_encoder(spec, tmp_path / "c").dimension > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -44,6 +44,16 @@ TRACE = "\n\tat org.apache.spark.sql.Foo.bar(Foo.scala:12)\nCaused by: "
             "Access was denied: null (Service: S3, Status Code: 403). Check the credentials",
         ),
         (
+            f"{LOST}{TRACE}java.net.ConnectException: Connection refused\n\tat java.base/java.net.Socket.connect(1)",
+            StorageError,
+            "A host cannot be reached: java.net.ConnectException: Connection refused. Check the addresses",
+        ),
+        (
+            "An error occurred while calling o1.csv.\n: java.net.UnknownHostException: shop.example",
+            StorageError,
+            "A host cannot be reached: java.net.UnknownHostException: shop.example. Check the addresses",
+        ),
+        (
             f"{LOST}{TRACE}org.apache.hadoop.security.AccessControlException: Permission denied: user=ann, "
             'access=READ, inode="/t"',
             StorageError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
@@ -54,10 +54,12 @@ def run(context: StageContext) -> StageResult:
         config = chosen.model_copy(update={"blocks": blocks})
         model_id = _model_id(ready, config)
         path = None if config.model_dir is None else f"{config.model_dir.rstrip('/')}/{model_id}"
-        if _up_to_date(tables, model_id, path):
+        if (known := _up_to_date(tables, model_id, path)) is not None:
             told = f"model {model_id} is up to date: the same {ready.size:,} preferences and settings"
             standing = (ID_MAP, USER_FACTORS, ITEM_FACTORS, ALS_MODELS)
-            return StageResult([tables.unchanged(table) for table in standing], [told])
+            return StageResult(
+                [tables.unchanged(table) for table in standing], [told], _figures(ready.size, known.loss)
+            )
         return _trained(context, ready, config, model_id, path)
 
 
@@ -102,8 +104,11 @@ def _trained(
     written.append(tables.upsert(ALS_MODELS, _one_row(context, about)))
     learned = f"model {model_id} learned from {ready.size:,} {config.preference} preferences"
     how = f"{config.blocks} blocks of users and of items; linear algebra: {algebra}"
-    metrics = {"preferences": float(ready.size), **({} if own is None else {"loss": own})}
-    return StageResult(written, [learned, *ready.left_out, how, *told], metrics)
+    return StageResult(written, [learned, *ready.left_out, how, *told], _figures(ready.size, own))
+
+
+def _figures(preferences: int, loss: float | None) -> dict[str, float]:
+    return {"preferences": float(preferences), **({} if loss is None else {"loss": loss})}
 
 
 def _watched(
@@ -144,7 +149,8 @@ def _no_model(context: StageContext) -> StageResult:
         tables.overwrite(table, context.spark.createDataFrame([], table.schema))
         for table in (USER_FACTORS, ITEM_FACTORS)
     ]
-    return StageResult(written, ["no interactions yet, so there is nothing to learn from and no model"])
+    told = "no interactions yet, so there is nothing to learn from and no model"
+    return StageResult(written, [told], _figures(0, None))
 
 
 STAGE = Stage("als", "train MLlib's ALS on the interactions", run)
@@ -158,11 +164,12 @@ def _model_id(ready: Prepared, config: AlsConfig) -> str:
     return "als-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _up_to_date(tables: TableStore, model_id: str, path: str | None) -> bool:
+def _up_to_date(tables: TableStore, model_id: str, path: str | None) -> Row | None:
+    """The row of table `als_models` for this model, where all of the model is there."""
     if not all(_holds(tables, table, model_id) for table in (USER_FACTORS, ITEM_FACTORS)):
-        return False
+        return None
     known = tables.read_or_empty(ALS_MODELS).where(F.col("model_id") == model_id).first()
-    return known is not None and (path is None or known.path == path)
+    return known if known is not None and (path is None or known.path == path) else None
 
 
 def _holds(tables: TableStore, table: Table, model_id: str) -> bool:

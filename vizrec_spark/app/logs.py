@@ -16,7 +16,8 @@ FORMATS = ("text", "json")
 
 _HIDDEN = "*****"
 _NAMES = (
-    r"secret|passw(?:or)?d|token|credential|signature|(?:api|access|account|private)[._-]?key"
+    r"secret|passw(?:or)?d|passphrase|pwd|token|credential|signature|(?:api|access|account|private|encryption)[._-]?key"
+    r"|encryption[._-](?:column|footer)[._-]keys?"
     r"|(?<![a-z])(?:sas|sig)(?![a-z])"
 )
 _SECRETS = (

@@ -14,7 +14,7 @@ from vizrec_spark.config.models.als import settings_of
 from vizrec_spark.errors import CandidateHeld, ConfigError, TableError
 from vizrec_spark.evaluate.holdout import training_tables
 from vizrec_spark.evaluate.stage import ask_gate
-from vizrec_spark.stage import Stage, StageContext, StageResult
+from vizrec_spark.stage import Stage, StageContext, StageResult, ended
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.models import factors_at
 from vizrec_spark.tables.schemas import (
@@ -48,7 +48,8 @@ def run(context: StageContext) -> StageResult:
         )
     decision = ask_gate(found, config.gate, config.min_users)
     if not decision.promoted:
-        raise CandidateHeld(f"{decision.sentence} Nothing was published.")
+        held = CandidateHeld(f"{decision.sentence} Nothing was published.")
+        raise ended(held, StageResult(metrics=decision.figures))
     training = training_tables(context)
     _require_unchanged(context, training)
     settings = chosen_settings(training, context.config)
@@ -69,7 +70,7 @@ def run(context: StageContext) -> StageResult:
         *learned.notes,
         f"model {model_id} is in service, promotion {before + 1}",
     ]
-    return StageResult([*learned.written, written], notes, learned.metrics)
+    return StageResult([*learned.written, written], notes, {**learned.metrics, **decision.figures})
 
 
 def _require_unchanged(context: StageContext, training: TableStore) -> None:

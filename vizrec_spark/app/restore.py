@@ -87,7 +87,8 @@ def _carry_out(config: Config, plan: Plan, run_id: str, console: Console, fresh:
         if fresh:
             begin(context.tables, context.spark, plan)
         done = carry_out(context.tables, context.spark, plan)
-        return StageResult([one.written for one in done], _notes(plan, done), takes_back=plan.takes_back)
+        written, figures = [one.written for one in done], {"tables": float(len(done))}
+        return StageResult(written, _notes(plan, done), figures, takes_back=plan.takes_back)
 
     context = context_for(config, NAME, run_id)
     if fresh or not recorded(context.tables):

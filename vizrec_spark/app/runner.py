@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -23,7 +23,7 @@ from rich.table import Table as RichTable
 
 from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
-from vizrec_spark.app.record import record_run
+from vizrec_spark.app.record import Outcome, record_run
 from vizrec_spark.app.spark_errors import of_the_system, understood
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
@@ -214,9 +214,11 @@ def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, br
     with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():
         try:
             result = stage.run(context)
-        except CandidateHeld as held:
-            told = StageResult(notes=[str(held)])
-            record_run(context, told, time.monotonic() - began, outcome="held")
+        except VizrecError as error:
+            if isinstance(error.done, StageResult):  # it came to its end all the same
+                told = replace(error.done, notes=[*error.done.notes, str(error)])
+                outcome: Outcome = "held" if isinstance(error, CandidateHeld) else "done"
+                record_run(context, told, time.monotonic() - began, outcome)
             raise
     done = Finished(stage, result, time.monotonic() - began)
     record_run(context, result, done.seconds)

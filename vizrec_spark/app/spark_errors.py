@@ -22,6 +22,9 @@ _FULL, _CLOSED, _DENIED = (
         "Permission denied|AccessControlException|AccessDenied|Status Code: 403",
     )
 )
+_UNREACHED = re.compile(
+    r"^.*java\.net\.(?:Connect|UnknownHost|NoRouteToHost|SocketTimeout)Exception.*$", re.MULTILINE
+)
 _KEPT = "tables hold their last whole version."
 
 
@@ -29,7 +32,7 @@ def understood(error: Exception) -> VizrecError | None:
     """The error of ours that `error`, one of Spark's, stands for; None where it is none that is known.
 
     Raised by this package in a Python worker, which Spark hands on as text; a disk that is full, Spark's own scratch
-    included; a store that is closed for writing, or for this user.
+    included; a store that is closed for writing, or for this user, or out of reach.
     """
     text = str(error)
     if (ours := _raised_in_a_worker(text)) is not None:
@@ -48,6 +51,12 @@ def understood(error: Exception) -> VizrecError | None:
         return StorageError(
             f"Access was denied: {_sentence(found[0])}. Check the credentials, and that this user, and the executors', "
             f"may read what is named there and, for a stage, write it; {_KEPT}"
+        )
+    if (found := _UNREACHED.search(text)) is not None:
+        said = re.sub(r"^\W*(?:Caused by: )?", "", " ".join(found[0].split()))[:400].rstrip(".")
+        return StorageError(
+            f"A host cannot be reached: {said}. Check the addresses that the configuration names, and the network, "
+            f"and run again; {_KEPT}"
         )
     return None
 

@@ -71,9 +71,8 @@ def drawn_embeddings(n_items: int, *, seed: int, dim: int = 2048) -> Stage:
             ]
         finally:
             made.unpersist()
-        return StageResult(
-            written, [f"{written[1].changed:,} vectors drawn in place of pictures ({encoder_id})"]
-        )
+        told = f"{written[1].changed:,} vectors drawn in place of pictures ({encoder_id})"
+        return StageResult(written, [told], {"pictures": float(written[1].changed)})
 
     return Stage("embed", "draw vectors in place of pictures", run)
 

@@ -89,7 +89,8 @@ def compose_onnx(
 def weight_files(path: Path) -> list[Path]:
     """The files beside `path` that hold its weights, sorted; none where the model is one file.
 
-    Raises: EncoderError when the package onnx is missing, the file cannot be read, or one of them is not there.
+    Raises: EncoderError when the package onnx is missing, the file cannot be read, or one of them is not there or lies,
+    by its name or by a link, outside the model's folder.
     """
     onnx = _import_onnx()
     from onnx import external_data_helper as external
@@ -104,7 +105,14 @@ def weight_files(path: Path) -> list[Path]:
         if external.uses_external_data(tensor)
     }
     files = [path.parent / name for name in sorted(names)]
-    for file in files:
+    folder = path.parent.resolve()
+    for name, file in zip(sorted(names), files, strict=True):
+        # The name comes with the model, which may come from elsewhere.
+        if Path(name).is_absolute() or ".." in Path(name).parts or not file.resolve().is_relative_to(folder):
+            raise EncoderError(
+                f"{path} keeps weights in {name}, outside its own folder, which a model may not read: copy both to one "
+                "folder, or save it as one file."
+            )
         if not file.is_file():
             raise EncoderError(
                 f"{path} keeps weights in {file.name}, which is not beside it: copy both to one folder."

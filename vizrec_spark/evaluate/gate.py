@@ -62,6 +62,13 @@ class Decision:
         """Whether the candidate may be published."""
         return self.verdict == PROMOTE
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """For the record of the run: `gate_passed` (0 or 1), `gate_value`, with a current model `gate_difference`."""
+        difference = self.measured.difference
+        compared = {} if difference is None else {"gate_difference": difference}
+        return {"gate_passed": float(self.promoted), "gate_value": self.measured.value, **compared}
+
     def to_json(self) -> str:
         """One line of JSON with the fields of this object, for a machine."""
         return json.dumps(asdict(self), sort_keys=True)

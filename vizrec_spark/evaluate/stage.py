@@ -24,7 +24,7 @@ from vizrec_spark.evaluate.measure import Judged, measure
 from vizrec_spark.evaluate.protocol import candidate_items, split_by
 from vizrec_spark.evaluate.provenance import refuse_contaminated
 from vizrec_spark.evaluate.splits import known_before_test, relevant_items, require_users
-from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.stage import Stage, StageContext, StageResult, ended, log
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.foreign import read_lists
@@ -36,7 +36,7 @@ def run(context: StageContext) -> StageResult:
     `worst_lists` under this protocol.
 
     Raises: LeakFound when a model can have seen what it is tested on (see `refuse_contaminated`); TooFewUsers;
-    CandidateHeld, after everything is written, when the gate holds the candidate.
+    CandidateHeld, after everything is written and with the account of it, when the gate holds the candidate.
     """
     spark, tables, config = context.spark, context.tables, context.config.evaluate
     models = config.models or {"recommendations": f"{config.training.rstrip('/')}/recommendations"}
@@ -75,13 +75,16 @@ def run(context: StageContext) -> StageResult:
         split.unpersist()
     found = tables.read(METRICS).where(mine)
     notes = [f"{n_users:,} users, {len(models)} models, compared with {reference}"]
+    figures = {"users": float(n_users), **_first_figures(found, f"ndcg@{config.cutoffs[0]}")}
     if config.gate.candidate is not None:
         decision = ask_gate(found, config.gate, config.min_users)
         _write(Path(config.gate.output), decision.to_json())
+        figures |= decision.figures
         if not decision.promoted:
-            raise CandidateHeld(f"{decision.sentence} The decision is in {config.gate.output}.")
+            held = CandidateHeld(f"{decision.sentence} The decision is in {config.gate.output}.")
+            raise ended(held, StageResult(written, notes, figures))
         notes.append(decision.sentence)
-    return StageResult(written, notes)
+    return StageResult(written, notes, figures)
 
 
 STAGE = Stage("evaluate", "measure models on what users did afterwards, and ask the gate", run)
@@ -128,6 +131,12 @@ def _looks(
         )
         return None, None
     return vectors, mean_looks(pictures, embedded)
+
+
+def _first_figures(found: DataFrame, metric: str) -> dict[str, float]:
+    """`metric` of each model over all users, by name."""
+    rows = found.where((F.col("slice") == "all") & (F.col("metric") == metric)).select("model", "value")
+    return {f"{metric}_{row.model}": row.value for row in rows.collect() if row.value is not None}
 
 
 def ask_gate(metrics: DataFrame, gate: GateConfig, min_users: int) -> Decision:

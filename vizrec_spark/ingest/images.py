@@ -14,6 +14,7 @@ from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 from vizrec_spark.config.models import ImagesConfig
 from vizrec_spark.errors import ImageRefused, InputError
 from vizrec_spark.imaging import inspect_image
+from vizrec_spark.ingest.faults import last_cause, says_the_input
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.tables.places import located
 
@@ -174,8 +175,9 @@ def _qualified(spark: SparkSession, root: str) -> str:
         path, system = located(spark, root)
         found = system.exists(path)
     except Py4JJavaError as error:
-        reason = error.java_exception.getMessage()
-        raise InputError(f"ingest.images.path: cannot look into {root}: {reason}") from error
+        if not says_the_input(error):
+            raise
+        raise InputError(f"ingest.images.path: cannot look into {root}: {last_cause(error)}") from error
     if not found:
         raise InputError(f"ingest.images.path: there is no folder {root}.")
     if not system.getFileStatus(path).isDirectory():

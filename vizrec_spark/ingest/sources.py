@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence, Set
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -11,8 +10,20 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StringType, StructField, StructType
 
-from vizrec_spark.config.models import SourceConfig
+from vizrec_spark.config.models import SourceConfig, UsersConfig
 from vizrec_spark.errors import InputError
+from vizrec_spark.ingest.faults import last_cause, readable_input, says_the_input
+
+__all__ = [
+    "MALFORMED",
+    "RAW",
+    "as_text",
+    "quoted",
+    "read_source",
+    "readable_input",
+    "text_columns",
+    "trimmed",
+]
 
 RAW = "_record"
 MALFORMED = "_malformed"
@@ -40,7 +51,8 @@ def read_source(
     Spark prints it; NaN, by which pandas means that there is nothing, as null. Of the columns in `lists`, those that
     are lists have `APART` before each element instead, so that an element may hold the separator.
 
-    Raises: InputError when the files or a named column are missing; `section` is the configuration's key.
+    Raises: InputError when the files or a named column are missing, or the files cannot be parsed; `section` is the
+    configuration's key. What else Spark meets goes through as it is.
     """
     try:
         with readable_input():
@@ -50,9 +62,10 @@ def read_source(
             f"{section}.path: cannot read {source.path} as {source.format}: {str(error).splitlines()[0]}"
         ) from None
     except Py4JJavaError as error:
-        # Nothing but the input has been touched yet: no connector for its file system, no access, no such host.
+        if not says_the_input(error):
+            raise
         raise InputError(
-            f"{section}.path: cannot read {source.path} as {source.format}: {_last_cause(error)}"
+            f"{section}.path: cannot read {source.path} as {source.format}: {last_cause(error)}"
         ) from error
     found = [name for name in raw.columns if name != MALFORMED]
     wanted = list(dict.fromkeys(columns))
@@ -96,33 +109,9 @@ def _advice(source: SourceConfig, found: Sequence[str], section: str) -> str:
     if source.format == "csv" and separator is not None:
         shown = separator.replace("\t", "\\t")
         return f'Its columns seem to be separated by {shown!r}: set {section}.options: {{sep: "{shown}"}}.'
+    if isinstance(source, UsersConfig):
+        return f"Set {section}.column to the name in the file."
     return f"Set {section}.columns to the names in the file (null for what it does not have)."
-
-
-def _last_cause(error: Py4JJavaError) -> str:
-    cause = error.java_exception
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    return f"{cause.getClass().getSimpleName()}: {' '.join((cause.getMessage() or '').split())[:400]}"
-
-
-@contextmanager
-def readable_input() -> Iterator[None]:
-    """A landing file that Spark cannot read on, found before or while rows flow, becomes an InputError."""
-    try:
-        yield
-    except Py4JJavaError as error:
-        cause, unreadable, texts = error.java_exception, False, []
-        while cause is not None:
-            text = cause.getMessage() or ""
-            unreadable = unreadable or "FAILED_READ_FILE" in text
-            texts.append(" ".join(text.split()))
-            cause = cause.getCause()
-        if not unreadable:
-            raise
-        first = next(text for text in texts if "FAILED_READ_FILE" in text)
-        last = texts[-1] if texts[-1] not in first else ""
-        raise InputError(f"{first[first.index('[') :][:400]} {last[:400]}".rstrip()) from error
 
 
 def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:

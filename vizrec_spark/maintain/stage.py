@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.maintain.upkeep import LOOKED_UP, Upkeep, look, needs_compaction
-from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.tables import Table, TableStore
+from vizrec_spark.stage import Stage, StageContext, StageResult, ended, log
+from vizrec_spark.tables import Table, TableStore, Written
 from vizrec_spark.tables.schemas import ALL_TABLES
 
 BESIDE = ("_training", "_current")
 """The ends of the folders, beside that of the tables, in which the DAGs keep shallow clones of them."""
+
+Done = TypeVar("Done")
 
 _FIGURES = ("files_before", "files_after", "bytes_before", "bytes_after", "deleted", "deleted_bytes")
 
@@ -24,25 +27,52 @@ def run(context: StageContext) -> StageResult:
 
     Files go that no version of the last `maintain.keep_days` days needs: so whoever began to read within that time, a
     job or a stream, finds all its files. However old they are, files stay that the model in service or a shallow clone
-    reads. Raises: TableError at the end, where a table could not be looked after; the others were.
+    reads. Raises: TableError at the end, where a table could not be looked after; the others were, and it has the
+    account of them.
     """
-    tables, written, faults = context.tables, [], []
+    written: list[Written] = []
     metrics, others = dict.fromkeys(_FIGURES, 0.0), _others(context)
+
+    def look_after(table: Table) -> tuple[int, ...]:
+        figures = _look_after(context, table, others)
+        written.append(context.tables.unchanged(table))
+        return figures
+
+    try:
+        for figures in _one_by_one(context, look_after):
+            for name, figure in zip(_FIGURES, figures, strict=True):
+                metrics[name] += figure
+    except LeftOut as error:
+        left = {**metrics, "tables_left_out": float(error.n_tables)}
+        raise ended(error, StageResult(written, [_total(metrics)], left)) from None
+    return StageResult(written, [_total(metrics)], metrics)
+
+
+class LeftOut(TableError):
+    """Tables that could not be looked after; the others were. n_tables: how many."""
+
+    def __init__(self, faults: Sequence[str], n_others: int) -> None:
+        super().__init__(f"{len(faults)} of {len(faults) + n_others} tables: {'; '.join(faults)}")
+        self.n_tables = len(faults)
+
+
+def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[Done]:
+    """What `do` gives for each table in turn. Raises: LeftOut at the end, where a table is not ours to look after, or
+    `do` raised a TableError; TableError where tables are being restored."""
+    tables, faults, n_done = context.tables, [], 0
     for table in _wanted(context):
         tables.refuse_during_restore()
         try:
             tables.version(table)  # not of a table that another program made
-            figures = _look_after(context, table, others)
+            done = do(table)
         except TableError as error:
             log.warning("maintain: %s: %s", table.name, error)
             faults.append(f"{table.name} ({error})")
             continue
-        for name, figure in zip(_FIGURES, figures, strict=True):
-            metrics[name] += figure
-        written.append(tables.unchanged(table))
+        n_done += 1
+        yield done
     if faults:
-        raise TableError(f"{len(faults)} of {len(faults) + len(written)} tables: {'; '.join(faults)}")
-    return StageResult(written, [_total(metrics)], metrics)
+        raise LeftOut(faults, n_done)
 
 
 def _look_after(context: StageContext, table: Table, others: Sequence[TableStore]) -> tuple[int, ...]:
@@ -63,10 +93,12 @@ def _look_after(context: StageContext, table: Table, others: Sequence[TableStore
 
 
 def plans(context: StageContext) -> Iterator[Upkeep]:
-    """What each table needs, one after another; changes nothing."""
-    others = _others(context)
-    for table in _wanted(context):
-        yield look(context.tables, table, context.config.maintain.keep_days, others)
+    """What each table needs, one after another; changes nothing.
+
+    Raises: TableError as `run`, at the end where tables would be left out, for what cannot be done is not promised.
+    """
+    keep_days, others = context.config.maintain.keep_days, _others(context)
+    yield from _one_by_one(context, lambda table: look(context.tables, table, keep_days, others))
 
 
 def _wanted(context: StageContext) -> Iterator[Table]:

@@ -61,16 +61,17 @@ def run(context: StageContext) -> StageResult:
         notes.append(
             "no look-alikes for the configured encoder: recommended without looks (run embed and similar)"
         )
-    return StageResult(written, notes, _metrics(hybrid.blend, {row.source: row["count"] for row in counts}))
+    of_sources = {row.source: row["count"] for row in counts}
+    return StageResult(written, notes, _metrics(hybrid.blend, len(hybrid.side), of_sources))
 
 
 STAGE = Stage("recommend", "blend all parts into a ranked list for every user", run)
 
 
-def _metrics(blend: Blend, counts: dict[str, int]) -> dict[str, float]:
+def _metrics(blend: Blend, items: int, counts: dict[str, int]) -> dict[str, float]:
     of_sources = {f"from_{source}": float(count) for source, count in counts.items()}
     judged = {f"window_ndcg10_{judged.name}": judged.ndcg for judged in blend.judged}
-    return {**of_sources, **judged}
+    return {"items": float(items), **of_sources, **judged}
 
 
 def _blend_notes(blend: Blend, learning: bool) -> list[str]:

@@ -35,13 +35,15 @@ _TASKS_PER_CORE = 3
 @dataclass(frozen=True)
 class Published:
     """What is published: neighbors (`lists.NEIGHBORS_SCHEMA`) by which method and of how many items; before and now:
-    item_id and content, then and today."""
+    item_id and content, then and today; recall and mean_cosine as they were measured."""
 
     neighbors: DataFrame
     method: str
     n_items: int
     before: DataFrame
     now: DataFrame
+    recall: float
+    mean_cosine: float
 
 
 @contextmanager

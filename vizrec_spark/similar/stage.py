@@ -72,11 +72,13 @@ def run(context: StageContext) -> StageResult:
         published = _published(context, encoder_id, item_contents(pictured))
         if published is not None and _stands(published, config):
             told = "the pictures and settings are those of the last run, so its look-alikes stand"
-            return StageResult([tables.unchanged(table) for table in WRITTEN], [told])
+            stood = {"recall": published.recall, "searched": 0.0, "mean_cosine": published.mean_cosine}
+            return StageResult([tables.unchanged(table) for table in WRITTEN], [told], stood)
         with _search(context, encoder.dimension, pictured, embeddings, catalogue, published) as found:
             if found is None:
                 gone = [publish(table, None) for table in reversed(WRITTEN)]
-                return StageResult(gone, ["no item has an embedding, so there is nothing to compare"])
+                told = "no item has an embedding, so there is nothing to compare"
+                return StageResult(gone, [told], {"searched": 0.0})
             require_recall(found.recall, found.method, found.setting, config)
             # A run that dies between two commits leaves this empty, and the next one makes everything anew.
             publish(COMPARED_ITEMS, None)
@@ -156,7 +158,9 @@ def _published(context: StageContext, encoder_id: str, now: DataFrame) -> Publis
         return None
     # Pinned, because the lists are replaced while they are read.
     neighbors = tables.pinned(ITEM_NEIGHBORS).where(F.col("encoder_id") == encoder_id)
-    return Published(neighbors, quality.method, quality.n_items, before, now)
+    return Published(
+        neighbors, quality.method, quality.n_items, before, now, quality.recall, quality.mean_cosine
+    )
 
 
 def _stands(published: Published, config: SimilarConfig) -> bool:

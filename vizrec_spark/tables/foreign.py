@@ -39,7 +39,10 @@ def read_lists(spark: SparkSession, location: str) -> DataFrame:
         frame = spark.read.format("delta").load(location) if "/" in location else spark.read.table(location)
     except AnalysisException as error:
         told = " ".join(str(error).split())[:300]
-        raise TableError(f"No table of recommendations can be read at {location}: {told}") from None
+        raise TableError(
+            f"No table of recommendations can be read at {location}: run stage `recommend` on the tables there first, "
+            f"or name another one. {told}"
+        ) from None
     found = dict(frame.dtypes)
     wrong = [f"`{name}` ({kinds[0]})" for name, kinds in _COLUMNS.items() if found.get(name) not in kinds]
     if wrong:

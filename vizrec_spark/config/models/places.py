@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class TablesConfig(Section):
 
 class SparkConfig(Section):
     """Spark settings for a session that this process starts; under spark-submit its own flags win."""
+
+    stays_in_memory: ClassVar[bool] = True
 
     master: Name | None = None
     conf: dict[str, str] = {}

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
+# Secret keys of S3 may have a slash; elsewhere what stands behind one is a path, which may have an @.
+_PASSWORD = re.compile(
+    r"(?:s3[an]?://[^\s:/@]+:[^\s@]+|[a-z][a-z0-9+.\-]*://[^\s/:@]*:[^\s/@]*)@", re.IGNORECASE
+)
+
 
 class Section(BaseModel):
-    """Base of all sections: frozen, strict about types, closed to unknown keys."""
+    """Base of all sections: frozen, strict about types, closed to unknown keys, without passwords in addresses."""
+
+    stays_in_memory: ClassVar[bool] = False
+    """Whether nothing of the section is written to tables or told, so that it may hold a password."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -21,3 +31,32 @@ class Section(BaseModel):
         """The first 16 hex digits of the SHA-256 of the section's canonical JSON."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    # No validator, which would put a name of its own into the place of each fault in a section.
+    def model_post_init(self, _: object) -> None:
+        """Raises: ValueError for an address with a password."""
+        named = [] if self.stays_in_memory else sorted(f"`{name}`" for name in _with_passwords(self))
+        if named:
+            raise ValueError(
+                f"{', '.join(named)} has a password in an address, which tables, logs and lists of processes would "
+                "show: leave it out, and give it to Spark's own properties files, to Hadoop's "
+                "credential providers or to the environment"
+            )
+
+
+def _with_passwords(section: Section) -> Iterator[str]:
+    for name in type(section).model_fields:
+        if any(_PASSWORD.search(text) for text in _texts(getattr(section, name))):
+            yield name
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a value; a section in it looks after its own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _texts(one)
