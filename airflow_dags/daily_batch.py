@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from vizrec_dags.delta_log import newest_loaded
+from vizrec_dags.alerts import tell_of_time_out
+from vizrec_dags.days import HOUR, day_of
+from vizrec_dags.delta_log import day_loaded
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.run_ids import day_in
@@ -17,14 +20,14 @@ from vizrec_dags.settings import (
     COMMON_PARAMS,
     DEFAULT_ARGS,
     EMBEDDED,
-    HOUR,
     IMAGES,
     MACROS,
     RECOMMENDATIONS,
     SHORT,
-    day_of,
     folder,
 )
+
+log = logging.getLogger(__name__)
 
 PARAMS = {
     **COMMON_PARAMS,
@@ -43,16 +46,28 @@ PARAMS = {
 }
 
 
+def may_load(context: Any, tables: str) -> None:
+    """Before each start of `ingest`: a scheduled run is skipped while the schedule is held, and an older day refused.
+
+    Raises: AirflowSkipException; AirflowFailException, after which there is no other try.
+    """
+    if context["dag_run"].run_type == "scheduled" and Variable.get("vizrec_hold_schedule", default=None):
+        raise AirflowSkipException("Variable vizrec_hold_schedule is set: scheduled runs load nothing.")
+    refuse_older_day(context, tables)
+
+
 def refuse_older_day(context: Any, tables: str) -> None:
-    """Fails, without another try, where a newer day has been loaded: older tables would take its place."""
+    """Fails, without another try, where the tables hold a newer day: older ones would take its place."""
     if context["params"]["older_day"]:
         return
     day = day_of(context)
     dag_id = context["dag"].dag_id
-    newest = newest_loaded(folder(tables), lambda run_id: day_in(dag_id, run_id), after=day)
-    if newest is not None:
+    loaded = day_loaded(folder(tables), lambda run_id: day_in(dag_id, run_id))
+    if loaded is None:
+        log.warning("No run of %s has loaded a day within the log of table runs (30 days)", dag_id)
+    elif loaded > day:
         raise AirflowFailException(
-            f"Day {newest} has been loaded, and this run is about {day}: its tables would take the place of newer "
+            f"Day {loaded} has been loaded, and this run is about {day}: its tables would take the place of newer "
             'ones. If that is what you want, start a run with "older_day": true, and load the newest day again '
             "after it."
         )
@@ -69,6 +84,7 @@ with DAG(
     # The wait for the embeddings, one try of each job, and some time to spare.
     dagrun_timeout=EMBEDDED + timedelta(hours=12),
     default_args=DEFAULT_ARGS,
+    on_failure_callback=tell_of_time_out,
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],
@@ -92,7 +108,7 @@ with DAG(
             )
         return shares
 
-    ingest = VizrecJobOperator(job="ingest", before=refuse_older_day)
+    ingest = VizrecJobOperator(job="ingest", before=may_load)
     checked = check_quarantine(ingest.output)
     published_images = publish(IMAGES, "images", ingest.output, settings=True)
     embedded = EmbeddingsSensor(task_id="await_embeddings")

@@ -9,6 +9,8 @@ from typing import Any
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from vizrec_dags.alerts import tell_of_time_out
+from vizrec_dags.days import day_of
 from vizrec_dags.events import days_in, extras_of, settings_in, version_in
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
@@ -21,7 +23,6 @@ from vizrec_dags.settings import (
     MACROS,
     POOL,
     SHORT,
-    day_of,
     overrides,
 )
 
@@ -35,6 +36,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=EMBEDDING,
     default_args=DEFAULT_ARGS,
+    on_failure_callback=tell_of_time_out,
     params=COMMON_PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
+from vizrec_dags.alerts import tell_of_time_out
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, SHORT, TRAINING
@@ -50,6 +51,7 @@ with DAG(
     # One try of each job, or every try of the longest.
     dagrun_timeout=timedelta(hours=72),
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
+    on_failure_callback=tell_of_time_out,
     params=PARAMS,
     user_defined_macros=MACROS,
     tags=["vizrec"],

@@ -49,7 +49,15 @@ class EncoderError(VizrecError):
 
 
 class WeightsUnavailable(EncoderError):
-    """Pretrained weights have to be downloaded and their host cannot be reached."""
+    """Pretrained weights have to be downloaded and their host cannot be reached (EX_UNAVAILABLE of sysexits.h)."""
+
+    exit_code = 69
+
+
+class WeightsNotInstalled(WeightsUnavailable):
+    """Pretrained weights come with a package that is not installed, so trying again will not help."""
+
+    exit_code = EncoderError.exit_code
 
 
 class RecallError(VizrecError):

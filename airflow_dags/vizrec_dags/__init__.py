@@ -1,1 +1,1 @@
-"""What the three DAGs share: settings, assets, Delta's log, and the tasks that are judged by it."""
+"""What the DAGs share: settings, assets, Delta's log, and the tasks that are judged by it."""

@@ -18,8 +18,6 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"(\d{20})\.json")
-# Delta keeps the log of 30 days: some 60 records a day.
-_LOOK_BACK = 2_000
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,10 @@ class Record:
 
 def versions(table: Path) -> list[int]:
     """The versions whose commits are in the log, newest first; none where there is no such table."""
-    store = getattr(table, "fs", None)
-    if (
-        store is not None
-    ):  # an object store's listing is kept by fsspec, and a commit of a moment ago is not in it
+    # An object store's listing is kept by fsspec, and a commit of a moment ago is not in it. ObjectStoragePath lists by
+    # what it wraps: without a connection that may be another file system than the one of its own.
+    store = getattr(getattr(table, "__wrapped__", table), "fs", None)
+    if store is not None:
         store.invalidate_cache()
     try:
         names = [file.name for file in (table / "_delta_log").iterdir()]
@@ -77,7 +75,7 @@ def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
     runs = root / "runs"
     taken_back: set[tuple[str, str]] = set()
     oldest = 0.0 if since is None else since.timestamp() * 1000
-    for version in versions(runs)[:_LOOK_BACK]:
+    for version in versions(runs):
         info = commit_info(runs, version)
         if info.get("timestamp", oldest) < oldest:
             return
@@ -128,15 +126,16 @@ def holding(root: Path, found: Iterable[Record]) -> Iterator[Record]:
     return (one for one in found if undone(root, one) is None)
 
 
-def newest_loaded(root: Path, day_of: Callable[[str], str | None], after: str) -> str | None:
-    """The newest day later than `after` whose stage `ingest` holds; None where there is none.
+def day_loaded(root: Path, day_of: Callable[[str], str | None]) -> str | None:
+    """The day whose files the tables hold: that of the last stage `ingest` that holds.
 
+    Only runs that are about a day count. Each record back to that one is read, which is some days' at most where days
+    are loaded daily. None where the log has no such stage: Delta keeps it for 30 days.
     day_of: the day that a run is about, by its id.
     """
-    days = ((day_of(one.run_id) or "", one) for one in records(root) if one.stage == "ingest")
-    newer = sorted((pair for pair in days if pair[0] > after), key=lambda pair: pair[0], reverse=True)
-    first = next(holding(root, (one for _, one in newer)), None)
-    return None if first is None else day_of(first.run_id)
+    ingests = (one for one in records(root) if one.stage == "ingest" and day_of(one.run_id) is not None)
+    last = next(holding(root, ingests), None)
+    return None if last is None else day_of(last.run_id)
 
 
 def pictures_seen(root: Path, near: Sequence[Record], encoder: str, wanted: int) -> bool:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from vizrec_dags.days import since
 from vizrec_dags.delta_log import Record, standing
-from vizrec_dags.settings import CONFIG, CONNECTION, HOME, POOL, RUN, TABLES, folder, overrides, since
+from vizrec_dags.settings import CONFIG, CONNECTION, HOME, POOL, RUN, TABLES, folder, overrides
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

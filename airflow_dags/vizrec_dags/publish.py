@@ -8,7 +8,8 @@ from typing import Any
 from airflow.sdk import Asset, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from vizrec_dags.settings import SHORT, day_of, embed_settings
+from vizrec_dags.days import day_of
+from vizrec_dags.settings import SHORT, embed_settings
 
 
 def publish(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from vizrec_dags.days import since
 from vizrec_dags.delta_log import holding, pictures_seen, records_around
-from vizrec_dags.settings import EMBEDDED, RUN, SHORT, TABLES, folder, since
+from vizrec_dags.settings import EMBEDDED, RUN, SHORT, TABLES, folder
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -5,14 +5,17 @@ The DAGs know job paths and table names, and nothing else of the project.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from jinja2 import pass_context
 
+from vizrec_dags.alerts import tell_of_task
+from vizrec_dags.days import day_of
 from vizrec_dags.run_ids import name_run
 
 CONNECTION = "vizrec_spark"
@@ -40,14 +43,21 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=30),
     "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": tell_of_task,
 }
-# daily_batch starts at this hour, UTC.
-HOUR = 2
 # For tasks that only read a few small files, or publish.
 SHORT = timedelta(minutes=10)
 # A run of incremental_embed; who waits for it may have to wait for the one before it too.
 EMBEDDING = timedelta(hours=26)
 EMBEDDED = 2 * EMBEDDING
+
+# What Airflow reads each kind of path with.
+_NEEDED = {
+    "s3a": "apache-airflow-providers-amazon[s3fs]",
+    "abfss": "apache-airflow-providers-microsoft-azure",
+    "gs": "apache-airflow-providers-google",
+    "hdfs": "a Hadoop client with libhdfs (HADOOP_HOME, CLASSPATH)",
+}
 
 COMMON_PARAMS: dict[str, Param] = {
     "day": Param(
@@ -64,29 +74,10 @@ COMMON_PARAMS: dict[str, Param] = {
     "settings": Param(
         [],
         type="array",
-        items={"type": "string", "pattern": r"^[a-z_]+(\.[a-z_]+)+=.*$"},
+        items={"type": "string", "pattern": r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+=.*$"},
         description="Keys of conf/base.yml for this run: section.key=value. They win over Variable vizrec_settings.",
     ),
 }
-
-
-def day_of(context: Mapping[str, Any]) -> str:
-    """The day that a run is about, as 2026-01-31.
-
-    A run that an asset or a person started has no data interval; then it is that of the last interval of `daily_batch`
-    that was over when Airflow let the run start, which is the same for every try.
-    """
-    asked = context["params"].get("day")
-    interval = context.get("data_interval_start") or context["dag_run"].run_after - timedelta(
-        days=1, hours=HOUR
-    )
-    return str(asked or f"{interval:%Y-%m-%d}")
-
-
-def since(context: Mapping[str, Any]) -> datetime:
-    """Nothing that a run has committed is older than this, though clocks may differ by an hour."""
-    run_after: datetime = context["dag_run"].run_after
-    return run_after - timedelta(hours=1)
 
 
 def overrides(context: Mapping[str, Any]) -> list[str]:
@@ -104,9 +95,42 @@ def embed_settings(context: Mapping[str, Any]) -> list[str]:
 
 
 def folder(root: str) -> ObjectStoragePath:
-    """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store."""
-    location = root if "://" in root else f"file://{root}"
-    return ObjectStoragePath(location, conn_id=Variable.get("vizrec_storage_conn", default=None))
+    """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store.
+
+    Raises: AirflowFailException, with what to install, where Airflow cannot read paths of this kind; AirflowException
+    where the store could not be reached.
+    """
+    scheme = root.partition("://")[0] if "://" in root else "file"
+    location, options = _for_airflow(root)
+    # No provider has connections for HDFS: fsspec's own client reads it, by Hadoop's settings.
+    conn = None if scheme == "hdfs" else Variable.get("vizrec_storage_conn", default=None)
+    try:
+        path = ObjectStoragePath(location, conn_id=conn, **({} if conn else options))
+        # Now, and by the connection: a path whose connection failed would go on without it, and say nothing.
+        _ = path.__wrapped__.fs if conn is None else path.fs
+    except (ImportError, ValueError, OSError) as error:
+        needed = _NEEDED.get(scheme, f"a provider for {scheme}://; known are {', '.join(_NEEDED)}")
+        # A name node that cannot be reached may be back for the next try.
+        kind = AirflowException if isinstance(error, OSError) else AirflowFailException
+        reason = str(error).partition("\n")[0]
+        raise kind(
+            f"Airflow cannot read {root} ({reason}). Its workers need {needed}; see docs/operations.md, Installation."
+        ) from error
+    return path
+
+
+def _for_airflow(root: str) -> tuple[str, dict[str, str]]:
+    """The address of a folder for fsspec, and the options of its file system where no connection brings them.
+
+    What stands before an @ is a container to Hadoop, and the id of a connection to Airflow.
+    """
+    if "://" not in root:
+        return f"file://{root}", {}
+    azure = re.fullmatch(r"(abfss?)://([^@/]+)@([^./]+)(\.[^/]*)?(/.*)?", root)
+    if azure is None:
+        return root, {}
+    scheme, container, account, _, path = azure.groups()
+    return f"{scheme}://{container}{path or ''}", {"account_name": account}
 
 
 @pass_context

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 from tests.jobs.conftest import SHORT_LIVED
 
 PROBE = Path(__file__).with_name("probe.py")
+PRETEND = Path(__file__).with_name("pretend.py")
 
 
 class Airflow:
@@ -58,11 +61,60 @@ class Airflow:
             cwd=self.home,
         )
 
+    def pretend(self, folder: Path) -> Path:
+        """Puts a spark-submit in front that leaves what jobs would leave, without Spark; `folder`, which is made."""
+        folder.mkdir(parents=True)
+        program = folder / "spark-submit"
+        program.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" "{PRETEND}" "{folder}" "$@"\n', encoding="utf-8"
+        )
+        program.chmod(0o755)
+        self.environment["PATH"] = f"{folder}:{self.environment['PATH']}"
+        return folder
+
     def probe(self, *arguments: str) -> Any:
         """What `probe.py` prints."""
         done = self.run("python", str(PROBE), *arguments)
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
+
+
+class Receiver:
+    """An HTTP server on this machine that keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.posted: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        posted, tokens = self.posted, self.tokens
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                tokens.append(self.headers["Authorization"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("localhost", 0), Handler)
+        self.connection = json.dumps(
+            {
+                "conn_type": "http",
+                "host": f"http://localhost:{self.server.server_port}/hook",
+                "password": "t0",
+            }
+        )
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """Where alerts go."""
+    found = Receiver()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
 
 
 @pytest.fixture(scope="session")

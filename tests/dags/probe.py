@@ -66,10 +66,13 @@ def commands(bag: BundleDagBag, params: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def facts(bag: BundleDagBag) -> dict[str, Any]:
-    """Errors, seconds, graphs and settings."""
+    """Errors, graphs and settings."""
+    from vizrec_dags import operators, settings
+
     return {
         "errors": bag.import_errors,
-        "seconds": {stat.file: stat.duration.total_seconds() for stat in bag.dagbag_stats},
+        "final": sorted(operators._FINAL),
+        "pattern": settings.COMMON_PARAMS["settings"].schema["items"]["pattern"],
         "graphs": {
             dag.dag_id: {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
             for dag in bag.dags.values()
@@ -80,6 +83,8 @@ def facts(bag: BundleDagBag) -> dict[str, Any]:
                 "max_active_runs": dag.max_active_runs,
                 "catchup": dag.catchup,
                 "schedule": repr(dag.schedule),
+                "cron": getattr(dag.timetable, "_expression", getattr(dag.timetable, "expression", None)),
+                "told": [tell.__name__ for tell in _listed(dag.on_failure_callback)],
             }
             for dag in bag.dags.values()
         },
@@ -94,11 +99,16 @@ def facts(bag: BundleDagBag) -> dict[str, Any]:
                 "longest_pause": task.max_retry_delay.total_seconds() if task.max_retry_delay else None,
                 "waits": task.timeout if isinstance(task, BaseSensorOperator) else None,
                 "outlets": [asset.name for asset in task.outlets],
+                "told": [tell.__name__ for tell in _listed(task.on_failure_callback)],
             }
             for dag in bag.dags.values()
             for task in dag.tasks
         },
     }
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 from tests.dags.conftest import Airflow
+from vizrec_spark.app.runner import INTERRUPTED
 from vizrec_spark.config import load_config
+from vizrec_spark.config.load import known_keys
+from vizrec_spark.errors import CandidateHeld, VizrecError, WeightsNotInstalled, WeightsUnavailable
 
 PARAMS = {
     "day": "2026-01-30",
@@ -39,10 +43,25 @@ def found(repository: Path, airflow: Airflow) -> dict[str, Any]:
     return dict(airflow.probe(str(repository / "airflow_dags"), json.dumps(PARAMS)))
 
 
-def test_every_file_parses_in_less_than_two_seconds(found: dict[str, Any]) -> None:
+DAGS = ["daily_batch", "incremental_embed", "weekly_maintain", "weekly_retrain"]
+
+
+def test_there_are_these_dags_and_no_errors(found: dict[str, Any]) -> None:
     assert found["errors"] == {}
-    assert sorted(found["seconds"]) == ["daily_batch.py", "incremental_embed.py", "weekly_retrain.py"]
-    assert max(found["seconds"].values()) < 2.0
+    assert sorted(found["dags"]) == DAGS
+
+
+@pytest.mark.parametrize("name", DAGS)
+def test_each_file_parses_in_less_than_two_seconds_in_a_process_of_its_own(
+    airflow: Airflow, repository: Path, name: str
+) -> None:
+    """Nothing of the project, and no provider, was imported for another file before."""
+    file = repository / "airflow_dags" / f"{name}.py"
+    done = airflow.run("python", str(Path(__file__).with_name("parse.py")), str(file))
+    assert done.returncode == 0, done.stderr[-4000:]
+    parsed = json.loads(done.stdout.splitlines()[-1])
+    assert (parsed["dags"], parsed["errors"]) == ([name], {})
+    assert 0 < parsed["seconds"] < 2.0
 
 
 def test_neither_spark_nor_tensorflow_nor_this_package_is_imported(found: dict[str, Any]) -> None:
@@ -80,20 +99,23 @@ def test_the_graphs(found: dict[str, Any]) -> None:
             "promote": ["publish_model"],
             "publish_model": [],
         },
+        "weekly_maintain": {"maintain": []},
     }
 
 
 def test_runs_do_not_overlap_and_tasks_are_retried_later_and_later(found: dict[str, Any]) -> None:
     for dag in found["dags"].values():
         assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
+        assert dag["told"] == ["tell_of_time_out"]
     assert "vizrec_images" in found["dags"]["incremental_embed"]["schedule"]
     jobs = {name: task for name, task in found["tasks"].items() if task["type"] == "VizrecJobOperator"}
-    assert len(jobs) == 5 + 8
+    assert len(jobs) == 5 + 8 + 1
     assert {task["pool"] for task in jobs.values()} == {"vizrec_spark"}
     assert [name for name, task in jobs.items() if task["mapped"]] == ["incremental_embed.embed"]
     for name, task in found["tasks"].items():
         assert task["retries"] == (1 if name == "incremental_embed.embed" else 3)
         assert task["backoff"] and task["timeout"] > 0
+        assert task["told"] == ["tell_of_task"]
     outlets = {name: task["outlets"] for name, task in found["tasks"].items() if task["outlets"]}
     assert outlets == {
         "daily_batch.publish_images": ["vizrec_images"],
@@ -116,8 +138,57 @@ def test_the_time_limits_fit_into_each_other(found: dict[str, Any]) -> None:
     assert waits >= 2 * found["dags"]["incremental_embed"]["timeout"]
 
 
+def test_upkeep_and_the_retraining_do_not_meet(found: dict[str, Any]) -> None:
+    hours = {name: _hours_of_the_week(found["dags"][name]) for name in ("weekly_retrain", "weekly_maintain")}
+    assert hours["weekly_retrain"].isdisjoint(hours["weekly_maintain"])
+
+
+def test_the_parameter_settings_takes_every_key(found: dict[str, Any]) -> None:
+    pattern = re.compile(found["pattern"])
+    sections = {key for key in known_keys() if "." not in key}
+    assert "embed.sha256" in (keys := set(known_keys()) - sections)
+    assert [key for key in sorted(keys) if not pattern.search(f"{key}=1")] == []
+    assert [
+        pair for pair in ("als", "als=1", "als.rank", ".rank=1", "als..rank=1") if pattern.search(pair)
+    ] == []
+
+
+def test_each_exit_code_is_explained_as_the_dags_take_it(found: dict[str, Any], repository: Path) -> None:
+    rows = re.findall(
+        r"^\| exit code (.+?) \|", (repository / "docs" / "operations.md").read_text("utf-8"), re.MULTILINE
+    )
+    final, retried = (
+        {int(code) for row in rows if told in row for code in re.findall(r"\b\d+\b", row)}
+        for told in ("no retry", "tried again")
+    )
+    assert final == set(found["final"])
+    others = {kind.exit_code for kind in _kinds(VizrecError)} | {INTERRUPTED} - final
+    # 10 of `evaluate` is no failure, and has a row of its own.
+    assert retried == others - final - {CandidateHeld.exit_code}
+    assert WeightsUnavailable.exit_code in retried and WeightsNotInstalled.exit_code in final
+
+
+def test_the_commands_of_the_page_are_those_that_the_jobs_take(repository: Path) -> None:
+    """With a master, properties that there are, and the tables where the DAGs have them."""
+    page = (repository / "docs" / "operations.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = [shlex.split(line) for line in re.findall(r"^spark-submit .*$", page, re.MULTILINE)]
+    assert [Path(script).stem for words in commands for script in words if "jobs/" in script] == [
+        "restore",
+        "maintain",
+    ]
+    for words in commands:
+        [script] = [word for word in words if word.startswith("jobs/")]
+        before, arguments = words[1 : words.index(script)], words[words.index(script) + 1 :]
+        assert before[:3] == ["--master", "yarn", "--properties-file"] and (repository / before[3]).is_file()
+        parsed = _job(repository / script).build_parser().parse_args(arguments)
+        assert (
+            load_config(repository / parsed.config, parsed.overrides).tables.root
+            == "s3a://shop/vizrec/tables"
+        )
+
+
 def test_each_command_is_one_that_its_job_takes(found: dict[str, Any], repository: Path) -> None:
-    assert len(found["commands"]) == 5 + 8
+    assert len(found["commands"]) == 5 + 8 + 1
     for name, (program, *words) in found["commands"].items():
         [script] = [word for word in words if word.endswith(".py")]
         before, arguments = words[: words.index(script)], words[words.index(script) + 1 :]
@@ -130,6 +201,8 @@ def test_each_command_is_one_that_its_job_takes(found: dict[str, Any], repositor
         assert config.embed.encoder == "efficientnet_lite0"
         assert config.ingest.images.path == "/landing/2026-01-30/pictures"
         assert config.tables.catalog is None
+    upkeep = _config(found["commands"]["weekly_maintain.maintain"])
+    assert upkeep.tables.root == _config(found["commands"]["daily_batch.ingest"]).tables.root
 
 
 def test_a_job_writes_where_its_task_looks(found: dict[str, Any]) -> None:
@@ -222,6 +295,23 @@ def test_the_log_is_read_no_further_back_than_asked(delta_log: ModuleType, tmp_p
     assert len(runs(delta_log.records_around(tmp_path, "nobody", "ingest", 2))) == 10
 
 
+def test_the_day_that_is_loaded_is_found_however_much_came_after_it_and_no_further_back_is_read(
+    delta_log: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    for version in range(2_500):
+        _record(tmp_path, version, "ingest" if version in (100, 200) else "stream", noon)
+    days = {"run-100": "2026-02-28", "run-200": "2026-01-31"}
+    read: list[int] = []
+    info = delta_log.commit_info
+    monkeypatch.setattr(delta_log, "commit_info", lambda table, at: read.append(at) or info(table, at))
+    # The last that was loaded is what the tables hold, though a newer day was loaded before it.
+    assert delta_log.day_loaded(tmp_path, days.get) == "2026-01-31"
+    assert min(read) == 200
+    # Runs that are about no day do not count.
+    assert delta_log.day_loaded(tmp_path, {"run-100": "2026-02-28"}.get) == "2026-02-28"
+
+
 def test_what_others_wrote_into_the_log_is_passed_over(delta_log: ModuleType, tmp_path: Path) -> None:
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     _record(tmp_path, 0, "embed", noon)
@@ -237,6 +327,53 @@ def test_a_commit_is_seen_though_the_store_keeps_listings(airflow: Airflow) -> N
     assert done.stdout.splitlines()[-1] == "[0] [1, 0]", done.stderr[-4000:]
 
 
+@pytest.fixture(scope="module")
+def places(airflow: Airflow) -> dict[str, Any]:
+    done = airflow.run("python", str(Path(__file__).with_name("places.py")))
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "path", "own"),
+    [
+        ("s3a", "/shop/vizrec/tables", {}),
+        ("gs", "/shop/vizrec/tables", {}),
+        ("abfss", "/shop/vizrec/tables", {"account_name": "account"}),
+        ("hdfs", "/vizrec/tables", {"host": "namenode", "port": 8020}),
+    ],
+)
+def test_tables_are_found_in_each_kind_of_store(
+    places: dict[str, Any], scheme: str, path: str, own: dict[str, Any]
+) -> None:
+    """With and without a connection; and a commit of a moment ago is seen, whichever file system lists."""
+    plain, connected = places["plain"][scheme], places["connected"][scheme]
+    assert plain == {"path": path, "options": own, "seen": [[0], [1, 0]]}
+    by = own if scheme == "hdfs" else {"connection": "shop_store"}
+    assert connected == {"path": path, "options": by, "seen": [[0], [1, 0]]}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "needed"),
+    [
+        ("s3a", "apache-airflow-providers-amazon[s3fs]"),
+        ("gs", "apache-airflow-providers-google"),
+        ("abfss", "apache-airflow-providers-microsoft-azure"),
+        ("hdfs", "a Hadoop client with libhdfs"),
+        ("ftps", "known are s3a, abfss, gs, hdfs"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_refused_with_what_to_install(
+    places: dict[str, Any], scheme: str, needed: str
+) -> None:
+    told = places["refused"][scheme]
+    assert told.startswith(f"Airflow cannot read {scheme}://") and needed in told
+    assert len(told) < 400
+    # A path whose connection has no provider is not read without it.
+    if scheme not in ("hdfs", "ftps"):
+        assert needed in places["no_provider"][scheme]
+
+
 def _record(root: Path, version: int, stage: str, at: datetime) -> None:
     names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics", "notes")
     told = dict(zip(names, (f"run-{version}", stage, "done", 1.0, "lite", {}, {}, []), strict=True))
@@ -244,6 +381,18 @@ def _record(root: Path, version: int, stage: str, at: datetime) -> None:
     file = root / "runs" / "_delta_log" / f"{version:020d}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"commitInfo": info}), encoding="utf-8")
+
+
+def _kinds(kind: type[VizrecError]) -> set[type[VizrecError]]:
+    return {kind}.union(*(_kinds(below) for below in kind.__subclasses__()))
+
+
+def _hours_of_the_week(dag: dict[str, Any]) -> set[int]:
+    """The hours in which a run may be on that starts when it should."""
+    minute, hour, *_, weekday = dag["cron"].split()
+    assert minute == "0" and dag["timeout"] % 3600 == 0
+    start = int(weekday) * 24 + int(hour)
+    return {at % (7 * 24) for at in range(start, start + int(dag["timeout"]) // 3600 + 1)}
 
 
 def _longest_way(graph: dict[str, list[str]], seconds: dict[str, float], task: str) -> float:

