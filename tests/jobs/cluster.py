@@ -1,6 +1,6 @@
 """A standalone cluster of Spark on this machine: a master and two workers, each a process with a folder of its own.
 
-Where the system lets it (`unshare`, which root may use), the driver has a folder that the workers do not see, as if it
+Where the system lets it (`unshare`), the driver has a folder that the workers do not see, as if it
 were on another machine.
 """
 
@@ -25,6 +25,7 @@ from tests.jobs.conftest import SHORT_LIVED
 from vizrec_spark.session import UNSUMMED_FILES
 
 _SPARK = Path(pyspark.__path__[0])
+_UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 _SMALL = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
@@ -98,7 +99,7 @@ def _start(folder: Path, hidden: Path | None, main: str, *arguments: str) -> sub
     command = [str(_SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}"]
     if hidden is not None and can_hide():
         over = f'mount -t tmpfs none {shlex.quote(str(hidden))} && exec "$@"'
-        command = ["unshare", "--mount", "sh", "-c", over, "sh", *command]
+        command = [*_UNSHARE, "sh", "-c", over, "sh", *command]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--webui-port", "0", *arguments],
@@ -114,7 +115,7 @@ def _start(folder: Path, hidden: Path | None, main: str, *arguments: str) -> sub
 def can_hide() -> bool:
     """Whether a process can be given folders of its own in place of what others see."""
     try:
-        return subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).returncode == 0
+        return subprocess.run([*_UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"]).returncode == 0
     except FileNotFoundError:
         return False
 

@@ -123,6 +123,11 @@ def test_killed_between_its_commits_it_goes_on(spark: SparkSession, tmp_path: Pa
     with load.sending():
         # Events kept, lists not yet.
         kill(shop, log, lambda shop: newer(shop, "live_events", "_delta_log/*.json"))
+    kept, listed = (
+        {row.batch for row in shop.store().read(table).select("batch").distinct().collect()}
+        for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS)
+    )
+    assert kept > listed
     check(shop, load)
 
 

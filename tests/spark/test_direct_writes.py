@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,8 +18,9 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from tests.disks import small_disk
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import TableError, WriteConflict
+from vizrec_spark.errors import DiskSpaceError, TableError, WriteConflict
 from vizrec_spark.serve import columns
 from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.tables import Once, Stamp, TableStore, direct
@@ -66,6 +70,78 @@ def lists(direct: Direct, users: list[str], batch: int) -> pa.Table:
     return pa.Table.from_pylist([{"user_id": user, **row} for user in users], direct.schema)
 
 
+def test_a_numbered_write_is_made_once(store: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a job that was thought dead: it has opened the table before the other wrote."""
+    direct = made(store, LIVE_EVENTS)
+    direct.append(events(direct, "e1"), Once("writer", 4))
+    direct.append(events(direct, "e2"), Once("writer", 4))
+    direct.append(events(direct, "e3"), Once("writer", 3))
+    before = direct._open()
+    direct.append(events(direct, "e4"), Once("writer", 5))
+    opened = iter([before, DeltaTable(direct.path)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Direct, "_open", lambda _: next(opened))
+        direct.append(events(direct, "e5"), Once("writer", 5))
+    lists_of = made(store, LIVE_RECOMMENDATIONS)
+    lists_of.upsert(lists(lists_of, ["u1"], 7), Once("writer", 7))
+    lists_of.upsert(lists(lists_of, ["u1"], 6), Once("writer", 6))
+    assert sorted(row.event_id for row in store.read(LIVE_EVENTS).collect()) == ["e1", "e4"]
+    assert [row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()] == [7]
+
+
+def test_spark_goes_on_behind_a_checkpoint_of_many_commits(store: TableStore, spark: SparkSession) -> None:
+    direct = made(store, LIVE_RECOMMENDATIONS)
+    users = [f"u{n}" for n in range(30)]
+    direct.upsert(lists(direct, users, 0), Once("writer", 0))
+    store.delete(LIVE_RECOMMENDATIONS, F.col("user_id").isin("u1", "u2"))
+    frame = spark.createDataFrame(lists(direct, ["new"], 1), LIVE_RECOMMENDATIONS.schema)
+    store.upsert_once(LIVE_RECOMMENDATIONS, frame, Once("writer", 1))
+    log = Path(direct.path) / "_delta_log"
+    (log / "._last_checkpoint.crc").write_bytes(b"as Hadoop leaves it")
+    direct.tidy()
+    assert not (log / "._last_checkpoint.crc").exists()
+    for number in range(2, 12):
+        direct.upsert(lists(direct, [f"u{number}"], number), Once("writer", number))
+    direct.tidy()
+    direct.free()  # nothing is so old
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 2
+    last = max(file.name for file in log.glob("*.checkpoint.parquet")).split(".")[0]
+    for file in log.glob("*.json"):
+        if file.name < last:  # as if the log had been cleaned
+            file.unlink()
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    wanted = {u: 0 for u in users if u not in ("u1", "u2")} | {f"u{n}": n for n in range(2, 12)} | {"new": 1}
+    for _ in range(2):
+        found = {row.user_id: row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()}
+        assert found == wanted and store.last_number(LIVE_RECOMMENDATIONS, "writer") == 11
+        # And with what Spark writes behind it.
+        store.upsert_once(LIVE_RECOMMENDATIONS, frame, None)
+        store.delete(LIVE_RECOMMENDATIONS, F.col("user_id") == "u20")
+        wanted.pop("u20", None)
+    opened = TableFolder(store._config).open(columns.LIVE_RECOMMENDATIONS)
+    assert opened is not None
+    rows = opened.table(("user_id",))
+    assert rows is not None and set(rows["user_id"].to_pylist()) == set(wanted)
+
+
+def test_old_files_go_an_hour_after_they_were_replaced(store: TableStore) -> None:
+    direct = made(store, LIVE_RECOMMENDATIONS)
+    direct.upsert(lists(direct, ["u1"], 0), None)
+    [first] = Path(direct.path).glob("*.parquet")
+    direct.upsert(lists(direct, ["u1"], 1), None)
+    direct.free()
+    assert first.exists()
+    # Two hours later, as the log tells it.
+    logged = (Path(direct.path) / "_delta_log").glob("*.json")
+    [commit] = [file for file in logged if '"deletionTimestamp"' in file.read_text()]
+    text = commit.read_text()
+    [told] = re.findall(r'"deletionTimestamp":(\d+)', text)
+    commit.write_text(text.replace(told, str(int(told) - 2 * 3_600_000)))
+    direct.free()
+    assert not first.exists()
+    assert [row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()] == [1]
+
+
 def test_what_is_written_stands_in_the_table_as_spark_would_have_written_it(store: TableStore) -> None:
     direct = made(store, LIVE_EVENTS)
     direct.append(events(direct, "e1", "e2"), Once("writer", 4))
@@ -100,7 +176,7 @@ def test_both_write_the_same_table_in_turn(store: TableStore, spark: SparkSessio
     read = TableFolder(store._config).open(columns.LIVE_RECOMMENDATIONS)
     assert read is not None
     rows = read.table(columns.LIVE_RECOMMENDATIONS.columns)  # the service, of files of both
-    direct.compact()
+    direct.tidy()
     assert store.files(LIVE_RECOMMENDATIONS) == 1
     assert store.commits(LIVE_RECOMMENDATIONS, 1)[0]["operation"] == "OPTIMIZE"
     found = {row.user_id: row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()}
@@ -125,9 +201,9 @@ def test_what_the_contract_forbids_is_refused(store: TableStore, changes: dict[s
     [(name, value)] = changes.items()
     kind = direct.schema.field(name).type
     broken = rows.set_column(rows.schema.get_field_index(name), name, pa.array([value], kind))
-    with pytest.raises((TableError, ValueError)) as refused:
+    with pytest.raises(TableError) as refused:
         direct.append(broken, None)
-    assert "secret-id" not in str(refused.value)
+    assert "secret-id" not in "".join(traceback.format_exception(refused.value))
     assert [row.event_id for row in store.read(LIVE_EVENTS).collect()] == ["kept"]
 
 
@@ -142,10 +218,10 @@ def test_a_commit_between_is_a_conflict(store: TableStore, monkeypatch: pytest.M
     direct = made(store, LIVE_RECOMMENDATIONS)
     direct.upsert(lists(direct, ["u1"], 0), None)
     direct.upsert(lists(direct, ["u2"], 0), None)
-    before = DeltaTable(direct.path)
+    before = direct._open()
     store.compact(LIVE_RECOMMENDATIONS)
     with monkeypatch.context() as patch:
-        patch.setattr("vizrec_spark.tables.direct._opened", lambda *_: before)
+        patch.setattr(Direct, "_open", lambda _: before)
         with pytest.raises(WriteConflict, match="another run"):
             direct.upsert(lists(direct, ["u1"], 1), None)
     assert {row.batch for row in store.read(LIVE_RECOMMENDATIONS).collect()} == {0}
@@ -163,6 +239,45 @@ def test_a_restore_shuts_it_out(store: TableStore, monkeypatch: pytest.MonkeyPat
     for write in (direct.append, direct.upsert):
         with pytest.raises(TableError, match="being restored"):
             write(events(direct, "e1"), None)
+    for upkeep in (direct.tidy, direct.free):
+        with pytest.raises(TableError, match="being restored"):
+            upkeep()
+
+
+def test_a_full_disk_is_told_as_one(spark: SparkSession, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=2) as disk:
+        fill(TableStore(spark, TablesConfig(root=str(disk / "tables")), STAMP))
+
+
+def fill(store: TableStore) -> None:
+    direct = made(store, LIVE_EVENTS)
+    direct.append(events(direct, "e0"), None)
+    version = store.version(LIVE_EVENTS)
+    with pytest.raises(DiskSpaceError, match="Make room"):
+        for number in range(200):
+            many = [
+                f"e{number}-{n}-{hashlib.sha256(bytes([n % 256, number])).hexdigest()}" for n in range(5_000)
+            ]
+            direct.append(events(direct, *many), None)
+    assert store.version(LIVE_EVENTS) >= version and store.read(LIVE_EVENTS).count() % 5_000 == 1
+
+
+def test_a_table_that_was_moved_or_asks_for_more_is_not_written(
+    store: TableStore, spark: SparkSession
+) -> None:
+    direct = made(store, LIVE_EVENTS)
+    Path(direct.path).rename(Path(direct.path).with_name("elsewhere"))
+    with pytest.raises(TableError, match="cannot be read"):
+        direct.append(events(direct, "e1"), None)
+    assert not Path(direct.path).exists()
+    store.ensure(LIVE_EVENTS)
+    with pytest.raises(TableError, match="moved or made anew"):
+        direct.append(events(direct, "e1"), None)
+    spark.sql(
+        f"ALTER TABLE {store._sql_name(LIVE_EVENTS)} SET TBLPROPERTIES ('delta.enableRowTracking' = 'true')"
+    )
+    with pytest.raises(TableError, match="rowTracking"):
+        Direct.on(store, LIVE_EVENTS)
 
 
 def test_tables_that_only_spark_can_write_are_left_to_it(
@@ -170,7 +285,7 @@ def test_tables_that_only_spark_can_write_are_left_to_it(
 ) -> None:
     older = replace(LIVE_EVENTS, checks={**LIVE_EVENTS.checks, "more": "size(split(user_id, ' ')) > 0"})
     store.ensure(older)
-    with pytest.raises(TableError, match="constraints of its own"):
+    with pytest.raises(TableError, match="another release"):
         Direct.on(store, LIVE_EVENTS)
     store.ensure(LIVE_RECOMMENDATIONS)
     for place, told in (
@@ -183,7 +298,7 @@ def test_tables_that_only_spark_can_write_are_left_to_it(
             Direct.on(store, LIVE_RECOMMENDATIONS)
     other = TableStore(spark, TablesConfig(root=str(tmp_path / "other")), STAMP)
     other.ensure(LIVE_RECOMMENDATIONS)
-    with monkeypatch.context() as patch, pytest.raises(TableError, match="another table"):
+    with monkeypatch.context() as patch, pytest.raises(TableError, match="moved or made anew"):
         patch.setattr(store, "place", lambda table: other.place(table))
         Direct.on(store, LIVE_RECOMMENDATIONS)
     assert direct.plain_path("file:///srv/tables", "t") == "/srv/tables"

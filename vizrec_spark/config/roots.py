@@ -21,10 +21,10 @@ def plain_path(place: str, named: str) -> str:
         raise ConfigError(
             f"{named} = {place}: without Spark local paths and {known} can be used, not {scheme}://."
         )
-    if "%" in place:
+    if strange := [sign for sign in "%[]|^\\" if sign in place]:
         raise ConfigError(
-            f"{named} = {place}: without Spark a folder with % in its name cannot be used, which `deltalake` takes "
-            "for an escaped character."
+            f"{named} = {place}: without Spark a folder with {strange[0]} in its name cannot be used, which "
+            "`deltalake` takes for something else."
         )
     # Hadoop writes file:/srv and file:///srv alike, and escapes nothing.
     return re.sub(r"^file:(//)?(?=/)", "", place, flags=re.IGNORECASE).rstrip("/")

@@ -23,7 +23,7 @@ from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARA
 _TRIES = 3
 _COMPACT_EVERY = 50
 """Micro-batches; each leaves a file or two in each table."""
-_HOUR_S, _DAY_S = 3_600.0, 86_400.0
+_FREE_S, _HOUR_S, _DAY_S = 600.0, 3_600.0, 86_400.0
 KEPT = timedelta(days=1)
 """How old a live list may be before upkeep drops it: the service shows none that is older."""
 
@@ -45,7 +45,7 @@ class Commits:
         self._spark, self._tables, self._direct_bytes = spark, tables, direct_bytes
         self._direct = {table.name: self._direct_on(table) for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS)}
         self._last: dict[tuple[str, str], int] = {}
-        self._dropped, self._cleared = -math.inf, time.monotonic()
+        self._dropped, self._freed, self._cleared = -math.inf, -math.inf, time.monotonic()
 
     def stored(self, once: Once) -> pa.Table | None:
         """The rows of `live_events` that this batch, done before, has added; None for one that is new."""
@@ -108,7 +108,8 @@ class Commits:
 
     def tidy(self, number: int) -> None:
         """Upkeep behind micro-batch `number`, little at a time, for the next one waits for it: puts small files
-        together, once an hour drops lists nobody is shown any more, and once a day frees the disk."""
+        together, once an hour drops lists nobody is shown any more, and once a day frees the disk; every ten minutes of
+        lists that were replaced, where each commit replaces them all."""
         if number % _COMPACT_EVERY == _COMPACT_EVERY - 1:
             in_peace(lambda: self._compact(LIVE_RECOMMENDATIONS))
         elif number % _COMPACT_EVERY == _COMPACT_EVERY // 2:
@@ -118,6 +119,10 @@ class Commits:
             self._dropped = now
             old = F.col("updated_at") < F.lit(datetime.now(UTC) - KEPT)
             in_peace(lambda: self._tables.delete(LIVE_RECOMMENDATIONS, old))
+        direct = self._direct[LIVE_RECOMMENDATIONS.name]
+        if direct is not None and now - self._freed > _FREE_S:
+            self._freed = now
+            in_peace(direct.free)
         if now - self._cleared > _DAY_S:
             self._cleared = now
             for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
@@ -135,7 +140,7 @@ class Commits:
     def _compact(self, table: Table) -> None:
         direct = self._direct[table.name]
         if direct is not None:
-            direct.compact()
+            direct.tidy()
         else:
             self._tables.compact(table)
 

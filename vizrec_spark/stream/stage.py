@@ -34,8 +34,6 @@ _SESSION = {
     # A micro-batch has some hundred rows: to write code for them, compile it and have it optimised costs more as well.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # Tables that get a commit every second or so, when this session makes them.
-    "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
     # What a compaction has made is not written again with every later one.
     "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
     # A micro-batch may have hundreds of small files: to list each in a task of its own costs seconds.

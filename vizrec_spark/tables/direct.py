@@ -1,30 +1,42 @@
 """Small writes from this process, without a job of Spark's: tens of milliseconds in place of seconds.
 
 They are commits like any other, by `deltalake`: with the store's stamp, its guard against a restore, the table's
-constraints, and numbered like those of `Once`. Spark goes on reading and writing the same tables beside them.
+constraints, and numbered as `Once` says. Spark goes on reading and writing the same tables beside them.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from vizrec_spark.config.roots import plain_path
-from vizrec_spark.errors import ConfigError, TableError, WriteConflict
+from vizrec_spark.errors import ConfigError, DiskSpaceError, StorageError, TableError, WriteConflict
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.store import Once, TableStore
 
 _CONSTRAINT = "delta.constraints."
-_INVALID = "Invalid data found"  # a constraint, or a null where none may be
+# What `deltalake` can write, of what a table may ask of its writers.
+_FEATURES = {"deletionVectors", "checkConstraints", "invariants", "appendOnly"}
 # Spark's usual way of committing there is only safe for one program at a time.
 _NOT_THERE = ("s3", "s3a")
+_SYSTEM = re.compile(r"\(os error (\d+)\)")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_COMPACTED = 16 << 20
+"""Bytes: what a compaction has made so large is not written again with every later one."""
+_KEPT_H = 1
+"""Hours for which a file that was put out of use stays for those who are reading it."""
+# A checkpoint that fails behind a commit must not look like a commit that failed.
+_COMMIT_ALONE = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Direct:
     store: TableStore
     table: Table
     path: str
+    identity: str
     schema: pa.Schema
 
     @classmethod
@@ -50,97 +63,164 @@ class Direct:
             raise TableError(str(error)) from None
         if urlsplit(path).scheme.lower() in _NOT_THERE:
             raise TableError(f"{table.name} = {path}: on S3 a table must have writers of one kind")
-        found = _opened(table, path)
-        if found.metadata().id != store.identity(table):
-            raise TableError(f"{table.name} = {path}: Spark finds another table there")
-        constraints = {
-            name.removeprefix(_CONSTRAINT): told
-            for name, told in found.metadata().configuration.items()
-            if name.startswith(_CONSTRAINT)
-        }
-        if constraints != dict(table.checks):
-            raise TableError(
-                f"{table.name} = {path}: it was made by another release, with constraints of its own"
-            )
-        return cls(store, table, path, to_arrow_schema(table.schema, timezone="UTC"))
+        one = cls(store, table, path, store.identity(table), to_arrow_schema(table.schema, timezone="UTC"))
+        one._open()
+        return one
 
     def append(self, rows: pa.Table, once: Once | None) -> None:
-        """Adds `rows` (the contract's columns); the caller sees to it that `once` has not been made.
+        """Adds `rows` (the contract's columns), where `once` has not been made.
 
         Raises: TableError where the table refuses them.
         """
         self.store.refuse_during_restore()
-        try:
-            write_deltalake(
-                self.path, self._conformed(rows), mode="append", commit_properties=self._properties(once)
-            )
-        except DeltaError as error:
-            raise self._refused(error) from error
+        found = self._open()
+        if _made(found, once):
+            return
+        rows = self._conformed(rows)
+        self._run(
+            once,
+            lambda: write_deltalake(
+                found,
+                rows,
+                mode="append",
+                commit_properties=self._properties(once),
+                post_commithook_properties=_COMMIT_ALONE,
+            ),
+        )
 
     def upsert(self, rows: pa.Table, once: Once | None) -> None:
-        """Puts `rows` (the contract's columns, each key once) in the place of those with the same key.
+        """Puts `rows` (the contract's columns, each key once) in the place of those with the same key, where `once` has
+        not been made.
 
         Each file that has one of the keys is written anew. Raises: WriteConflict where another run has written to
         these files meanwhile, TableError where the table refuses the rows.
         """
         self.store.refuse_during_restore()
+        found = self._open()
+        if _made(found, once):
+            return
         on = " AND ".join(f"old.{name} = new.{name}" for name in self.table.key)
-        try:
-            (
-                _opened(self.table, self.path)
-                .merge(
-                    self._conformed(rows),
-                    on,
-                    source_alias="new",
-                    target_alias="old",
-                    commit_properties=self._properties(once),
-                )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute()
-            )
-        except DeltaError as error:
-            raise self._refused(error) from error
+        merge = found.merge(
+            self._conformed(rows),
+            on,
+            source_alias="new",
+            target_alias="old",
+            commit_properties=self._properties(once),
+            post_commithook_properties=_COMMIT_ALONE,
+        )
+        self._run(once, merge.when_matched_update_all().when_not_matched_insert_all().execute)
 
-    def compact(self) -> None:
-        """Writes small files together. Raises: WriteConflict where another run has written to them meanwhile."""
+    def tidy(self) -> None:
+        """Writes small files together, and the log's state into a checkpoint; old files of the log go.
+
+        Raises: WriteConflict where another run has written to the small files meanwhile.
+        """
         self.store.refuse_during_restore()
-        try:
-            _opened(self.table, self.path).optimize.compact(commit_properties=self._properties(None))
-        except DeltaError as error:
-            raise self._refused(error) from error
+        self._run(
+            None,
+            lambda: self._open().optimize.compact(
+                target_size=_COMPACTED,
+                commit_properties=self._properties(None),
+                post_commithook_properties=_COMMIT_ALONE,
+            ),
+        )
+        found = self._open()
+        self._run(None, found.create_checkpoint)
+        self._run(None, found.cleanup_metadata)
+        if urlsplit(self.path).scheme in ("", "file"):
+            # Hadoop's checksum of the file that was just replaced.
+            (Path(self.path) / "_delta_log" / "._last_checkpoint.crc").unlink(missing_ok=True)
+
+    def free(self) -> None:
+        """Deletes files that were put out of use more than an hour ago; versions before cannot be read any more."""
+        self.store.refuse_during_restore()
+        self._run(
+            None,
+            lambda: self._open().vacuum(
+                retention_hours=_KEPT_H,
+                dry_run=False,
+                enforce_retention_duration=False,
+                commit_properties=self._properties(None),
+                post_commithook_properties=_COMMIT_ALONE,
+            ),
+        )
 
     def size(self) -> int:
         """Bytes of the latest version's data files."""
-        sizes = pa.table(_opened(self.table, self.path).get_add_actions())["size_bytes"]
+        sizes = pa.table(self._open().get_add_actions())["size_bytes"]
         return sum(size.as_py() for size in sizes)
 
+    def _open(self) -> DeltaTable:
+        """The latest version. Raises: TableError where that is not the table of before, or one only Spark can write."""
+        place = f"Table {self.table.name} at {self.path}"
+        try:
+            found = DeltaTable(self.path)
+        except (DeltaError, OSError) as error:
+            raise TableError(f"{place} cannot be read: {str(error)[:300]}") from None
+        metadata = found.metadata()
+        if metadata.id != self.identity:
+            raise TableError(
+                f"{place} is not the one that Spark finds, or found before: was it moved or made anew?"
+            )
+        features = set(found.protocol().writer_features or ()) - _FEATURES
+        if features:
+            raise TableError(f"{place} asks for {', '.join(sorted(features))}, which only Spark can write.")
+        constraints = {
+            name.removeprefix(_CONSTRAINT): said
+            for name, said in metadata.configuration.items()
+            if name.startswith(_CONSTRAINT)
+        }
+        if constraints != dict(self.table.checks):
+            raise TableError(
+                f"{place} was made by another release, with constraints that only Spark may understand: `ALTER TABLE "
+                "... DROP CONSTRAINT` those that are not in docs/tables.md, and add those that are."
+            )
+        return found
+
     def _conformed(self, rows: pa.Table) -> pa.Table:
-        return rows.select(self.schema.names).cast(self.schema)
+        try:
+            return rows.select(self.schema.names).cast(self.schema)
+        except (ValueError, KeyError) as error:
+            raise TableError(f"Table {self.table.name}: {str(error)[:300]}") from None
 
     def _properties(self, once: Once | None) -> CommitProperties:
-        said: Mapping[str, str] = {"userMetadata": json.dumps(asdict(self.store.stamp))}
+        said = {"userMetadata": json.dumps(asdict(self.store.stamp))}
         named = [] if once is None else [Transaction(once.writer, once.number)]
-        return CommitProperties(custom_metadata=dict(said), app_transactions=named)
+        return CommitProperties(custom_metadata=said, app_transactions=named)
 
-    def _refused(self, error: DeltaError) -> Exception:
-        """One of ours for what is about the table; a full disk or a closed store speaks for itself."""
-        if isinstance(error, CommitFailedError):
-            return WriteConflict(
-                f"Table {self.table.name} at {self.path} was written by another run at the same time, and that one "
-                "won: let it end, then run this stage again."
-            )
-        # What follows shows the rows.
+    def _run(self, once: Once | None, write: Callable[[], object]) -> None:
+        """Runs `write`. What `deltalake` raises becomes one of ours, without its own behind it, which shows rows."""
+        raised = None
+        try:
+            write()
+        except (DeltaError, OSError) as error:
+            raised = self._told(error, once)
+        if raised is not None:
+            raise raised
+
+    def _told(self, error: Exception, once: Once | None) -> Exception | None:
+        """One of ours for `error`; None where `once` was made after all, by another or by this one."""
+        place = f"Table {self.table.name} at {self.path}"
         told = " ".join(str(error).partition("Preview of invalid data")[0].split())[:600]
-        if _INVALID not in told:
-            return error
-        return TableError(
-            f"Table {self.table.name} at {self.path} keeps its last version, the write was refused: {told}"
-        )
+        system = _SYSTEM.search(told)
+        if isinstance(error, CommitFailedError):
+            if once is not None and _made(self._open(), once):
+                return None
+            return WriteConflict(
+                f"{place} was written by another run at the same time, and that one won: let it end, then run this "
+                "stage again."
+            )
+        if system is not None and int(system[1]) in _FULL:
+            return DiskSpaceError(
+                f"A disk is full: {told}. Make room where `tables.root` lies, and run again."
+            )
+        if system is not None:
+            return StorageError(f"{place} cannot be written: {told}")
+        return TableError(f"{place} keeps its last version, the write was refused: {told}")
 
 
-def _opened(table: Table, path: str) -> DeltaTable:
-    try:
-        return DeltaTable(path)
-    except (DeltaError, OSError) as error:
-        raise TableError(f"Table {table.name} at {path} cannot be read: {str(error)[:300]}") from error
+def _made(found: DeltaTable, once: Once | None) -> bool:
+    if once is None:
+        return False
+    last = found.transaction_version(once.writer)
+    return last is not None and last >= once.number

@@ -749,6 +749,7 @@ def _create_statement(table: Table, name: str) -> str:
         "delta.enableDeletionVectors": "true",
         "delta.deletedFileRetentionDuration": f"interval {min(KEPT_DAYS, table.log_days)} days",
         "delta.logRetentionDuration": f"interval {table.log_days} days",
+        **({"delta.checkpointInterval": "50"} if table.log_days == 1 else {}),
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
     }
     partitions = (
