@@ -6,12 +6,13 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from vizrec_dags.alerts import tell_of_time_out
-from vizrec_dags.days import HOUR, day_of
+from vizrec_dags.days import HOUR, LOG_KEPT, day_of
 from vizrec_dags.delta_log import day_loaded
+from vizrec_dags.hold import skip_if_held
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.run_ids import day_in
@@ -51,8 +52,7 @@ def may_load(context: Any, tables: str) -> None:
 
     Raises: AirflowSkipException; AirflowFailException, after which there is no other try.
     """
-    if context["dag_run"].run_type == "scheduled" and Variable.get("vizrec_hold_schedule", default=None):
-        raise AirflowSkipException("Variable vizrec_hold_schedule is set: scheduled runs load nothing.")
+    skip_if_held(context)
     refuse_older_day(context, tables)
 
 
@@ -62,9 +62,15 @@ def refuse_older_day(context: Any, tables: str) -> None:
         return
     day = day_of(context)
     dag_id = context["dag"].dag_id
-    loaded = day_loaded(folder(tables), lambda run_id: day_in(dag_id, run_id))
+    oldest = context["dag_run"].run_after - LOG_KEPT
+    loaded = day_loaded(folder(tables), lambda run_id: day_in(dag_id, run_id), oldest)
     if loaded is None:
-        log.warning("No run of %s has loaded a day within the log of table runs (30 days)", dag_id)
+        log.warning(
+            "No run of %s has loaded a day since %s, as far as table runs tells (%s days): nothing is refused",
+            dag_id,
+            f"{oldest:%Y-%m-%d}",
+            LOG_KEPT.days,
+        )
     elif loaded > day:
         raise AirflowFailException(
             f"Day {loaded} has been loaded, and this run is about {day}: its tables would take the place of newer "

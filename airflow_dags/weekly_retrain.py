@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
 from vizrec_dags.alerts import tell_of_time_out
+from vizrec_dags.hold import skip_if_held
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, SHORT, TRAINING
@@ -66,6 +67,8 @@ with DAG(
     split = VizrecJobOperator(
         job="holdout",
         task_id="split",
+        # What is loaded meanwhile is not what anybody should learn from, nor be judged on.
+        before=skip_if_held,
         settings=[f"evaluate.training={TRAINING}", f'evaluate.training_copies=["{CURRENT}"]'],
     )
     tune = VizrecJobOperator(

@@ -8,6 +8,8 @@ from typing import Any
 
 # daily_batch starts at this hour, UTC.
 HOUR = 2
+# As long Delta keeps the log of table `runs`.
+LOG_KEPT = timedelta(days=30)
 
 
 def day_of(context: Mapping[str, Any]) -> str:

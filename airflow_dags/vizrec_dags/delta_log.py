@@ -69,7 +69,8 @@ def commit_info(table: Path, version: int) -> dict[str, Any]:
 def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
     """The records in table `runs` below `root`, newest first, without those that are older than `since`.
 
-    Those that a later `vizrec restore` has taken back are left out, unless that restore was taken back itself.
+    Those that a later `vizrec restore` has taken back are left out, unless that restore was taken back itself; so are
+    those that say themselves that they are `partial`: what was left out has still to be done.
     Each is one file to be read, so say `since` wherever it is known.
     """
     runs = root / "runs"
@@ -84,6 +85,8 @@ def records(root: Path, since: datetime | None = None) -> Iterator[Record]:
             if (told["run_id"], told["stage"]) in taken_back:
                 continue
             taken_back |= {(unit[0], unit[1]) for unit in told.get("takes_back", ())}
+            if told.get("partial"):
+                continue
             names = ("run_id", "stage", "outcome", "seconds", "encoder", "tables", "metrics")
             yield Record(*(told[name] for name in names), notes=tuple(told["notes"]))
 
@@ -126,14 +129,16 @@ def holding(root: Path, found: Iterable[Record]) -> Iterator[Record]:
     return (one for one in found if undone(root, one) is None)
 
 
-def day_loaded(root: Path, day_of: Callable[[str], str | None]) -> str | None:
+def day_loaded(root: Path, day_of: Callable[[str], str | None], since: datetime) -> str | None:
     """The day whose files the tables hold: that of the last stage `ingest` that holds.
 
     Only runs that are about a day count. Each record back to that one is read, which is some days' at most where days
-    are loaded daily. None where the log has no such stage: Delta keeps it for 30 days.
+    are loaded daily. None where there is no such stage back to `since`.
     day_of: the day that a run is about, by its id.
     """
-    ingests = (one for one in records(root) if one.stage == "ingest" and day_of(one.run_id) is not None)
+    ingests = (
+        one for one in records(root, since) if one.stage == "ingest" and day_of(one.run_id) is not None
+    )
     last = next(holding(root, ingests), None)
     return None if last is None else day_of(last.run_id)
 

@@ -35,8 +35,9 @@ class VizrecJobOperator(SparkSubmitOperator):
     of the job, in its slot of the pool, and raises where it must not start.
 
     A job whose record stands is not started: a task that is repeated changes nothing. A record counts whatever
-    spark-submit's exit code, so that a driver whose end was not seen is not taken for a failure; and without a record
-    a job is not done, whatever the exit code. Returns the record as a dict, for later tasks.
+    spark-submit's exit code, so that a driver whose end was not seen is not taken for a failure; and without a record,
+    or with one that tells of a part only, a job is not done, whatever the exit code. Returns the record as a dict, for
+    later tasks.
     """
 
     template_fields: Sequence[str] = (
@@ -115,8 +116,9 @@ class VizrecJobOperator(SparkSubmitOperator):
         code = None if process is None else process.returncode
         if failure is None:
             raise AirflowException(
-                f"spark-submit ended with exit code {code}, but run {self.vizrec_run} of {self.job} is not in table "
-                f"runs of {self.tables}: the driver was lost. The task may be tried again."
+                f"spark-submit ended with exit code {code}, but table runs of {self.tables} has no record "
+                f"that {self.job} of run {self.vizrec_run} is done: the driver was lost, or has left something out. "
+                "The task may be tried again."
             )
         if code in _FINAL:
             raise AirflowFailException(

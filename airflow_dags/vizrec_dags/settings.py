@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import Asset, Connection, ObjectStoragePath, Param, Variable
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from jinja2 import pass_context
 
 from vizrec_dags.alerts import tell_of_task
@@ -56,7 +56,7 @@ _NEEDED = {
     "s3a": "apache-airflow-providers-amazon[s3fs]",
     "abfss": "apache-airflow-providers-microsoft-azure",
     "gs": "apache-airflow-providers-google",
-    "hdfs": "a Hadoop client with libhdfs (HADOOP_HOME, CLASSPATH)",
+    "hdfs": "pyarrow, and a Hadoop client with libhdfs (HADOOP_HOME, CLASSPATH)",
 }
 
 COMMON_PARAMS: dict[str, Param] = {
@@ -97,40 +97,74 @@ def embed_settings(context: Mapping[str, Any]) -> list[str]:
 def folder(root: str) -> ObjectStoragePath:
     """A folder of tables as Airflow reads it; Variable vizrec_storage_conn names the connection of an object store.
 
-    Raises: AirflowFailException, with what to install, where Airflow cannot read paths of this kind; AirflowException
-    where the store could not be reached.
+    Raises: AirflowFailException, with what to install, where Airflow cannot read paths of this kind, and for a
+    connection that is not defined; AirflowException, which is tried again, where the store could not be reached.
     """
     scheme = root.partition("://")[0] if "://" in root else "file"
     location, options = _for_airflow(root)
     # No provider has connections for HDFS: fsspec's own client reads it, by Hadoop's settings.
     conn = None if scheme == "hdfs" else Variable.get("vizrec_storage_conn", default=None)
+    if conn is not None:
+        _must_be_defined(conn)
     try:
         path = ObjectStoragePath(location, conn_id=conn, **({} if conn else options))
         # Now, and by the connection: a path whose connection failed would go on without it, and say nothing.
         _ = path.__wrapped__.fs if conn is None else path.fs
     except (ImportError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if not _lacks_software(scheme, error):
+            raise AirflowException(
+                f"Airflow cannot read {root}: the store could not be reached ({reason}). The task may be tried again."
+            ) from error
         needed = _NEEDED.get(scheme, f"a provider for {scheme}://; known are {', '.join(_NEEDED)}")
-        # A name node that cannot be reached may be back for the next try.
-        kind = AirflowException if isinstance(error, OSError) else AirflowFailException
-        reason = str(error).partition("\n")[0]
-        raise kind(
+        raise AirflowFailException(
             f"Airflow cannot read {root} ({reason}). Its workers need {needed}; see docs/operations.md, Installation."
         ) from error
     return path
 
 
-def _for_airflow(root: str) -> tuple[str, dict[str, str]]:
+def _must_be_defined(conn: str) -> None:
+    """Not every provider says so: some go on with what access the worker itself has."""
+    try:
+        Connection.get(conn)
+    except AirflowNotFoundException as error:
+        raise AirflowFailException(
+            f"Variable vizrec_storage_conn names connection {conn}, which is not defined: add it, or delete the "
+            "Variable."
+        ) from error
+
+
+def _lacks_software(scheme: str, error: Exception) -> bool:
+    """Whether a package or a library is missing; otherwise it is the store that did not answer.
+
+    A scheme that nobody reads is a ValueError; so is, with some clients, a connection that fails. A missing libhdfs is
+    an OSError.
+    """
+    if isinstance(error, ImportError):
+        return True
+    said = str(error).lower()
+    if isinstance(error, OSError):
+        return "libhdfs" in said or "libjvm" in said
+    return scheme not in _NEEDED or "protocol not known" in said or "no filesystem registered" in said
+
+
+def _for_airflow(root: str) -> tuple[str, dict[str, Any]]:
     """The address of a folder for fsspec, and the options of its file system where no connection brings them.
 
-    What stands before an @ is a container to Hadoop, and the id of a connection to Airflow.
+    What stands before an @ is a container to Hadoop, and the id of a connection to Airflow. adlfs asks
+    without an identity unless told (`anon`), and of the account's blob endpoint, which it takes to be in the public
+    cloud.
     """
     if "://" not in root:
         return f"file://{root}", {}
     azure = re.fullmatch(r"(abfss?)://([^@/]+)@([^./]+)(\.[^/]*)?(/.*)?", root)
     if azure is None:
         return root, {}
-    scheme, container, account, _, path = azure.groups()
-    return f"{scheme}://{container}{path or ''}", {"account_name": account}
+    scheme, container, account, suffix, path = azure.groups()
+    options: dict[str, Any] = {"account_name": account, "anon": False}
+    if suffix not in (None, ".dfs.core.windows.net"):
+        options["account_host"] = account + re.sub(r"^\.dfs\.", ".blob.", suffix)
+    return f"{scheme}://{container}{path or ''}", options
 
 
 @pass_context

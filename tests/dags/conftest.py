@@ -85,12 +85,23 @@ class Receiver:
     def __init__(self) -> None:
         self.posted: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
-        posted, tokens = self.posted, self.tokens
+        self.got: list[str] = []
+        posted, tokens, got = self.posted, self.tokens, self.got
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                if self.path.startswith("/moved"):
+                    self.send_response(int(self.path.split("/")[2]))
+                    self.send_header("Location", "/hook")
+                    self.end_headers()
+                    return
                 posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 tokens.append(self.headers["Authorization"])
+                self.send_response(204)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                got.append(self.path)
                 self.send_response(204)
                 self.end_headers()
 
@@ -98,14 +109,13 @@ class Receiver:
                 """Nothing."""
 
         self.server = ThreadingHTTPServer(("localhost", 0), Handler)
-        self.connection = json.dumps(
-            {
-                "conn_type": "http",
-                "host": f"http://localhost:{self.server.server_port}/hook",
-                "password": "t0",
-            }
-        )
+        self.connection = self.at("/hook")
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def at(self, path: str) -> str:
+        """A connection to a path of this server; below /moved/302 it answers with that status."""
+        host = f"http://localhost:{self.server.server_port}{path}"
+        return json.dumps({"conn_type": "http", "host": host, "password": "t0"})
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,8 @@ def looked_at(root: str) -> dict[str, Any]:
     inner = place.__wrapped__
     where, seen = inner.fs._strip_protocol(str(inner)), []
     for version in range(2):
-        Store.store.clear() if version == 0 else None
+        if version == 0:
+            Store.store.clear()
         for earlier in range(version + 1):
             inner.fs.pipe(f"{where}/runs/_delta_log/{earlier:020d}.json", b"{}")
         seen.append(delta_log.versions(place / "runs"))
@@ -71,15 +72,37 @@ def refusal(root: str) -> str:
     return ""
 
 
+def away(failure: type[Exception]) -> dict[str, tuple[str, str]]:
+    """What is raised where the client of each kind of store cannot be made, for want of a store."""
+
+    def fail(self: Store, **_options: Any) -> None:
+        raise failure("no route to host")
+
+    found = {}
+    for scheme, root in ROOTS.items():
+        kind = type("Away", (Store,), {"protocol": scheme, "__init__": fail, "cachable": False})
+        fsspec.register_implementation(scheme, kind, clobber=True)
+        try:
+            folder(root)
+        except AirflowException as error:
+            found[scheme] = (type(error).__name__, str(error))
+    return found
+
+
 def main() -> None:
     found: dict[str, Any] = {"refused": {scheme: refusal(root) for scheme, root in ROOTS.items()}}
     found["refused"]["ftps"] = refusal("ftps://shop/vizrec/tables")
+    found["away"] = {failure.__name__: away(failure) for failure in (OSError, ValueError)}
     for scheme in ROOTS:
         fsspec.register_implementation(
             scheme, type(scheme.title(), (Store,), {"protocol": scheme}), clobber=True
         )
     found["plain"] = {scheme: looked_at(root) for scheme, root in ROOTS.items()}
+    china = "abfss://shop@account.dfs.core.chinacloudapi.cn/vizrec/tables"
+    found["china"] = folder(china).__wrapped__.fs.options
     os.environ["AIRFLOW_VAR_VIZREC_STORAGE_CONN"] = "shop_store"
+    found["undefined"] = {scheme: refusal(root) for scheme, root in ROOTS.items()}
+    os.environ["AIRFLOW_CONN_SHOP_STORE"] = json.dumps({"conn_type": "generic"})
     found["no_provider"] = {scheme: refusal(root) for scheme, root in ROOTS.items()}
     # As a provider's function makes it, from the connection.
     providers = {

@@ -1,6 +1,7 @@
 """Stands in for spark-submit: leaves the commits that a job would leave, and does no work. No Spark, no package.
 
 A file `refused` beside the program that calls this holds the share of interactions that `ingest` tells as refused.
+Where there is a file `partial`, a job records that it has left something out, and ends with exit code 4.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ def main(beside: Path, words: list[str]) -> None:
     metrics = {"images_version": 0.0}
     if job == "ingest" and refused.is_file():
         metrics["interactions_refused_share"] = float(refused.read_text(encoding="utf-8"))
-    record(root, job, run_id, metrics)
+    left_out = (beside / "partial").exists()
+    record(root, job, run_id, metrics, **({"partial": True} if left_out else {}))
+    if left_out:
+        sys.exit(4)
 
 
-def record(root: Path, job: str, run_id: str, metrics: dict[str, float]) -> None:
+def record(root: Path, job: str, run_id: str, metrics: dict[str, float], **more: object) -> None:
     """The commits of a job that found its tables as they should be: version 0 of each, and its row in `runs`."""
     tables = {name: {"version": 0, "rows": 1, "changed": 0} for name in WRITES.get(job, [])}
     for name in tables:
         if not (root / name).is_dir():
             _commit(root / name, {})
     told = {"run_id": run_id, "stage": job, "outcome": "done", "seconds": 1.0, "encoder": "lite"}
-    _commit(root / "runs", {**told, "tables": tables, "metrics": metrics, "notes": []})
+    _commit(root / "runs", {**told, "tables": tables, "metrics": metrics, "notes": [], **more})
 
 
 def _commit(table: Path, told: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ def facts(bag: BundleDagBag) -> dict[str, Any]:
                 "waits": task.timeout if isinstance(task, BaseSensorOperator) else None,
                 "outlets": [asset.name for asset in task.outlets],
                 "told": [tell.__name__ for tell in _listed(task.on_failure_callback)],
+                "before": getattr(getattr(task, "before", None), "__name__", None),
             }
             for dag in bag.dags.values()
             for task in dag.tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,8 @@ from vizrec_spark.config.models import Config, TablesConfig
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import RUNS, USERS
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +86,13 @@ def test_a_record_stands_until_its_tables_are_taken_back(
         replace(one, stage="embed", encoder="lite", metrics={"images_version": version})
         for one, version in ((second, 7.0), (first, 5.0))
     ]
-    assert delta_log.day_loaded(root, days.get) == "2026-01-02"
-    assert delta_log.day_loaded(root, {}.get) is None
+    assert delta_log.day_loaded(root, days.get, LONG_AGO) == "2026-01-02"
+    assert delta_log.day_loaded(root, {}.get, LONG_AGO) is None
     assert delta_log.pictures_seen(root, embeds, "lite", 7)
     assert not delta_log.pictures_seen(root, embeds, "other", 5)
     spark.sql(f"RESTORE TABLE delta.`{root}/users` TO VERSION AS OF 2")
     # What was taken back is neither loaded nor embedded.
-    assert delta_log.day_loaded(root, days.get) == "2026-01-01"
+    assert delta_log.day_loaded(root, days.get, LONG_AGO) == "2026-01-01"
     assert not delta_log.pictures_seen(root, embeds, "lite", 7) and delta_log.pictures_seen(
         root, embeds, "lite", 5
     )

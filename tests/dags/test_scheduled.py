@@ -82,6 +82,9 @@ def scheduled(repository: Path, delta_log: ModuleType, tmp_path_factory: pytest.
         found.wait_for("incremental_embed")
         unpause(found, "weekly_retrain")
         found.wait_for("weekly_retrain")
+        # Last, when nothing else writes to the tables.
+        unpause(found, "weekly_maintain")
+        found.wait_for("weekly_maintain")
     return found
 
 
@@ -175,6 +178,15 @@ def test_the_week_tunes_measures_and_promotes(scheduled: Scheduled) -> None:
     started = scheduled.started()
     times = {job: started.count(job) for job in ("holdout", "tune", "als", "evaluate", "promote")}
     assert times == {"holdout": 1, "tune": 1, "als": 2, "evaluate": 1, "promote": 1}
+
+
+def test_upkeep_goes_through_every_live_table_and_is_recorded(scheduled: Scheduled) -> None:
+    run_id, kind, _ = scheduled.runs("weekly_maintain")[0]
+    assert kind == "scheduled"
+    assert scheduled.tasks("weekly_maintain", run_id) == {"maintain": ("success", 1)}
+    assert scheduled.started().count("maintain") == 1
+    record = scheduled.record("maintain", scheduled.named("weekly_maintain", run_id))
+    assert record.outcome == "done" and "tables_left_out" not in record.metrics
 
 
 def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(scheduled: Scheduled) -> None:
