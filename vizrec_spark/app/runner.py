@@ -23,10 +23,10 @@ from rich.table import Table as RichTable
 
 from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
-from vizrec_spark.app.record import Outcome, record_run
+from vizrec_spark.app.record import record_run
 from vizrec_spark.app.spark_errors import of_the_system, understood
 from vizrec_spark.config import Config, load_config
-from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
+from vizrec_spark.errors import CandidateHeld, ConfigError, TableError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
@@ -217,8 +217,7 @@ def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, br
         except VizrecError as error:
             if isinstance(error.done, StageResult):  # it came to its end all the same
                 told = replace(error.done, notes=[*error.done.notes, str(error)])
-                outcome: Outcome = "held" if isinstance(error, CandidateHeld) else "done"
-                record_run(context, told, time.monotonic() - began, outcome)
+                _record_ended(context, told, time.monotonic() - began, error)
             raise
     done = Finished(stage, result, time.monotonic() - began)
     record_run(context, result, done.seconds)
@@ -226,6 +225,19 @@ def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, br
         log.info("%s: %s", stage.name, note)
     log.info("%s: done in %.1f s", stage.name, done.seconds)
     return done
+
+
+def _record_ended(context: StageContext, told: StageResult, seconds: float, error: VizrecError) -> None:
+    """The record of a stage that came to its end and raised `error`."""
+    if isinstance(error, CandidateHeld):
+        record_run(context, told, seconds, "held")
+        return
+    for note in told.notes[:-1]:  # the last is the error, which is told by itself
+        log.info("%s: %s", context.tables.stamp.stage, note)
+    try:
+        record_run(context, told, seconds, partial=True)
+    except TableError as unwritten:  # as while tables are being restored; the first error says more
+        log.warning("%s: no record of what was done: %s", context.tables.stamp.stage, unwritten)
 
 
 def wide(stream: TextIO) -> Console:
