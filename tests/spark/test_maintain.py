@@ -109,7 +109,7 @@ def test_a_table_that_cannot_be_looked_after_holds_up_no_other(
     assert main([*command, "--dry-run"]) == TableError.exit_code
     shown = capsys.readouterr()
     assert "interactions: 4 files" in shown.out and "items: " not in shown.out
-    refused = re.compile(r"1 of 2 tables were not looked after: items \(.*was not made by vizrec-spark")
+    refused = re.compile(r"1 of 2 tables cannot be looked after now: items \(.*was not made by vizrec-spark")
     assert refused.search(shown.err) and store(spark, root).files(INTERACTIONS) == 4
     assert _orphans(root) == ["part-new", "part-old"]
     assert main(command) == TableError.exit_code
@@ -150,7 +150,7 @@ def test_a_restore_that_begins_meanwhile_ends_it_with_the_account_of_what_was_do
     said = " ".join(capsys.readouterr().err.split())
     assert (
         "Error: " in said
-        and "tables were not looked after: promotions (The tables are being restored" in said
+        and "tables cannot be looked after now: promotions (The tables are being restored" in said
     )
     assert "4 files (" in said and "are now" in said and "no record of what was done: The tables are" in said
     assert not store(spark, root).exists(RUNS)

@@ -54,7 +54,7 @@ def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[
     Raises: LeftOut at the end, where a table is not ours to look after, or `do` raised a TableError, and between two
     tables where they began to be restored; TableError where they are being restored before the first.
     """
-    tables, faults, n_done = context.tables, [], 0
+    tables, faults = context.tables, []
     wanted = list(_wanted(context))
     for number, table in enumerate(wanted):
         try:
@@ -72,12 +72,11 @@ def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[
             log.warning("maintain: %s: %s", table.name, error)
             faults.append(f"{table.name} ({error})")
             continue
-        n_done += 1
         yield done
     if faults:
         raise LeftOut(
-            f"{len(faults)} of {len(wanted)} tables were not looked after: {'; '.join(faults)}. The other {n_done} "
-            "were. Run it again when nothing else writes to these tables; a table that is not this program's, or of "
+            f"{len(faults)} of {len(wanted)} tables cannot be looked after now: {'; '.join(faults)}. Run it "
+            "again when nothing else writes to these tables; a table that is not this program's, or of "
             "another contract, is left out each time: upgrade, move it away, or name the others in maintain.tables."
         )
 
