@@ -17,6 +17,7 @@ from typing import TextIO
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -34,6 +35,7 @@ from vizrec_spark.tables import Stamp, TableStore
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_ERRORS_OF_SQL = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
@@ -155,6 +157,11 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
     """While the body runs, our log goes to `console`, or where the caller has sent it; other packages only warn."""
     ours = None if log.handlers else handler(console, as_json)
     level, propagates = log.level, log.propagate
+    # PySpark prints each error in SQL as JSON on stderr, also those that become one of ours; it is told by us.
+    of_spark = [PySparkLogger.getLogger(name) for name in _ERRORS_OF_SQL]
+    disabled = [one.disabled for one in of_spark]
+    for one in of_spark:
+        one.disabled = True
     log.setLevel(logging.WARNING if console.quiet else logging.INFO)
     if ours is not None:
         log.addHandler(ours)
@@ -162,6 +169,8 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        for one, before in zip(of_spark, disabled, strict=True):
+            one.disabled = before
         log.setLevel(level)
         if ours is not None:
             log.removeHandler(ours)
