@@ -33,7 +33,6 @@ ONNX = ["onnx>=1.19", "onnxruntime>=1.23"]
 TUNE = ["optuna>=5,<6"]
 # The HTTP service: `vizrec serve`.
 SERVE = [
-    "deltalake>=1.6,<2",
     "fastapi>=0.165",
     "uvicorn>=0.54",
     "httptools>=0.9",
@@ -77,6 +76,7 @@ setup(
         "numpy>=2.1,<3",
         "pandas>=2.2,<3",
         "pyarrow>=18",
+        "deltalake>=1.6,<2",  # writes and reads without Spark
         "numba>=0.63",
         "pydantic>=2.10,<3",
         "PyYAML>=6",

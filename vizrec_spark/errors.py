@@ -36,6 +36,10 @@ class WriteConflict(TableError):
     """Another run has committed to the table at the same time, and that commit stands."""
 
 
+class LeftOut(TableError):
+    """Part of a stage's tables could not be done; the others were, and `done` has the account of them."""
+
+
 class SessionError(VizrecError):
     """The Spark session cannot do what the pipeline needs (Delta Lake missing, Java missing)."""
 

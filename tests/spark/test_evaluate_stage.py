@@ -291,7 +291,7 @@ def test_a_repeated_run_gives_the_same_table_and_another_run_its_own_rows(shop: 
 
 
 def test_the_gate_promotes_and_holds(shop: Shop, held: int) -> None:
-    rows = shop.store.read(METRICS).where("run_id = 'day-1'")
+    rows = shop.store.read(METRICS).where("run_id = 'day-1'").collect()
     promoted = ask_gate(rows, GateConfig(candidate="good", current="poor", metric="ndcg@5"), 10)
     assert (promoted.verdict, promoted.reason) == ("promote", "better")
     assert promoted.measured.n_both == len(shop.parts[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import bz2
 import gzip
 import re
 from pathlib import Path
@@ -144,6 +145,33 @@ def test_what_cannot_be_read_is_said_with_advice(
     put(shop / "landing", "half.csv.gz", gzip.compress(log.encode())[:-20])
     with pytest.raises(InputError, match=advice):
         ingest(spark, shop, [override.format(root=shop)])
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("order", "CSV header does not conform to the schema"),
+        ("crc", "gzip stream CRC failure"),
+        ("bz2", "crc error"),
+    ],
+)
+def test_a_file_that_is_not_as_it_should_be_is_exit_3(
+    spark: SparkSession, shop: Path, what: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    landing(shop, ITEM_LINES, EVENT_LINES, [])
+    log = "".join(f"{line}\n" for line in ["user_id,item_id,event,timestamp", *EVENT_LINES]).encode()
+    crc, packed = bytearray(gzip.compress(log)), bytearray(bz2.compress(log))
+    crc[-8] ^= 1
+    packed[len(packed) // 2] ^= 0xFF
+    put(shop / "landing", "crc/events.csv.gz", bytes(crc))
+    put(shop / "landing", "bz2/events.csv.bz2", bytes(packed))
+    put(shop / "landing", "order/1.csv", log)
+    put(shop / "landing", "order/2.csv", "item_id,user_id,event,timestamp\ni1,u1,view,1700000000\n")
+    setting = f"ingest.interactions.path={shop}/landing/{what}"
+    code = guarded(lambda _: str(ingest(spark, shop, [setting])), argparse.Namespace())
+    told = capsys.readouterr().err
+    assert code == InputError.exit_code == 3 and "Traceback" not in told and told.count("Error: ") == 1
+    assert f"landing/{what}" in told and why in told and "Mend or replace the file, and run again." in told
 
 
 @pytest.mark.parametrize("key", ["ingest.catalogue.path", "ingest.images.path"])

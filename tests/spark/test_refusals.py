@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import settings_stay_in_their_test
 from tests.landing import picture, put
+from tests.streaming import LiveShop, event
 from vizrec_spark.app.cli import main
 from vizrec_spark.app.stages import BESIDE, PIPELINE
 from vizrec_spark.config import load_config
-from vizrec_spark.errors import InputError, TableError
+from vizrec_spark.errors import ConfigError, InputError, TableError
 from vizrec_spark.tables import Stamp, Table, TableStore
 from vizrec_spark.tables.schemas import (
     BLEND_WEIGHTS,
@@ -22,6 +25,8 @@ from vizrec_spark.tables.schemas import (
     IMAGES,
     INTERACTIONS,
     ITEMS,
+    LIVE_EVENTS,
+    LIVE_RECOMMENDATIONS,
     METRICS,
     RECOMMENDATIONS,
     RUNS,
@@ -122,6 +127,66 @@ def test_a_column_that_is_not_there_is_one_error_that_says_what_to_do_and_loses_
     said = capsys.readouterr().err
     assert f"Error: {told.replace('{landing}', str(landing))}" in said and said.count("Error") == 1
     assert "Traceback" not in said and commits(ingested) == before
+
+
+@pytest.fixture(scope="module")
+def live(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> LiveShop:
+    """A shop with all tables that `similar`, `recommend` and `stream` read, and live events in Parquet."""
+    shop = LiveShop(spark, tmp_path_factory.mktemp("live") / "shop")
+    shop.make()
+    for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
+        shop.store().ensure(table)
+    fields = {name: [value] for name, value in event(1, "u01", "i01").items()}
+    pq.write_table(pa.table(fields), shop.events / "1.parquet")
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting", "code", "told"),
+    [
+        (
+            "stream",
+            "stream.columns={user_id: visitor, rating: stars}",
+            InputError.exit_code,
+            "stream: {events} has no column 'visitor', 'stars'; it has 'event_id', 'user_id', 'item_id', 'event', "
+            "'timestamp'. Set stream.columns to its names (null for what it does not have).",
+        ),
+        (
+            "similar",
+            "similar.filters.where=colour = 'red'",
+            ConfigError.exit_code,
+            "similar.filters: expected SQL over the columns of table items (item_id, title, ",
+        ),
+        (
+            "similar",
+            "similar.filters.same=[colour]",
+            ConfigError.exit_code,
+            "similar.filters: expected SQL over the columns of table items (item_id, title, ",
+        ),
+        (
+            "recommend",
+            "recommend.rerank.rules=[colour IS NOT NULL]",
+            ConfigError.exit_code,
+            "recommend.rerank.rules: 'colour IS NOT NULL' is no condition over the columns item_id, ",
+        ),
+        (
+            "recommend",
+            "recommend.rerank.boosts=[{where: colour = 'red', add: 1.0}]",
+            ConfigError.exit_code,
+            "recommend.rerank.boosts: \"colour = 'red'\" is no condition over the columns item_id, ",
+        ),
+    ],
+)
+def test_a_column_that_events_or_the_catalogue_do_not_have_is_told_likewise(
+    live: LiveShop, stage: str, setting: str, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = commits(live.folder)
+    pairs = [*live.overrides(), "stream.format=parquet", setting]
+    assert main([stage, "--quiet", *(word for pair in pairs for word in ("--set", pair))]) == code
+    said = capsys.readouterr().err
+    assert f"Error: {told.replace('{events}', str(live.events))}" in said and said.count("Error: ") == 1
+    assert stage == "stream" or "colour" in said.partition(told)[2]
+    assert "Traceback" not in said and "QueryContextLogger" not in said and commits(live.folder) == before
 
 
 def test_every_stage_that_reads_tables_is_here() -> None:

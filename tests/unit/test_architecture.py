@@ -38,7 +38,25 @@ def _results(file: Path) -> list[ast.Call]:
 def _has_figures(call: ast.Call) -> bool:
     named = [keyword.value for keyword in call.keywords if keyword.arg == "metrics"]
     given = [*call.args[2:3], *named]
-    return bool(given) and not (isinstance(given[0], ast.Dict) and not given[0].keys)
+    return bool(given) and not _is_nothing(given[0])
+
+
+def _is_nothing(value: ast.expr) -> bool:
+    """Whether `value` is ``{}``, ``dict()``, None or another constant."""
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    if isinstance(value, ast.Call):
+        return (
+            isinstance(value.func, ast.Name) and value.func.id == "dict" and not value.keywords + value.args
+        )
+    return isinstance(value, ast.Constant)
+
+
+def test_figures_that_are_none_are_known() -> None:
+    for text in ("{}", "dict()", "None", "", "metrics={}"):
+        assert not _has_figures(ast.parse(f"StageResult(w, n, {text})").body[0].value), text  # type: ignore[attr-defined]
+    for text in ("{'a': 1.0}", "metrics=found", "_figures()", "dict(a=1.0)", "{**found}"):
+        assert _has_figures(ast.parse(f"StageResult(w, n, {text})").body[0].value), text  # type: ignore[attr-defined]
 
 
 def test_whatever_a_stage_comes_to_it_has_figures_for_its_record(repository: Path) -> None:

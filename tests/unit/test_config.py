@@ -447,6 +447,9 @@ def test_no_key_takes_an_address_with_a_password() -> None:
         f"evaluate.training_copies=[work/a, '{ADDRESS}']",
         "tables.root=abfss://tables:k3y@shop.dfs.core.windows.net/a",
         "ingest.images.path=https://anna:p@ss@host/pictures",
+        "embed.weights=https://hunter2@host/weights.keras",
+        "stream.servers=kafka://hunter2@host:9092",
+        "embed.options={url: 'HTTP://hunter2@host/x'}",
     ],
 )
 def test_an_address_with_a_password_is_refused_with_advice_and_not_repeated(pair: str) -> None:
@@ -460,6 +463,9 @@ def test_an_address_with_a_password_is_refused_with_advice_and_not_repeated(pair
     "pair",
     [
         "tables.root=abfss://tables@shop.dfs.core.windows.net/a",
+        "tables.root=wasbs://tables@shop.blob.core.windows.net/a",
+        "embed.weights=https://host/w@2.keras?of=a@b",
+        "embed.weights=ftp://anna@host/w.keras",
         "tables.root=hdfs://name-node:8020/shops/a@b",
         "tables.root=s3a://shop/vizrec",
         f"spark.conf={{spark.jars.repositories: '{ADDRESS}'}}",
@@ -468,3 +474,16 @@ def test_an_address_with_a_password_is_refused_with_advice_and_not_repeated(pair
 )
 def test_an_address_without_one_is_taken(pair: str) -> None:
     load_config(None, [pair])
+
+
+@pytest.mark.parametrize("section", ["embed", "stream"])
+@pytest.mark.parametrize("name", ["token", "hub_Password", "api_key", "aws.secret", "ssl.key", "x-sas"])
+def test_options_that_stand_in_tables_have_no_secrets(section: str, name: str) -> None:
+    """Columns `encoders.config_key` and `adapted_encoders` hold them as they are."""
+    told = fault(setting(f"{section}.options", {name: "hunter2"}))
+    assert f"{name} would stand in files and tables" in told and "hunter2" not in told
+
+
+def test_options_of_models_are_no_secrets() -> None:
+    options = {"include_top": False, "key_dim": 3, "signal": 1, "depth_multiplier": 1.5, "pooling": "avg"}
+    assert load_config(None, [setting("embed.options", options)]).embed.options == options

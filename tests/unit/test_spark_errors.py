@@ -70,6 +70,32 @@ def test_what_a_store_says(text: str, kind: type[Exception], told: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        f"{LOST}{TRACE}org.apache.spark.shuffle.FetchFailedException\n\tat org.apache.spark.Foo.bar(Foo.scala:1)\n"
+        "Caused by: java.io.IOException: Failed to connect to /10.0.0.7:7337\n"
+        "Caused by: java.net.ConnectException: Connection refused",
+        f"{LOST}Job aborted: ShuffleMapStage 7 has failed the maximum allowable number of times: 4. Most recent "
+        "failure reason:\norg.apache.spark.shuffle.FetchFailedException: Failed to connect to w3:40001\nCaused by: "
+        "java.net.UnknownHostException: w3",
+        f"{LOST}{TRACE}java.net.ConnectException: Connection refused\n"
+        "\tat org.apache.spark.network.client.TransportClientFactory.createClient(TransportClientFactory.java:294)",
+    ],
+)
+def test_an_executor_that_is_gone_is_no_wrong_address(text: str) -> None:
+    told = str(understood(RuntimeError(text)))
+    assert told.startswith("An executor was lost") and "addresses" not in told and "memoryOverhead" in told
+
+
+def test_a_store_that_a_task_behind_a_shuffle_cannot_reach_is_one() -> None:
+    text = (
+        f"{LOST}{TRACE}java.net.ConnectException: Connection refused\n"
+        "\tat org.apache.spark.shuffle.ShuffleWriteProcessor.write(ShuffleWriteProcessor.scala:57)"
+    )
+    assert isinstance(understood(RuntimeError(text)), StorageError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         f"{LOST}{TRACE}java.lang.ArithmeticException: divide by zero",
         f'{LOST}{TRACE}java.io.IOException: Cannot run program "/env/python": error=13, Permission denied',
     ],

@@ -40,8 +40,8 @@ def run(context: StageContext) -> StageResult:
     """
     tables, config = context.tables, context.config.evaluate
     mine = (F.col("run_id") == context.run_id) & (F.col("protocol") == config.protocol)
-    found = tables.read(METRICS).where(mine)
-    if found.isEmpty():
+    found = tables.read(METRICS).where(mine).collect()
+    if not found:
         raise TableError(
             f"Run {context.run_id} has measured nothing under protocol {config.protocol}: run job `evaluate` with this "
             "--run-id and configuration first."

@@ -13,12 +13,20 @@ from vizrec_spark.tables.schemas import ALL_TABLES, RUNS
 Outcome = Literal["done", "held"]
 
 
-def record_run(context: StageContext, result: StageResult, seconds: float, outcome: Outcome = "done") -> None:
+def record_run(
+    context: StageContext,
+    result: StageResult,
+    seconds: float,
+    outcome: Outcome = "done",
+    *,
+    partial: bool = False,
+) -> None:
     """Adds a row for this run and stage to table `runs`.
 
     The commit's metadata says the same as the row, beside the stamp: `outcome`, `seconds`, `encoder`, `tables` (by
     name: version, rows, changed), `metrics` and `notes`, and for a restore `takes_back`, the runs and stages whose
-    records no longer stand. So whoever reads Delta's log needs neither Spark nor Parquet to judge a run. Neither holds
+    records no longer stand. Where only part of the work was done it also says `partial`: true, and the stage is not to
+    be taken for done. So whoever reads Delta's log needs neither Spark nor Parquet to judge a run. Neither holds
     a secret (`logs.redacted`). Tables of other places, such as a training window, have no part in it.
 
     Raises: TableError when the table cannot be written.
@@ -42,6 +50,7 @@ def record_run(context: StageContext, result: StageResult, seconds: float, outco
         "tables": {name: {"version": v, "rows": n, "changed": c} for name, v, n, c, _ in wrote},
         "metrics": metrics,
         "notes": notes,
+        **({"partial": True} if partial else {}),
         **({"takes_back": [list(unit) for unit in result.takes_back]} if result.takes_back else {}),
     }
     tables.append(RUNS, context.spark.createDataFrame([row], RUNS.schema), told)

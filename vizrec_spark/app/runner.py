@@ -17,16 +17,17 @@ from typing import TextIO
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from vizrec_spark.app.logs import FORMATS, about, forget, handler, redacted
 from vizrec_spark.app.progress import progress
-from vizrec_spark.app.record import Outcome, record_run
+from vizrec_spark.app.record import record_run
 from vizrec_spark.app.spark_errors import of_the_system, understood
 from vizrec_spark.config import Config, load_config
-from vizrec_spark.errors import CandidateHeld, ConfigError, VizrecError
+from vizrec_spark.errors import CandidateHeld, ConfigError, TableError, VizrecError
 from vizrec_spark.session import build_session, submitted
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Stamp, TableStore
@@ -34,6 +35,7 @@ from vizrec_spark.tables import Stamp, TableStore
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_ERRORS_OF_SQL = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
@@ -155,6 +157,11 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
     """While the body runs, our log goes to `console`, or where the caller has sent it; other packages only warn."""
     ours = None if log.handlers else handler(console, as_json)
     level, propagates = log.level, log.propagate
+    # PySpark prints each error in SQL as JSON on stderr, also those that become one of ours; it is told by us.
+    of_spark = [PySparkLogger.getLogger(name) for name in _ERRORS_OF_SQL]
+    disabled = [one.disabled for one in of_spark]
+    for one in of_spark:
+        one.disabled = True
     log.setLevel(logging.WARNING if console.quiet else logging.INFO)
     if ours is not None:
         log.addHandler(ours)
@@ -162,6 +169,8 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        for one, before in zip(of_spark, disabled, strict=True):
+            one.disabled = before
         log.setLevel(level)
         if ours is not None:
             log.removeHandler(ours)
@@ -217,8 +226,7 @@ def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, br
         except VizrecError as error:
             if isinstance(error.done, StageResult):  # it came to its end all the same
                 told = replace(error.done, notes=[*error.done.notes, str(error)])
-                outcome: Outcome = "held" if isinstance(error, CandidateHeld) else "done"
-                record_run(context, told, time.monotonic() - began, outcome)
+                _record_ended(context, told, time.monotonic() - began, error)
             raise
     done = Finished(stage, result, time.monotonic() - began)
     record_run(context, result, done.seconds)
@@ -226,6 +234,19 @@ def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, br
         log.info("%s: %s", stage.name, note)
     log.info("%s: done in %.1f s", stage.name, done.seconds)
     return done
+
+
+def _record_ended(context: StageContext, told: StageResult, seconds: float, error: VizrecError) -> None:
+    """The record of a stage that came to its end and raised `error`."""
+    if isinstance(error, CandidateHeld):
+        record_run(context, told, seconds, "held")
+        return
+    for note in told.notes[:-1]:  # the last is the error, which is told by itself
+        log.info("%s: %s", context.tables.stamp.stage, note)
+    try:
+        record_run(context, told, seconds, partial=True)
+    except TableError as unwritten:  # as while tables are being restored; the first error says more
+        log.warning("%s: no record of what was done: %s", context.tables.stamp.stage, unwritten)
 
 
 def wide(stream: TextIO) -> Console:

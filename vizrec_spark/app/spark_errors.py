@@ -25,6 +25,12 @@ _FULL, _CLOSED, _DENIED = (
 _UNREACHED = re.compile(
     r"^.*java\.net\.(?:Connect|UnknownHost|NoRouteToHost|SocketTimeout)Exception.*$", re.MULTILINE
 )
+# Executors that speak with one another; a line of a stack trace that only passes by there is none of these.
+_LOST_EXECUTOR = re.compile(
+    r"^.*(?:\b(?:FetchFailed|MetadataFetchFailed|ExecutorDead|BlockFetch)Exception\b|\bFetchFailed\(|ExecutorLostFailure"
+    r"|at org\.apache\.spark\.network\.client\.TransportClientFactory\.).*$",
+    re.MULTILINE,
+)
 _KEPT = "tables hold their last whole version."
 
 
@@ -32,7 +38,7 @@ def understood(error: Exception) -> VizrecError | None:
     """The error of ours that `error`, one of Spark's, stands for; None where it is none that is known.
 
     Raised by this package in a Python worker, which Spark hands on as text; a disk that is full, Spark's own scratch
-    included; a store that is closed for writing, or for this user, or out of reach.
+    included; a store that is closed for writing, or for this user, or out of reach; an executor that is lost.
     """
     text = str(error)
     if (ours := _raised_in_a_worker(text)) is not None:
@@ -53,6 +59,12 @@ def understood(error: Exception) -> VizrecError | None:
             f"may read what is named there and, for a stage, write it; {_KEPT}"
         )
     if (found := _UNREACHED.search(text)) is not None:
+        if _LOST_EXECUTOR.search(text):
+            return VizrecError(
+                f"An executor was lost, and with it what it had worked out: {_sentence(found[0])}. Look why in "
+                "the executors' logs and the cluster manager's: mostly it had too little memory "
+                f"(`spark.executor.memory`, `spark.executor.memoryOverhead`). Then run again; {_KEPT}"
+            )
         said = re.sub(r"^\W*(?:Caused by: )?", "", " ".join(found[0].split()))[:400].rstrip(".")
         return StorageError(
             f"A host cannot be reached: {said}. Check the addresses that the configuration names, and the network, "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from vizrec_spark.config import Config
@@ -73,7 +73,7 @@ def run(context: StageContext) -> StageResult:
         ]
     finally:
         split.unpersist()
-    found = tables.read(METRICS).where(mine)
+    found = tables.read(METRICS).where(mine).collect()
     notes = [f"{n_users:,} users, {len(models)} models, compared with {reference}"]
     figures = {"users": float(n_users), **_first_figures(found, f"ndcg@{config.cutoffs[0]}")}
     if config.gate.candidate is not None:
@@ -133,19 +133,19 @@ def _looks(
     return vectors, mean_looks(pictures, embedded)
 
 
-def _first_figures(found: DataFrame, metric: str) -> dict[str, float]:
+def _first_figures(found: Sequence[Row], metric: str) -> dict[str, float]:
     """`metric` of each model over all users, by name."""
-    rows = found.where((F.col("slice") == "all") & (F.col("metric") == metric)).select("model", "value")
-    return {f"{metric}_{row.model}": row.value for row in rows.collect() if row.value is not None}
+    rows = [row for row in found if row.slice == "all" and row.metric == metric]
+    return {f"{metric}_{row.model}": row.value for row in rows if row.value is not None}
 
 
-def ask_gate(metrics: DataFrame, gate: GateConfig, min_users: int) -> Decision:
+def ask_gate(metrics: Sequence[Row], gate: GateConfig, min_users: int) -> Decision:
     """The gate's decision on the rows of one run (table `metrics`).
 
     Raises: EvaluationError when the run has no such figure.
     """
-    wanted = metrics.where((F.col("slice") == gate.slice) & (F.col("metric") == gate.metric))
-    row = wanted.where(F.col("model") == F.lit(gate.candidate)).first()
+    asked = (gate.slice, gate.metric, gate.candidate)
+    row = next((row for row in metrics if (row.slice, row.metric, row.model) == asked), None)
     if row is None or (gate.current is not None and row.reference != gate.current):
         raise EvaluationError(
             f"The gate asks for {gate.metric} of {gate.candidate} in slice {gate.slice}"

@@ -14,17 +14,6 @@ from vizrec_spark.config.models import SourceConfig, UsersConfig
 from vizrec_spark.errors import InputError
 from vizrec_spark.ingest.faults import last_cause, readable_input, says_the_input
 
-__all__ = [
-    "MALFORMED",
-    "RAW",
-    "as_text",
-    "quoted",
-    "read_source",
-    "readable_input",
-    "text_columns",
-    "trimmed",
-]
-
 RAW = "_record"
 MALFORMED = "_malformed"
 

@@ -12,10 +12,11 @@ from pyspark.sql import functions as F
 from vizrec_spark.config.models import IngestConfig
 from vizrec_spark.ingest.accounts import check_written, image_account, record_account, refuse_unusable
 from vizrec_spark.ingest.catalogue import catalogue_columns, validate_catalogue
+from vizrec_spark.ingest.faults import readable_input
 from vizrec_spark.ingest.images import decode_check, image_references, list_files, match_files, refused_images
 from vizrec_spark.ingest.interactions import interaction_columns, validate_interactions
 from vizrec_spark.ingest.judge import accepted, quarantined
-from vizrec_spark.ingest.sources import read_source, readable_input
+from vizrec_spark.ingest.sources import read_source
 from vizrec_spark.ingest.users import validate_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written

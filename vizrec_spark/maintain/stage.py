@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.errors import ConfigError, TableError
+from vizrec_spark.errors import ConfigError, LeftOut, TableError
 from vizrec_spark.maintain.upkeep import LOOKED_UP, Upkeep, look, needs_compaction
 from vizrec_spark.stage import Stage, StageContext, StageResult, ended, log
 from vizrec_spark.tables import Table, TableStore, Written
@@ -27,8 +27,8 @@ def run(context: StageContext) -> StageResult:
 
     Files go that no version of the last `maintain.keep_days` days needs: so whoever began to read within that time, a
     job or a stream, finds all its files. However old they are, files stay that the model in service or a shallow clone
-    reads. Raises: TableError at the end, where a table could not be looked after; the others were, and it has the
-    account of them.
+    reads. Raises: LeftOut at the end, where a table could not be looked after, or tables began to be restored; the
+    others were, and it has the account of them. TableError where tables are being restored before the first.
     """
     written: list[Written] = []
     metrics, others = dict.fromkeys(_FIGURES, 0.0), _others(context)
@@ -43,25 +43,28 @@ def run(context: StageContext) -> StageResult:
             for name, figure in zip(_FIGURES, figures, strict=True):
                 metrics[name] += figure
     except LeftOut as error:
-        left = {**metrics, "tables_left_out": float(error.n_tables)}
+        left = {**metrics, "tables_left_out": float(len(list(_wanted(context))) - len(written))}
         raise ended(error, StageResult(written, [_total(metrics)], left)) from None
     return StageResult(written, [_total(metrics)], metrics)
 
 
-class LeftOut(TableError):
-    """Tables that could not be looked after; the others were. n_tables: how many."""
-
-    def __init__(self, faults: Sequence[str], n_others: int) -> None:
-        super().__init__(f"{len(faults)} of {len(faults) + n_others} tables: {'; '.join(faults)}")
-        self.n_tables = len(faults)
-
-
 def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[Done]:
-    """What `do` gives for each table in turn. Raises: LeftOut at the end, where a table is not ours to look after, or
-    `do` raised a TableError; TableError where tables are being restored."""
-    tables, faults, n_done = context.tables, [], 0
-    for table in _wanted(context):
-        tables.refuse_during_restore()
+    """What `do` gives for each table in turn.
+
+    Raises: LeftOut at the end, where a table is not ours to look after, or `do` raised a TableError, and between two
+    tables where they began to be restored; TableError where they are being restored before the first.
+    """
+    tables, faults = context.tables, []
+    wanted = list(_wanted(context))
+    for number, table in enumerate(wanted):
+        try:
+            tables.refuse_during_restore()
+        except TableError as error:
+            if number == 0:
+                raise
+            faults += [f"{other.name} ({error})" for other in wanted[number : number + 1]]
+            faults += [other.name for other in wanted[number + 1 :]]
+            break
         try:
             tables.version(table)  # not of a table that another program made
             done = do(table)
@@ -69,10 +72,13 @@ def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[
             log.warning("maintain: %s: %s", table.name, error)
             faults.append(f"{table.name} ({error})")
             continue
-        n_done += 1
         yield done
     if faults:
-        raise LeftOut(faults, n_done)
+        raise LeftOut(
+            f"{len(faults)} of {len(wanted)} tables cannot be looked after now: {'; '.join(faults)}. Run it "
+            "again when nothing else writes to these tables; a table that is not this program's, or of "
+            "another contract, is left out each time: upgrade, move it away, or name the others in maintain.tables."
+        )
 
 
 def _look_after(context: StageContext, table: Table, others: Sequence[TableStore]) -> tuple[int, ...]:

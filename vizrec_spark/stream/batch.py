@@ -16,8 +16,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import InteractionsConfig
+from vizrec_spark.ingest.faults import readable_input
 from vizrec_spark.ingest.interactions import validate_interactions
-from vizrec_spark.ingest.sources import RAW, readable_input
+from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.stage import log
 from vizrec_spark.stream.commits import Commits
 from vizrec_spark.stream.histories import Histories

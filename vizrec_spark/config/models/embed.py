@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from vizrec_spark.config.models.section import Name, Section, Share
+from vizrec_spark.config.models.section import Name, Section, Share, without_secrets
 
 
 class AffinePreprocessing(Section):
@@ -35,3 +35,12 @@ class EmbedConfig(Section):
     chunk: Annotated[int, Field(ge=1)] | None = None
     reembed: bool = False
     max_failed_share: Share = 0.05
+
+    @field_validator("options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        without_secrets(
+            options,
+            "they are arguments of the model; what its weights need, give by a file (`embed.weights`)",
+        )
+        return options

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from vizrec_spark.config.models.ingest import InteractionColumns
-from vizrec_spark.config.models.section import Name, Section
-
-_SECRET = re.compile(r"password|secret|jaas|token|credential|\.key$", re.IGNORECASE)
+from vizrec_spark.config.models.section import Name, Section, without_secrets
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -50,12 +47,7 @@ class StreamConfig(Section):
     @field_validator("options")
     @classmethod
     def _no_secrets(cls, options: dict[str, str]) -> dict[str, str]:
-        told = sorted(name for name in options if _SECRET.search(name))
-        if told:
-            raise ValueError(
-                f"{', '.join(told)} would stand in files and tables: name an environment variable that has its value "
-                "in `secret_options`"
-            )
+        without_secrets(options, "name an environment variable that has its value in `secret_options`")
         return options
 
     @model_validator(mode="after")
