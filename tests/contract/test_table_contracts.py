@@ -436,10 +436,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "weight_not_negative": [{"weight": -1.0}, {"weight": NAN}],
         "rating_finite": [{"rating": NAN}, {"rating": float("inf")}],
     },
-    "live_recommendations": {
-        "user_id_not_empty": [{"user_id": ""}],
-        "ranks_in_order": [{"offers": [{**OFFER, "rank": 0}]}, {"offers": [OFFER, OFFER]}],
-    },
+    "live_recommendations": {"user_id_not_empty": [{"user_id": ""}]},
     "labelled_pictures": {"sha256_is_hex": [{"sha256": "x"}], "part_known": [{"part": "dev"}]},
     "adapted_encoders": {
         "version_from_one": [{"version": 0}],

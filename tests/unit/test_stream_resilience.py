@@ -1,15 +1,19 @@
-"""What fails beside the stream does not end it: a new model in the background, upkeep behind a micro-batch."""
+"""What fails beside the stream does not end it; what must not be written is not."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from vizrec_spark.errors import TableError
 from vizrec_spark.stream.commits import in_peace
+from vizrec_spark.stream.lists import _nested
 from vizrec_spark.stream.resident import Latest
+from vizrec_spark.tables.schemas.stream import OFFER
 
 
 def failed(error: Exception) -> Future[Any]:
@@ -44,3 +48,19 @@ def test_upkeep_that_fails_is_left_for_the_next_time(error: Exception) -> None:
 
     in_peace(upkeep)
     assert tried == [error]
+
+
+@pytest.mark.parametrize("ranks", [[0], [1, 1], [2, 1], [1, 3]])
+def test_a_list_whose_ranks_are_not_in_order_is_not_written(ranks: list[int]) -> None:
+    """The table has no constraint on them: none that each of its writers could read."""
+
+    def offers(*told: tuple[str, int]) -> pa.RecordBatch:
+        kinds = to_arrow_schema(OFFER)
+        rows = [{"user_id": user, "rank": rank, "item_id": "i"} for user, rank in told]
+        return pa.RecordBatch.from_pylist(rows, pa.schema([("user_id", pa.string()), *kinds]))
+
+    users = pa.array(["a", "b"])
+    sound = offers(("a", 1), ("a", 2), ("b", 1))
+    assert [len(one) for one in _nested(sound, users).to_pylist()] == [2, 1]
+    with pytest.raises(TableError, match="ranks 1, 2, 3"):
+        _nested(offers(("a", 1), *(("b", rank) for rank in ranks)), users)
