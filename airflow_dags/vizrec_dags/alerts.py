@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -39,14 +39,12 @@ class _NoRedirects(HTTPRedirectHandler):
 
 def tell_of_task(context: Mapping[str, Any]) -> None:
     """Tells of a task that will not be tried again. For `on_failure_callback` of a task."""
-    task = context["ti"]
-    _post(context, "has failed", task.task_id, _said(context.get("exception")), task.log_url)
+    _post(context, "has failed", lambda: _said(context.get("exception")))
 
 
 def tell_of_skip(context: Mapping[str, Any], reason: str) -> None:
     """Tells that a task does nothing, and why."""
-    task = context["ti"]
-    _post(context, "was skipped", task.task_id, reason, task.log_url)
+    _post(context, "was skipped", lambda: reason)
 
 
 def tell_of_time_out(context: Mapping[str, Any]) -> None:
@@ -55,7 +53,9 @@ def tell_of_time_out(context: Mapping[str, Any]) -> None:
     Its tasks are ended without a callback of theirs. Where a task has failed, that one has been told of already.
     """
     if context.get("reason") == "timed_out":
-        _post(context, "has failed", None, "the run was over its time limit (dagrun_timeout)", None)
+        _post(
+            context, "has failed", lambda: "the run was over its time limit (dagrun_timeout)", of_task=False
+        )
 
 
 def _said(error: object) -> str:
@@ -72,14 +72,15 @@ def _shortened(message: str) -> str:
     return message[:_HEAD] + _CUT + message[-_TAIL:]
 
 
-def _post(context: Mapping[str, Any], what: str, task: str | None, message: str, log_url: str | None) -> None:
+def _post(context: Mapping[str, Any], what: str, why: Callable[[], str], of_task: bool = True) -> None:
     """Sends the alert, if there is somewhere to send it to. Never raises: what failed must be seen in any case."""
     try:
         address, token = _receiver()
         if address is None:
             return
         dag, run = context["dag"].dag_id, context["run_id"]
-        message = _shortened(str(redact(message)))
+        task = context["ti"].task_id if of_task else None
+        message = _shortened(str(redact(why())))
         told = {
             "text": f"{dag}{'' if task is None else '.' + task} {what}: {message}",
             "dag": dag,
@@ -87,7 +88,7 @@ def _post(context: Mapping[str, Any], what: str, task: str | None, message: str,
             "run": run,
             "day": day_of(context) if "params" in context else None,
             "message": message,
-            "log_url": log_url,
+            "log_url": context["ti"].log_url if of_task else None,
         }
         headers = {
             "Content-Type": "application/json",

@@ -90,12 +90,13 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path.startswith("/moved"):
                     self.send_response(int(self.path.split("/")[2]))
                     self.send_header("Location", "/hook")
                     self.end_headers()
                     return
-                posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                posted.append(json.loads(content))
                 tokens.append(self.headers["Authorization"])
                 self.send_response(204)
                 self.end_headers()

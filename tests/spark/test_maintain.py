@@ -22,7 +22,7 @@ from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.maintain.stage import BESIDE, STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import INTERACTIONS, PROMOTIONS, RUNS, USER_FACTORS
+from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS, PROMOTIONS, RUNS, USER_FACTORS
 
 __all__ = ["settings_stay_in_their_test"]
 
@@ -192,6 +192,12 @@ def test_the_model_in_service_stays_however_old_it_is(spark: SparkSession, tmp_p
     with pytest.raises(Exception, match=r"FAILED_READ_FILE|FILE_NOT_EXIST"):
         tables.read_kept(USER_FACTORS, 1).collect()
     assert tables.read(USER_FACTORS).count() == 1
+
+
+def test_live_tables_are_left_to_the_stream(spark: SparkSession, root: Path) -> None:
+    store(spark, root).ensure(LIVE_EVENTS)
+    assert [one.table for one in run(spark, root).written] == ["interactions"]
+    assert [one.table for one in run(spark, root, "maintain.tables=[live_events]").written] == ["live_events"]
 
 
 def test_no_retention_that_a_job_could_outlive_and_no_unknown_table() -> None:

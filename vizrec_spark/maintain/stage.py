@@ -19,6 +19,7 @@ BESIDE = ("_training", "_current")
 
 Done = TypeVar("Done")
 
+_LIVE = "stream"  # who writes live tables
 _FIGURES = ("files_before", "files_after", "bytes_before", "bytes_after", "deleted", "deleted_bytes")
 
 
@@ -108,8 +109,13 @@ def plans(context: StageContext) -> Iterator[Upkeep]:
 
 
 def _wanted(context: StageContext) -> Iterator[Table]:
+    """Those that are named; or all but the live ones, which job `stream` looks after itself, day and night."""
     names = context.config.maintain.tables
-    return (t for t in ALL_TABLES if (not names or t.name in names) and context.tables.exists(t))
+    return (
+        table
+        for table in ALL_TABLES
+        if (table.name in names if names else table.writer != _LIVE) and context.tables.exists(table)
+    )
 
 
 def _others(context: StageContext) -> list[TableStore]:

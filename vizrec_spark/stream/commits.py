@@ -139,9 +139,9 @@ class Commits:
 
     def _compact(self, table: Table) -> None:
         direct = self._direct[table.name]
-        if direct is not None:
+        if direct is not None and (table is LIVE_EVENTS or direct.size() <= self._direct_bytes):
             direct.tidy()
-        else:
+        else:  # it writes files anew of which rows are marked as replaced
             self._tables.compact(table)
 
     def _upsert(self, rows: pa.Table, once: Once | None) -> None:

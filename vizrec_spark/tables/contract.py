@@ -17,7 +17,8 @@ class Table:
 
     `writer` is the stage that alone writes it; `key` the columns that identify a row; `checks` Delta CHECK
     constraints by name; `version` grows when the columns change; `log_days` is how long Delta's log tells of a version,
-    counted from its commit, which must be there for it to be read.
+    counted from its commit, which must be there for it to be read; `out_of_use_hours` for how long it tells of a file
+    that was replaced, where that is less: a vacuum of the writer's own takes it before.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Table:
     partition_by: tuple[str, ...] = ()
     version: int = 1
     log_days: int = 30
+    out_of_use_hours: int | None = None
 
     @property
     def columns(self) -> list[str]:

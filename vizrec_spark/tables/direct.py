@@ -34,7 +34,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COMPACTED = 16 << 20
 """Bytes: what a compaction has made so large is not written again with every later one."""
 _KEPT_H = 1
-"""Hours for which a file that was put out of use stays for those who are reading it."""
+"""Hours for which a file that was put out of use stays for those who are reading it: fewer than the table's log tells
+of it (`Table.out_of_use_hours`), or nobody would know any more that it may go."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m|↳ ?")
 # A checkpoint that fails behind a commit must not look like a commit that failed.
 _COMMIT_ALONE = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
@@ -128,8 +130,9 @@ class Direct:
         self._run(None, found.create_checkpoint)
         self._run(None, found.cleanup_metadata)
         if urlsplit(self.path).scheme in ("", "file"):
-            # Hadoop's checksum of the file that was just replaced.
-            (Path(self.path) / "_delta_log" / "._last_checkpoint.crc").unlink(missing_ok=True)
+            # Hadoop's checksums of files that were just replaced.
+            for name in ("_last_checkpoint", f"{found.version():020d}.checkpoint.parquet"):
+                (Path(self.path) / "_delta_log" / f".{name}.crc").unlink(missing_ok=True)
 
     def free(self) -> None:
         """Deletes files that were put out of use more than an hour ago; versions before cannot be read any more."""
@@ -156,7 +159,7 @@ class Direct:
         try:
             found = DeltaTable(self.path)
         except (DeltaError, OSError) as error:
-            raise TableError(f"{place} cannot be read: {str(error)[:300]}") from None
+            raise TableError(f"{place} cannot be read: {_plain(error)[:300]}") from None
         metadata = found.metadata()
         if metadata.id != self.identity:
             raise TableError(
@@ -201,7 +204,7 @@ class Direct:
     def _told(self, error: Exception, once: Once | None) -> Exception | None:
         """One of ours for `error`; None where `once` was made after all, by another or by this one."""
         place = f"Table {self.table.name} at {self.path}"
-        told = " ".join(str(error).partition("Preview of invalid data")[0].split())[:600]
+        told = _plain(error)[:600]
         system = _SYSTEM.search(told)
         if isinstance(error, CommitFailedError):
             if once is not None and _made(self._open(), once):
@@ -214,9 +217,14 @@ class Direct:
             return DiskSpaceError(
                 f"A disk is full: {told}. Make room where `tables.root` lies, and run again."
             )
-        if system is not None:
-            return StorageError(f"{place} cannot be written: {told}")
+        if system is not None or isinstance(error, OSError):
+            return StorageError(f"{place} cannot be written, and keeps its last version: {told}")
         return TableError(f"{place} keeps its last version, the write was refused: {told}")
+
+
+def _plain(error: Exception) -> str:
+    """What it says in one line, but for the rows that it shows."""
+    return " ".join(_COLOURS.sub("", str(error)).partition("Preview of invalid data")[0].split())
 
 
 def _made(found: DeltaTable, once: Once | None) -> bool:

@@ -747,7 +747,9 @@ def _create_statement(table: Table, name: str) -> str:
     properties = {
         _VERSION_PROPERTY: str(table.version),
         "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": f"interval {min(KEPT_DAYS, table.log_days)} days",
+        "delta.deletedFileRetentionDuration": f"interval {table.out_of_use_hours} hours"
+        if table.out_of_use_hours is not None
+        else f"interval {min(KEPT_DAYS, table.log_days)} days",
         "delta.logRetentionDuration": f"interval {table.log_days} days",
         **({"delta.checkpointInterval": "50"} if table.log_days == 1 else {}),
         **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},

@@ -64,4 +64,5 @@ LIVE_RECOMMENDATIONS = Table(
     ("user_id",),
     {"user_id_not_empty": "length(user_id) > 0"},
     log_days=1,
+    out_of_use_hours=2,  # a commit may replace all of it
 )
