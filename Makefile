@@ -10,7 +10,7 @@ SHELL := /bin/bash
 JOBS ?= 2
 
 FAULTS := tests/spark/test_ingest_broken.py tests/spark/test_store_faults.py $(addprefix tests/jobs/test_,\
-	interrupted.py cluster.py driver_killed.py stream_killed.py)
+	interrupted.py cluster.py packed_environment.py driver_killed.py stream_killed.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-airflow demo live test test-dags test-faults lint format docs audit clean

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -65,19 +65,19 @@ class Cluster:
 
 
 @contextmanager
-def standalone(repository: Path, folder: Path) -> Iterator[Cluster]:
-    """A cluster of one core a worker, while the body runs."""
+def standalone(repository: Path, folder: Path, hidden: Sequence[Path] = ()) -> Iterator[Cluster]:
+    """A cluster of one core a worker, while the body runs; for the workers there is nothing in folders `hidden`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"spark://127.0.0.1:{port}"
     drivers = folder / "driver"
     (drivers / "tmp").mkdir(parents=True)
-    started = [_start(folder / "master", None, "master.Master", "--port", str(port))]
+    started = [_start(folder / "master", (), "master.Master", "--port", str(port))]
     try:
         for name in ("first", "second"):
             size = ("--cores", "1", "--memory", "1g", "--work-dir", str(folder / name / "work"))
-            started.append(_start(folder / name, drivers, "worker.Worker", *size, url))
+            started.append(_start(folder / name, (drivers, *hidden), "worker.Worker", *size, url))
         workers = tuple(folder / name / "work" for name in ("first", "second"))
         yield Cluster(url, folder, workers, _properties(repository, folder), drivers)
     finally:
@@ -86,8 +86,8 @@ def standalone(repository: Path, folder: Path) -> Iterator[Cluster]:
             process.wait()
 
 
-def _start(folder: Path, hidden: Path | None, main: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """A daemon, for which there is nothing in folder `hidden`."""
+def _start(folder: Path, hidden: Sequence[Path], main: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A daemon, for which there is nothing in folders `hidden`."""
     (folder / "tmp").mkdir(parents=True)
     environment = {
         **os.environ,
@@ -97,9 +97,9 @@ def _start(folder: Path, hidden: Path | None, main: str, *arguments: str) -> sub
         "TMPDIR": str(folder / "tmp"),
     }
     command = [str(_SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{main}"]
-    if hidden is not None and can_hide():
-        over = f'mount -t tmpfs none {shlex.quote(str(hidden))} && exec "$@"'
-        command = [*_UNSHARE, "sh", "-c", over, "sh", *command]
+    if hidden and can_hide():
+        mounts = "".join(f"mount -t tmpfs none {shlex.quote(str(place))} && " for place in hidden)
+        command = [*_UNSHARE, "sh", "-c", f'{mounts}exec "$@"', "sh", *command]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--webui-port", "0", *arguments],
