@@ -22,7 +22,7 @@ def archive(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made by the page's own commands, some minutes; compressed less, for that takes the longest."""
     folder = tmp_path_factory.mktemp("packed")
     page = (repository / "docs" / "operations.md").read_text(encoding="utf-8")
-    [commands] = re.findall(r"```sh\n(python3\.11 -m venv .*?)```", page, re.DOTALL)
+    [commands] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "venv-pack" in block]
     commands = commands.replace("/tmp/vizrec-env", str(folder / "env")).replace("dist/", f"{folder}/")
     script = commands.replace("venv-pack -p", "venv-pack --compress-level 1 -p")
     subprocess.run(["sh", "-ec", script], cwd=repository, check=True, timeout=1800)
