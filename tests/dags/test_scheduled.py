@@ -207,7 +207,7 @@ def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(schedule
     window = scheduled.record("holdout", run).metrics["interactions_version"]
     assert window == scheduled.versions()["interactions"]
     record = scheduled.record("evaluate", run)
-    assert record.outcome == "held" and "the limit is 0.9900" in record.notes[0]
+    assert record.outcome == "held" and "the limit is 0.9900" in record.notes[-1]
     after = scheduled.versions()
     assert {name for name, version in after.items() if version != before.get(name)} == {
         "metrics",
