@@ -63,7 +63,7 @@ def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[
         except TableError as error:
             if number == 0:
                 raise
-            faults += [f"{other.name} ({error})" for other in wanted[number : number + 1]]
+            faults.append(f"{table.name} ({error})")
             faults += [other.name for other in wanted[number + 1 :]]
             break
         try:
