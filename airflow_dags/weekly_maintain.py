@@ -1,4 +1,4 @@
-"""DAG weekly_maintain: the tables are compacted, and files that no version needs any more go."""
+"""DAG weekly_maintain: the tables are compacted, and files that no version needs any more go, weekly_retrain's too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from vizrec_dags.alerts import tell_of_time_out
 from vizrec_dags.operators import VizrecJobOperator
-from vizrec_dags.settings import COMMON_PARAMS, DEFAULT_ARGS, MACROS
+from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, TRAINING
 
 with DAG(
     "weekly_maintain",
@@ -29,3 +29,12 @@ with DAG(
     tags=["vizrec"],
 ) as dag:
     VizrecJobOperator(job="maintain")
+    # What weekly_retrain has replaced goes. Its tables are written anew each week, or are shallow clones, which would
+    # become whole copies if their small files were put together.
+    for name, tables in (("training", TRAINING), ("current", CURRENT)):
+        VizrecJobOperator(
+            job="maintain",
+            task_id=f"maintain_{name}",
+            tables=tables,
+            settings=["maintain.compact=false", "maintain.tables=[]", "maintain.clones=[]"],
+        )

@@ -1,7 +1,8 @@
 """Stands in for spark-submit: leaves the commits that a job would leave, and does no work. No Spark, no package.
 
 A file `refused` beside the program that calls this holds the share of interactions that `ingest` tells as refused.
-Where there is a file `partial`, a job records that it has left something out, and ends with exit code 4.
+Where there is a file `partial`, a job records that it has left something out, and ends with exit code 4. Where there is
+a file `code`, it leaves nothing, and ends with that exit code.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def main(beside: Path, words: list[str]) -> None:
     pairs = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--set")
     with (beside / "started").open("a", encoding="utf-8") as started:
         started.write(f"{job} {run_id}\n")
+    if (code := beside / "code").is_file():
+        sys.exit(int(code.read_text(encoding="utf-8")))
     root, refused = Path(pairs["tables.root"]), beside / "refused"
     metrics = {"images_version": 0.0}
     if job == "ingest" and refused.is_file():

@@ -123,6 +123,24 @@ def test_a_job_that_left_something_out_is_not_done_and_runs_again(pretended: Sch
     assert pretended.started().count(run) == 2
 
 
+@pytest.mark.parametrize(("code", "final"), [(2, True), (3, True), (9, False), (69, False)])
+def test_what_stays_wrong_is_not_tried_again(pretended: Scheduled, code: int, final: bool) -> None:
+    (pretended.submit / "code").write_text(str(code), encoding="utf-8")
+    try:
+        done = pretended.airflow.run(
+            "airflow", "tasks", "test", "weekly_maintain", "maintain", f"2026-03-{code % 28 + 1:02d}"
+        )
+    finally:
+        (pretended.submit / "code").unlink()
+    printed = done.stdout + done.stderr
+    assert f"rror code is: {code}." in printed, printed[-4000:]
+    # Airflow's own word for "no retry, whatever the retries of the task".
+    assert ("AirflowFailException" in printed) is final
+    assert (
+        f"maintain ended with exit code {code}: " in printed and "Trying again will not help" in printed
+    ) is final
+
+
 def tell(pretended: Scheduled, what: str) -> str:
     """Calls a function of `telling.py`; all that it printed."""
     done = pretended.airflow.run("python", str(Path(__file__).with_name("telling.py")), what)

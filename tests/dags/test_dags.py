@@ -103,7 +103,7 @@ def test_the_graphs(found: dict[str, Any]) -> None:
             "promote": ["publish_model"],
             "publish_model": [],
         },
-        "weekly_maintain": {"maintain": []},
+        "weekly_maintain": {"maintain": [], "maintain_training": [], "maintain_current": []},
     }
 
 
@@ -113,7 +113,7 @@ def test_runs_do_not_overlap_and_tasks_are_retried_later_and_later(found: dict[s
         assert dag["told"] == ["tell_of_time_out"]
     assert "vizrec_images" in found["dags"]["incremental_embed"]["schedule"]
     jobs = {name: task for name, task in found["tasks"].items() if task["type"] == "VizrecJobOperator"}
-    assert len(jobs) == 5 + 8 + 1
+    assert len(jobs) == 5 + 8 + 3
     assert {task["pool"] for task in jobs.values()} == {"vizrec_spark"}
     assert [name for name, task in jobs.items() if task["mapped"]] == ["incremental_embed.embed"]
     for name, task in found["tasks"].items():
@@ -194,7 +194,7 @@ def test_the_commands_of_the_page_are_those_that_the_jobs_take(repository: Path)
 
 
 def test_each_command_is_one_that_its_job_takes(found: dict[str, Any], repository: Path) -> None:
-    assert len(found["commands"]) == 5 + 8 + 1
+    assert len(found["commands"]) == 5 + 8 + 3
     for name, (program, *words) in found["commands"].items():
         [script] = [word for word in words if word.endswith(".py")]
         before, arguments = words[: words.index(script)], words[words.index(script) + 1 :]

@@ -180,13 +180,16 @@ def test_the_week_tunes_measures_and_promotes(scheduled: Scheduled) -> None:
     assert times == {"holdout": 1, "tune": 1, "als": 2, "evaluate": 1, "promote": 1}
 
 
-def test_upkeep_goes_through_every_live_table_and_is_recorded(scheduled: Scheduled) -> None:
+def test_upkeep_goes_through_every_folder_and_is_recorded(scheduled: Scheduled) -> None:
     run_id, kind, _ = scheduled.runs("weekly_maintain")[0]
     assert kind == "scheduled"
-    assert scheduled.tasks("weekly_maintain", run_id) == {"maintain": ("success", 1)}
-    assert scheduled.started().count("maintain") == 1
-    record = scheduled.record("maintain", scheduled.named("weekly_maintain", run_id))
-    assert record.outcome == "done" and "tables_left_out" not in record.metrics
+    tasks = {"maintain": "", "maintain_training": "_training", "maintain_current": "_current"}
+    assert scheduled.tasks("weekly_maintain", run_id) == dict.fromkeys(tasks, ("success", 1))
+    assert scheduled.started().count("maintain") == 3
+    for beside in tasks.values():
+        record = scheduled.record("maintain", scheduled.named("weekly_maintain", run_id), beside)
+        assert record.outcome == "done" and "tables_left_out" not in record.metrics
+        assert {"interactions", "item_factors", "recommendations"} <= set(record.tables)
 
 
 def test_a_rejected_candidate_publishes_nothing_and_the_old_model_stays(scheduled: Scheduled) -> None:

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from vizrec_spark.tables import Table
 
 # Stages in which an executor is killed, until the driver has lost a task by it.
 WOUNDED = ("embed", "similar", "als")
+# Stages in which the driver is killed.
+DEADLY = ("embed", "als")
 LOST = "ExecutorLostFailure"
 BY_PLAN = ("plan", "n_reranked")
 
@@ -33,31 +36,12 @@ def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
     `als.checkpoint_dir`: its encoder, its temporary and its working folder are not there for them."""
     assert can_hide() or "CI" not in os.environ
     tables, said = tmp_path / "tables", tmp_path / "said"
-    with standalone(repository, tmp_path / "cluster") as cluster:
-        own = [
-            f"embed.cache={cluster.drivers / 'encoders'}",
-            f"report.path={cluster.drivers / 'report.html'}",
-        ]
-        settings = [word for pair in (*demo.overrides(tables), *own) for word in ("--set", pair)]
-        command = cluster.command(repository, "pipeline", *settings, "--run-id", "by-spark-submit")
-        # Spark's own log tells of tasks that were lost.
-        command[1:1] = ["--conf", "spark.log.level=WARN"]
-        with said.open("w") as out:
-            run = subprocess.Popen(
-                command,
-                stdout=out,
-                stderr=out,
-                env=cluster.environment(),
-                cwd=cluster.drivers,
-                start_new_session=True,
-            )
-        try:
-            wounded = strike(cluster, run, said)
-            assert run.wait(1000) == 0, said.read_text()
-        finally:
-            with suppress(ProcessLookupError):  # it has ended
-                os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+    with (
+        standalone(repository, tmp_path / "cluster") as cluster,
+        submitted(cluster, repository, demo, tables, said) as run,
+    ):
+        wounded = strike(cluster, run, said)
+        assert run.wait(1000) == 0, said.read_text()
     assert wounded == list(WOUNDED), said.read_text()
     assert f"{len(PIPELINE)} stages in" in said.read_text()
     last = spark.sql(f"DESCRIBE HISTORY delta.`{tables / 'item_factors'}`").first()
@@ -67,6 +51,61 @@ def test_a_pipeline_whose_executors_are_killed_writes_the_same_tables(
         assert differences(table, found, demo.table(spark, table.name)) == []
     used = [worker for worker in cluster.workers if list(worker.glob("app-*/*/stderr"))]
     assert used == list(cluster.workers)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_executors_that_outlive_their_driver_spoil_nothing(
+    demo: DemoRun, repository: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    """They are at work when it is killed, and the next driver begins while they may be still."""
+    tables = tmp_path / "tables"
+    with standalone(repository, tmp_path / "cluster") as cluster:
+        for stage in DEADLY:
+            with submitted(cluster, repository, demo, tables, said := tmp_path / stage) as run:
+                while f"{stage}: {BY_NAME[stage].summary}" not in said.read_text() or not cluster.executors():
+                    assert run.poll() is None, said.read_text()
+                    time.sleep(0.1)
+                time.sleep(2.0)
+                assert f"{stage}: done" not in said.read_text()
+                at_work = cluster.executors()
+                os.killpg(run.pid, signal.SIGKILL)
+                assert any(Path(f"/proc/{pid}").exists() for pid in at_work)
+        with submitted(cluster, repository, demo, tables, said := tmp_path / "last") as run:
+            assert run.wait(1000) == 0, said.read_text()
+    for table in PIPELINE_TABLES:
+        found = spark.read.format("delta").load(str(tables / table.name))
+        assert differences(table, found, demo.table(spark, table.name)) == []
+
+
+@contextmanager
+def submitted(
+    cluster: Cluster, repository: Path, demo: DemoRun, tables: Path, said: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The pipeline on the cluster by spark-submit; the driver is killed when the body ends, if it has not ended."""
+    own = [
+        f"embed.cache={cluster.drivers / 'encoders'}",
+        f"report.path={cluster.drivers / 'report.html'}",
+    ]
+    settings = [word for pair in (*demo.overrides(tables), *own) for word in ("--set", pair)]
+    command = cluster.command(repository, "pipeline", *settings, "--run-id", "by-spark-submit")
+    # Spark's own log tells of tasks that were lost.
+    command[1:1] = ["--conf", "spark.log.level=WARN"]
+    with said.open("w") as out:
+        run = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            env=cluster.environment(),
+            cwd=cluster.drivers,
+            start_new_session=True,
+        )
+    try:
+        yield run
+    finally:
+        with suppress(ProcessLookupError):  # it has ended
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def differences(table: Table, found: DataFrame, wanted: DataFrame) -> list[str]:

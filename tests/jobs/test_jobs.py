@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.jobs.conftest import DemoRun, vizrec
+from tests.jobs.conftest import SHORT_LIVED, DemoRun, vizrec
 from vizrec_spark.app.cli import build_parser, main
 from vizrec_spark.app.stages import BESIDE, PIPELINE
 
@@ -84,3 +87,20 @@ def test_the_command_ends_with_the_code_of_its_error() -> None:
     done = vizrec("als", "--set", "als.rankk=3")
     assert done.returncode == 2
     assert "`als.rank`" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_spark_submit_hands_the_code_on(repository: Path) -> None:
+    """By which the DAGs tell what is to be tried again."""
+    spark_submit = str(Path(sys.executable).with_name("spark-submit"))
+    command = [
+        spark_submit,
+        "--master",
+        "local[1]",
+        str(repository / "jobs" / "als.py"),
+        "--set",
+        "als.rankk=3",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, **SHORT_LIVED}
+    )
+    assert done.returncode == 2 and "`als.rank`" in done.stderr

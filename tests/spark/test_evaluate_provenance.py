@@ -19,9 +19,9 @@ from vizrec_spark.evaluate.protocol import split_by
 from vizrec_spark.evaluate.provenance import refuse_contaminated
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.delta_log import UPKEEP
 from vizrec_spark.tables.places import qualified
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEM_FACTORS
-from vizrec_spark.tables.store import _UPKEEP
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -94,7 +94,7 @@ def test_what_is_older_than_the_training_window_is_refused(shop: Shop) -> None:
 
 
 def test_upkeep_makes_nothing_older() -> None:
-    upkeep = re.compile(_UPKEEP)
+    upkeep = re.compile(UPKEEP)
     assert all(upkeep.match(name) for name in ("OPTIMIZE", "VACUUM END", "SET TBLPROPERTIES"))
     assert not any(upkeep.match(name) for name in ("WRITE", "MERGE", "DELETE", "CLONE", "CREATE TABLE"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,15 @@ from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.maintain.stage import BESIDE, STAGE
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS, PROMOTIONS, RUNS, USER_FACTORS
+from vizrec_spark.tables.schemas import (
+    INTERACTIONS,
+    ITEM_NEIGHBORS,
+    LIVE_EVENTS,
+    PROMOTIONS,
+    RECOMMENDATIONS,
+    RUNS,
+    USER_FACTORS,
+)
 
 __all__ = ["settings_stay_in_their_test"]
 
@@ -198,6 +207,43 @@ def test_live_tables_are_left_to_the_stream(spark: SparkSession, root: Path) -> 
     store(spark, root).ensure(LIVE_EVENTS)
     assert [one.table for one in run(spark, root).written] == ["interactions"]
     assert [one.table for one in run(spark, root, "maintain.tables=[live_events]").written] == ["live_events"]
+
+
+def test_copies_are_vacuumed_alone(spark: SparkSession, root: Path) -> None:
+    """As weekly_maintain asks for the folders of weekly_retrain: a clone whose files were put together is a copy."""
+    training = store(spark, beside := Path(f"{root}_training"))
+    assert run(spark, beside, "maintain.compact=false").written == []  # before the first retraining
+    training.clone_from(INTERACTIONS, store(spark, root))
+    for _ in range(2):
+        training.overwrite(USER_FACTORS, spark.createDataFrame([("m", "u", [0.5])], USER_FACTORS.schema))
+    _long_ago(beside / "user_factors")
+    forget(spark)
+    done = run(spark, beside, "maintain.compact=false")
+    assert [one.table for one in done.written] == ["interactions", "user_factors"]
+    assert (done.metrics["files_before"], done.metrics["files_after"], done.metrics["deleted"]) == (5, 5, 1)
+    assert not list((beside / "interactions").glob("*.parquet"))
+    assert training.read(INTERACTIONS).count() == 64
+
+
+def test_what_is_looked_up_lies_together(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = store(spark, tmp_path)
+    alike = [("e", f"i{n}", 1, "other", 0.5, 1.0) for n in range(9)]
+    score = (0.0,) * 7
+    lists = [(f"u{n}", 1, "i", *score, "als", ["als"], None, {}, "r", None, None) for n in range(9)]
+    looked_up = {(ITEM_NEIGHBORS, "item_id"): alike, (RECOMMENDATIONS, "user_id"): lists}
+    for (table, column), rows in looked_up.items():
+        tables.overwrite(table, spark.createDataFrame(rows, table.schema).repartition(3, column))
+    assert main(["maintain", "--dry-run", "--set", f"tables.root={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    run(spark, tmp_path)
+    for table, column in looked_up:
+        assert re.search(rf"^{table.name}: \d files, .* would be written by {column};", shown, re.MULTILINE)
+        [(_, said)] = list(tables.commit_infos(table))[:1]
+        assert said["operation"] == "OPTIMIZE"
+        assert json.loads(said["operationParameters"]["zOrderBy"]) == [column]
+        assert tables.files(table) == 1 and tables.read(table).count() == 9
 
 
 def test_no_retention_that_a_job_could_outlive_and_no_unknown_table() -> None:

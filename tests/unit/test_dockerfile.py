@@ -16,6 +16,11 @@ from packaging.requirements import Requirement
 from setuptools import Distribution
 from setuptools._distutils.core import run_setup
 
+from vizrec_spark.config import load_config
+
+DRIVERS = ("embed.cache", "report.path", "tune.output", "evaluate.gate.output")
+"""Paths on the driver's own disk, which docs/operations.md names."""
+
 SERVICE = {"serve", "app/serve.py", "app/look.py", "app/live.py"}
 """Parts of the package that are no job, and that the image does not run: docs/operations.md says so."""
 
@@ -127,3 +132,19 @@ def test_versions_and_places_are_those_of_the_other_files(
         interpreter = re.search(rf"^{re.escape(key)} +(\S+)$", conf, re.MULTILINE)
         assert interpreter is not None and f"PYTHON={interpreter[1]}" in environment
         assert any(f"venv {Path(interpreter[1]).parents[1]}" in rest for _, rest in steps)
+
+
+def test_its_user_may_write_where_the_driver_does(repository: Path, steps: list[tuple[str, str]]) -> None:
+    config = load_config(repository / "conf" / "cluster.yml", [])
+    places = {}
+    for key in DRIVERS:
+        value: object = config
+        for name in key.split("."):
+            value = getattr(value, name)
+        places[key] = str(value)
+    user = next(rest for name, rest in steps if name == "USER")
+    given = re.search(rf"chown -R {user}:0 ([\w ]+)$", next(rest for _, rest in steps if "chown" in rest))
+    assert given is not None
+    assert {Path(place).parts[0] for place in places.values()} <= set(given[1].split()), places
+    page = (repository / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert all(f"`{key}`" in page for key in DRIVERS)

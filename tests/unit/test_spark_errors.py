@@ -78,6 +78,14 @@ def test_what_a_store_says(text: str, kind: type[Exception], told: str) -> None:
         "java.net.UnknownHostException: w3",
         f"{LOST}{TRACE}java.net.ConnectException: Connection refused\n"
         "\tat org.apache.spark.network.client.TransportClientFactory.createClient(TransportClientFactory.java:294)",
+        "Job aborted due to stage failure: Task 3 in stage 8.0 failed 4 times, most recent failure: Lost task 3.3 in "
+        "stage 8.0 (TID 71) (w3 executor 4): ExecutorLostFailure (executor 4 exited, caused by one of the tasks) "
+        "Reason: Container killed by YARN for exceeding physical memory limits.\nDriver stacktrace:",
+        "Lost task 0.3 in stage 2.0 (TID 5) (10.0.0.1 executor 4): ExecutorLostFailure (executor 4 exited, unrelated "
+        "to the running tasks) Reason: Command exited with code 137",
+        f"{LOST}{TRACE}org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.applyOrElse(PythonRunner.scala:6)\n"
+        "Caused by: java.io.EOFException",
     ],
 )
 def test_an_executor_that_is_gone_is_no_wrong_address(text: str) -> None:

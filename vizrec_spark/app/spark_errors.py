@@ -31,6 +31,8 @@ _LOST_EXECUTOR = re.compile(
     r"|at org\.apache\.spark\.network\.client\.TransportClientFactory\.).*$",
     re.MULTILINE,
 )
+# Spark's verdict on a task that has failed for good: what stands behind it, to the end of the line, is why.
+_DIED = re.compile(r"ExecutorLostFailure \(.*|Python worker exited unexpectedly.*")
 _KEPT = "tables hold their last whole version."
 
 
@@ -58,19 +60,25 @@ def understood(error: Exception) -> VizrecError | None:
             f"Access was denied: {_sentence(found[0])}. Check the credentials, and that this user, and the executors', "
             f"may read what is named there and, for a stage, write it; {_KEPT}"
         )
+    if (found := _DIED.search(text)) is not None:
+        return _lost(found[0])
     if (found := _UNREACHED.search(text)) is not None:
         if _LOST_EXECUTOR.search(text):
-            return VizrecError(
-                f"An executor was lost, and with it what it had worked out: {_sentence(found[0])}. Look why in "
-                "the executors' logs and the cluster manager's: mostly it had too little memory "
-                f"(`spark.executor.memory`, `spark.executor.memoryOverhead`). Then run again; {_KEPT}"
-            )
+            return _lost(found[0])
         said = re.sub(r"^\W*(?:Caused by: )?", "", " ".join(found[0].split()))[:400].rstrip(".")
         return StorageError(
             f"A host cannot be reached: {said}. Check the addresses that the configuration names, and the network, "
             f"and run again; {_KEPT}"
         )
     return None
+
+
+def _lost(line: str) -> VizrecError:
+    return VizrecError(
+        f"An executor was lost, and with it what it had worked out: {_sentence(line)}. Look why in the executors' logs "
+        "and the cluster manager's: mostly it had too little memory (`spark.executor.memory`, "
+        f"`spark.executor.memoryOverhead`). Then run again; {_KEPT}"
+    )
 
 
 def of_the_system(error: OSError) -> VizrecError | None:

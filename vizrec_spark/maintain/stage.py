@@ -85,18 +85,21 @@ def _one_by_one(context: StageContext, do: Callable[[Table], Done]) -> Iterator[
 def _look_after(context: StageContext, table: Table, others: Sequence[TableStore]) -> tuple[int, ...]:
     """Compacts and vacuums one table; the figures of `_FIGURES`."""
     tables, keep_days = context.tables, context.config.maintain.keep_days
-    before, compact = (tables.files(table), tables.size(table)), needs_compaction(tables, table)
+    before, compact = (tables.files(table), tables.size(table)), _compacts(context, table)
     if compact:
         tables.compact(table, LOOKED_UP.get(table.name))
     # Compaction takes its time: who needs old files is asked directly before they go.
-    plan = look(tables, table, keep_days, others)
+    plan = look(tables, table, keep_days, others, compact)
     if plan.doomed:
         tables.vacuum(table, 24.0 * keep_days)
-    left = [file for file in plan.doomed if tables.bytes_of([file])]
-    after = tables.files(table), tables.size(table)
-    log.info("maintain: %s", told(replace(plan, compact=compact, files=before[0], bytes=before[1]), after))
-    deleted = len(plan.doomed) - len(left), plan.doomed_bytes - tables.bytes_of(left)
-    return (before[0], after[0], before[1], after[1], *deleted)
+    left = tables.sizes_of(plan.doomed)
+    log.info("maintain: %s", told(replace(plan, files=before[0], bytes=before[1]), (plan.files, plan.bytes)))
+    deleted = len(plan.doomed) - len(left), sum(plan.doomed.values()) - sum(left.values())
+    return (before[0], plan.files, before[1], plan.bytes, *deleted)
+
+
+def _compacts(context: StageContext, table: Table) -> bool:
+    return context.config.maintain.compact and needs_compaction(context.tables, table)
 
 
 def plans(context: StageContext) -> Iterator[Upkeep]:
@@ -105,7 +108,9 @@ def plans(context: StageContext) -> Iterator[Upkeep]:
     Raises: TableError as `run`, at the end where tables would be left out, for what cannot be done is not promised.
     """
     keep_days, others = context.config.maintain.keep_days, _others(context)
-    yield from _one_by_one(context, lambda table: look(context.tables, table, keep_days, others))
+    yield from _one_by_one(
+        context, lambda table: look(context.tables, table, keep_days, others, _compacts(context, table))
+    )
 
 
 def _wanted(context: StageContext) -> Iterator[Table]:
@@ -137,7 +142,7 @@ def told(plan: Upkeep, after: tuple[int, int] | None = None) -> str:
     else:
         first = f"{now} -> {after[0]:,} files, {after[1]:,} bytes" if plan.compact else now
     verb = "would be deleted" if after is None else "deleted"
-    second = f"{len(plan.doomed):,} old files of {plan.doomed_bytes:,} bytes {verb}"
+    second = f"{len(plan.doomed):,} old files of {sum(plan.doomed.values()):,} bytes {verb}"
     return f"{plan.table.name}: {first}; " + (f"old files stay: {plan.kept_for}" if plan.kept_for else second)
 
 

@@ -26,28 +26,29 @@ _MARGIN_HOURS = 24.0
 class Upkeep:
     """What was, or would be, done to a table.
 
-    compact: whether its files are written anew. doomed: files that go, with `doomed_bytes`. kept_for: why none goes
+    compact: whether its files are written anew. doomed: files that go, and their bytes. kept_for: why none goes
     though some are old; None where nothing stands in the way. files, bytes: of the latest version.
     """
 
     table: Table
     compact: bool
-    doomed: frozenset[str]
-    doomed_bytes: int
+    doomed: Mapping[str, int]
     kept_for: str | None
     files: int
     bytes: int
 
 
-def look(tables: TableStore, table: Table, keep_days: int, others: Sequence[TableStore]) -> Upkeep:
-    """What the table needs; changes nothing. others: places that may hold shallow clones of it."""
+def look(
+    tables: TableStore, table: Table, keep_days: int, others: Sequence[TableStore], compact: bool
+) -> Upkeep:
+    """What the table needs; changes nothing. others: places that may hold shallow clones of it. compact: what was, or
+    would be, done about its files."""
     files, size = tables.files(table), tables.size(table)
     hours = 24.0 * keep_days
     soon = tables.unused_files(table, hours - _MARGIN_HOURS)
     reason = _needed_by(tables, table, soon, others) if soon else None
-    doomed = frozenset(tables.unused_files(table, hours)) if soon and reason is None else frozenset()
-    size_of = tables.bytes_of(doomed)
-    return Upkeep(table, needs_compaction(tables, table), doomed, size_of, reason, files, size)
+    doomed = tables.unused_files(table, hours) if soon and reason is None else set()
+    return Upkeep(table, compact, tables.sizes_of(doomed), reason, files, size)
 
 
 def needs_compaction(tables: TableStore, table: Table) -> bool:

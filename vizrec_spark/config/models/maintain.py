@@ -18,3 +18,4 @@ class MaintainConfig(Section):
     keep_days: Annotated[int, Field(ge=7, le=KEPT_DAYS)] = KEPT_DAYS
     tables: tuple[Name, ...] = ()
     clones: tuple[Name, ...] = ()
+    compact: bool = True
