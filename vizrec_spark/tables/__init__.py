@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vizrec_spark.tables.contract import Table, column
-from vizrec_spark.tables.store import Once, Stamp, TableStore, Written
+from vizrec_spark.tables.stamp import Once, Stamp, Written
+from vizrec_spark.tables.store import TableStore
 
 __all__ = ["Once", "Stamp", "Table", "TableStore", "Written", "column"]

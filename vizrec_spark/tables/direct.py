@@ -22,7 +22,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from vizrec_spark.config.roots import plain_path
 from vizrec_spark.errors import ConfigError, DiskSpaceError, StorageError, TableError, WriteConflict
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.store import Once, TableStore
+from vizrec_spark.tables.stamp import Once
+from vizrec_spark.tables.store import TableStore
 
 _CONSTRAINT = "delta.constraints."
 # What `deltalake` can write, of what a table may ask of its writers.

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import TableError
-from vizrec_spark.tables.store import place_of, rows_changed_at
+from vizrec_spark.tables.delta_log import place_of, rows_changed_at
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from itertools import takewhile
 from typing import Any
 
 from vizrec_spark.tables.contract import Table
-from vizrec_spark.tables.store import TableStore, is_upkeep
+from vizrec_spark.tables.delta_log import is_upkeep
+from vizrec_spark.tables.store import TableStore
 
 
 @dataclass(frozen=True)

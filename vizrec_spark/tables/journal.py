@@ -14,7 +14,8 @@ from vizrec_spark.errors import TableError, WriteConflict
 from vizrec_spark.tables.history import Commit, history, in_effect
 from vizrec_spark.tables.rollback import Plan, Step, plan_anew
 from vizrec_spark.tables.schemas import ALL_TABLES, RESTORES, RUNS
-from vizrec_spark.tables.store import TableStore, Written
+from vizrec_spark.tables.stamp import Written
+from vizrec_spark.tables.store import TableStore
 
 _TRIES = 5
 

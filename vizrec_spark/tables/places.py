@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from py4j.java_gateway import JavaObject
 from pyspark.sql import SparkSession
 
@@ -20,3 +22,19 @@ def qualified(spark: SparkSession, path: str) -> str:
             system.makeQualified(of).toUri().normalize()
         ).toString()
     )
+
+
+def sizes_of(spark: SparkSession, files: Iterable[str]) -> dict[str, int]:
+    """Bytes of those of the files, by their paths in full, that are there; each of their folders is listed once."""
+    wanted, found = set(files), dict[str, int]()
+    for folder in {file.rpartition("/")[0] for file in wanted}:
+        of, system = located(spark, folder)
+        if not system.exists(of):
+            continue
+        listing = system.listStatusIterator(of)
+        while listing.hasNext():
+            status = listing.next()
+            path = status.getPath().toString()
+            if path in wanted:
+                found[path] = int(status.getLen())
+    return found

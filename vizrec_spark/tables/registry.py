@@ -16,7 +16,8 @@ from vizrec_spark.errors import EncoderError, TableError
 from vizrec_spark.kernels.adapted import Adapted, adapted_id, from_bytes, to_bytes
 from vizrec_spark.tables.contract import Table
 from vizrec_spark.tables.schemas import ADAPTED_ENCODERS, ENCODER_PROMOTIONS
-from vizrec_spark.tables.store import TableStore, Written
+from vizrec_spark.tables.stamp import Written
+from vizrec_spark.tables.store import TableStore
 
 PREFIX = "adapted:"
 PRODUCTION = "production"

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from threading import RLock
 from types import MappingProxyType
@@ -15,21 +15,30 @@ from typing import Any
 from urllib.parse import unquote
 
 from delta import DeltaTable
-from delta import exceptions as delta_exceptions
 from delta.tables import DeltaMergeBuilder
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
-from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import TablesConfig
-from vizrec_spark.config.models.maintain import KEPT_DAYS
 from vizrec_spark.errors import TableError, WriteConflict
 from vizrec_spark.tables.contract import Table
+from vizrec_spark.tables.ddl import VERSION_PROPERTY, create_statement, literal, quoted
+from vizrec_spark.tables.delta_errors import CONFLICTS, delta_fault, root_of
+from vizrec_spark.tables.delta_log import (
+    commit_file,
+    commit_info,
+    is_upkeep,
+    paths_of,
+    place_of,
+    rows_changed_at,
+    said,
+)
 from vizrec_spark.tables.guard import Taken, in_between, settled, taken
-from vizrec_spark.tables.places import located, qualified
+from vizrec_spark.tables.places import located, qualified, sizes_of
 from vizrec_spark.tables.schemas.restores import RESTORES
+from vizrec_spark.tables.stamp import Once, Stamp, Written
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta refuses versions older than `delta.deletedFileRetentionDuration`, whose files a vacuum may have removed.
@@ -42,53 +51,9 @@ _LISTING_TASKS_CONF = (
 # Delta takes the name of a write by a DataFrame from its options, that of a MERGE from the session.
 _ONCE_WRITER_CONF = "spark.databricks.delta.write.txnAppId"
 _ONCE_NUMBER_CONF = "spark.databricks.delta.write.txnVersion"
-_VERSION_PROPERTY = "vizrec.contractVersion"
-_UPKEEP = "^(OPTIMIZE|VACUUM|REORG|FSCK|SET |UNSET |ADD |DROP |CHANGE |CLUSTER|COMPUTE|MANUAL|AUTO)"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-# In Python these have no base class of their own.
-_CONFLICTS = (
-    delta_exceptions.ConcurrentAppendException,
-    delta_exceptions.ConcurrentDeleteDeleteException,
-    delta_exceptions.ConcurrentDeleteReadException,
-    delta_exceptions.ConcurrentTransactionException,
-    delta_exceptions.ConcurrentWriteException,
-    delta_exceptions.MetadataChangedException,
-    delta_exceptions.ProtocolChangedException,
-)
 # Delta reads a commit's metadata from the session, which all its threads share: so they write one after the other.
 _WRITING: defaultdict[str, RLock] = defaultdict(RLock)
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Who wrote a commit; stored as JSON in its user metadata."""
-
-    run_id: str
-    stage: str
-    config_hash: str
-
-
-@dataclass(frozen=True)
-class Written:
-    """One finished write: rows now in the table, and rows that it wrote, or removed where it wrote none."""
-
-    table: str
-    location: str
-    version: int
-    rows: int
-    changed: int
-
-
-@dataclass(frozen=True)
-class Once:
-    """Names a write among those of one writer: Delta makes it once, however often it is asked for.
-
-    `writer` names who counts, `number` grows from write to write; what is not above the writer's last number in the
-    table is passed over.
-    """
-
-    writer: str
-    number: int
 
 
 class TableStore:
@@ -179,7 +144,7 @@ class TableStore:
         except AnalysisException as error:
             raise TableError(
                 f"Table {table.name} at {self.location(table)} cannot be read at version {version}: "
-                f"{_delta_fault(error)}"
+                f"{delta_fault(error)}"
             ) from error
         return table.conform(found)
 
@@ -331,7 +296,7 @@ class TableStore:
             copy_of = f"{other.identity(table)}@{version}"
             if self.exists(table):
                 mine = self._snapshot(table)
-                if self._said(self._commit_info(mine.deltaLog(), mine.version())).get("copy_of") == copy_of:
+                if said(commit_info(self._spark, mine.deltaLog(), mine.version())).get("copy_of") == copy_of:
                     return self._written(table, changed=0)
                 return self._overwrite(table, other.read_at(table, version), copy_of=copy_of)
             if self._config.catalog is not None:
@@ -352,7 +317,7 @@ class TableStore:
             self._spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._config.catalog}")
         try:
             with self._stamped(table):
-                self._spark.sql(_create_statement(table, self._sql_name(table)))
+                self._spark.sql(create_statement(table, self._sql_name(table)))
         except TableError:
             if not self.exists(table):
                 raise
@@ -367,7 +332,7 @@ class TableStore:
             except AnalysisException as error:
                 raise TableError(
                     f"Table {table.name} at {self.location(table)} has no version {version} any more: "
-                    f"{_delta_fault(error)}"
+                    f"{delta_fault(error)}"
                 ) from error
 
     def restore(self, table: Table, version: int) -> Written:
@@ -401,10 +366,10 @@ class TableStore:
         """The restores that were begun here, oldest first, as far back as the log of table `restores` goes."""
         if self.exists(RESTORES):
             found = {}  # all or none: what a failure leaves out would never be looked for again
-            for version, said in self.commit_infos(RESTORES):
+            for version, info in self.commit_infos(RESTORES):
                 if version in self._journal:
                     break
-                found[version] = said
+                found[version] = info
             self._journal |= found
         return taken(sorted(self._journal.items()))
 
@@ -444,16 +409,18 @@ class TableStore:
         snapshot = self._snapshot(table)
         for version in range(snapshot.version(), -1, -1):
             try:
-                info = self._commit_info(snapshot.deltaLog(), version)
+                info = commit_info(self._spark, snapshot.deltaLog(), version)
             except Py4JJavaError as error:
-                of, system = located(self._spark, self._commit_file(snapshot.deltaLog(), version).toString())
+                of, system = located(
+                    self._spark, commit_file(self._spark, snapshot.deltaLog(), version).toString()
+                )
                 if not system.exists(of):  # the log was cleaned of what is older
                     return
                 raise TableError(
                     f"What the log of table {table.name} at {self.location(table)} says of version {version} cannot "
-                    f"be read: {_root_of(error)}. Run this again."
+                    f"be read: {root_of(error)}. Run this again."
                 ) from error
-            yield version, {**info, **self._said(info)}
+            yield version, {**info, **said(info)}
 
     def changed_at(self, table: Table) -> datetime | None:
         """When rows were last written or taken away; None where the history does not reach so far back."""
@@ -466,7 +433,7 @@ class TableStore:
         )
         return [
             {
-                **self._said({"userMetadata": r.userMetadata}),
+                **said({"userMetadata": r.userMetadata}),
                 "version": r.version,
                 "timestamp": r.timestamp,
                 "operation": r.operation,
@@ -482,9 +449,9 @@ class TableStore:
         """Data files and deletion vectors of a version, the latest where none is named, in full."""
         now = self._snapshot(table)
         if version is None:
-            return _paths_of(now)
+            return paths_of(now)
         nothing = self._nothing()
-        return _paths_of(now.deltaLog().getSnapshotAt(version, nothing, nothing, False))
+        return paths_of(now.deltaLog().getSnapshotAt(version, nothing, nothing, False))
 
     def compact(self, table: Table, by: str | None = None) -> None:
         """Writes small files together, and where `by` is a column, rows with near values of it into the same files.
@@ -516,13 +483,9 @@ class TableStore:
         with self._set(_RETENTION_CHECK_CONF, "false"), self._set(_LISTING_TASKS_CONF, str(tasks)):
             yield
 
-    def bytes_of(self, files: Iterable[str]) -> int:
-        """Bytes of files by their paths in full; one look-up each, and none for what is gone."""
-        total = 0
-        for file in files:
-            of, system = located(self._spark, file)
-            total += int(system.getFileStatus(of).getLen()) if system.exists(of) else 0
-        return total
+    def sizes_of(self, files: Iterable[str]) -> dict[str, int]:
+        """Bytes of those of the files, by their paths in full, that are there; each of their folders is listed once."""
+        return sizes_of(self._spark, files)
 
     def is_empty(self, table: Table) -> bool:
         """Whether the latest version has no data files, which is known without a job."""
@@ -551,7 +514,7 @@ class TableStore:
         self.ensure(table)
         on = " AND ".join(
             [f"old.`{c}` = new.`{c}`" for c in table.key]
-            + [f"old.{_quoted(c)} = {_literal(value)}" for c, value in (within or {}).items()]
+            + [f"old.{quoted(c)} = {literal(value)}" for c, value in (within or {}).items()]
         )
         return self._delta(table).alias("old").merge(table.conform(df).alias("new"), on)
 
@@ -573,34 +536,10 @@ class TableStore:
         """
         snapshot, mine = self._snapshot(table), asdict(self._stamp)
         for version in range(snapshot.version(), after, -1):
-            info = self._commit_info(snapshot.deltaLog(), version)
-            if mine.items() <= self._said(info).items() and not is_upkeep(info["operation"]):
+            info = commit_info(self._spark, snapshot.deltaLog(), version)
+            if mine.items() <= said(info).items() and not is_upkeep(info["operation"]):
                 return version, info["operationMetrics"]
         return None
-
-    def _commit_info(self, delta_log: JavaObject, version: int) -> dict[str, Any]:
-        """What Delta's log says about one commit, read as the small file that it is; `history` runs two Spark jobs."""
-        file = self._commit_file(delta_log, version)
-        actions = delta_log.store().read(file, delta_log.newDeltaHadoopConf()).iterator()
-        while actions.hasNext():
-            action = json.loads(actions.next())
-            if "commitInfo" in action:
-                return dict(action["commitInfo"])
-        return {}
-
-    def _commit_file(self, delta_log: JavaObject, version: int) -> JavaObject:
-        jvm = self._spark._jvm
-        assert jvm is not None  # for mypy: a classic session has one
-        return jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(delta_log.logPath(), version)
-
-    @staticmethod
-    def _said(commit_info: Mapping[str, Any]) -> dict[str, Any]:
-        """What a store has said of its commit; nothing where another program made it."""
-        try:
-            said = json.loads(commit_info.get("userMetadata") or "{}")
-        except ValueError:
-            return {}
-        return said if isinstance(said, dict) else {}
 
     def _at(self, table: Table, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self._sql_name(table)} VERSION AS OF {version}")
@@ -640,7 +579,7 @@ class TableStore:
             return
         place = f"Table {table.name} at {self.location(table)}"
         try:
-            found = self._snapshot(table).metadata().configuration().get(_VERSION_PROPERTY)
+            found = self._snapshot(table).metadata().configuration().get(VERSION_PROPERTY)
         except AnalysisException:
             found = None
         if found is None or found.isEmpty():
@@ -665,7 +604,7 @@ class TableStore:
         """The table in SQL; a path must be absolute there."""
         if self._config.catalog is not None:
             return self.location(table)
-        return f"delta.{_quoted(qualified(self._spark, self.location(table)))}"
+        return f"delta.{quoted(qualified(self._spark, self.location(table)))}"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -676,18 +615,18 @@ class TableStore:
     @contextmanager
     def _stamped(self, table: Table, told: Mapping[str, object] = _NOTHING) -> Iterator[None]:
         """Commits made inside carry the stamp and what is `told`; what Delta refuses becomes a TableError."""
-        said = {**asdict(self._stamp), **told}
+        tag = {**asdict(self._stamp), **told}
         self.refuse_during_restore()
-        with self._alone(), self._set(_METADATA_CONF, json.dumps(said)):
+        with self._alone(), self._set(_METADATA_CONF, json.dumps(tag)):
             try:
                 yield
-            except _CONFLICTS as error:
+            except CONFLICTS as error:
                 raise WriteConflict(
                     f"Table {table.name} at {self.location(table)} was written by another run at the same time, and "
                     "that one won: let it end, then run this stage again."
                 ) from error
             except (AnalysisException, Py4JJavaError) as error:
-                fault = _delta_fault(error)
+                fault = delta_fault(error)
                 if fault is None:
                     raise
                 raise TableError(
@@ -708,88 +647,3 @@ class TableStore:
                 conf.unset(key)
             else:
                 conf.set(key, before)
-
-
-def place_of(table: DeltaTable) -> str:
-    """The folder of a table's data, in full."""
-    return qualified(table._spark, table._jdt.deltaLog().dataPath().toString())
-
-
-def is_upkeep(operation: str) -> bool:
-    """Whether a commit of this operation leaves all rows as they are."""
-    return re.match(_UPKEEP, operation) is not None
-
-
-def _paths_of(snapshot: JavaObject) -> set[str]:
-    """Data files and deletion vectors of a version, in full."""
-    root = snapshot.deltaLog().dataPath()
-    found = set()
-    for file in snapshot.allFiles().collect():
-        found.add(file.absolutePath(snapshot.deltaLog()).toString())
-        vector = file.deletionVector()
-        if vector is not None and vector.isOnDisk():
-            found.add(vector.absolutePath(root).toString())
-    return found
-
-
-def rows_changed_at(table: DeltaTable) -> datetime | None:
-    """The time of the last commit that is more than upkeep (compaction, vacuum, properties)."""
-    kept = table.history().where(~F.col("operation").rlike(_UPKEEP))
-    return kept.agg(F.max("timestamp").alias("at")).collect()[0].at
-
-
-def _create_statement(table: Table, name: str) -> str:
-    columns = ", ".join(
-        f"{_quoted(f.name)} {f.dataType.simpleString()}{'' if f.nullable else ' NOT NULL'} "
-        f"COMMENT {_literal(f.metadata['comment'])}"
-        for f in table.schema.fields
-    )
-    properties = {
-        _VERSION_PROPERTY: str(table.version),
-        "delta.enableDeletionVectors": "true",
-        "delta.deletedFileRetentionDuration": f"interval {table.out_of_use_hours} hours"
-        if table.out_of_use_hours is not None
-        else f"interval {min(KEPT_DAYS, table.log_days)} days",
-        "delta.logRetentionDuration": f"interval {table.log_days} days",
-        **({"delta.checkpointInterval": "50"} if table.log_days == 1 else {}),
-        **{f"delta.constraints.{check}": predicate for check, predicate in table.checks.items()},
-    }
-    partitions = (
-        f"PARTITIONED BY ({', '.join(map(_quoted, table.partition_by))}) " if table.partition_by else ""
-    )
-    pairs = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in properties.items())
-    return (
-        f"CREATE TABLE IF NOT EXISTS {name} ({columns}) USING delta {partitions}"
-        f"COMMENT {_literal(table.description)} TBLPROPERTIES ({pairs})"
-    )
-
-
-def _delta_fault(error: AnalysisException | Py4JJavaError) -> str | None:
-    """What Delta or the analyser said, in one line; None for a failure that is not about the table."""
-    if isinstance(error, AnalysisException):
-        text = str(error)
-    else:
-        cause = error.java_exception
-        while cause is not None and not cause.getClass().getName().startswith("org.apache.spark.sql.delta."):
-            cause = cause.getCause()
-        if cause is None:
-            return None
-        text = cause.getMessage()
-    return " ".join(text.split())[:600]
-
-
-def _root_of(error: Py4JJavaError) -> str:
-    """What lies behind an error of the JVM, in one line."""
-    cause = error.java_exception
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    return " ".join(str(cause.toString()).split())[:300]
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
