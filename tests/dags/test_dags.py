@@ -216,11 +216,19 @@ def test_a_job_writes_where_its_task_looks(found: dict[str, Any]) -> None:
     live = configs["daily_batch.ingest"].tables.root
     training, current = f"{live}_training", f"{live}_current"
     places = {name.split(".")[1]: config.tables.root for name, config in configs.items() if "weekly" in name}
-    assert {task for task, place in places.items() if place == training} == {"tune", "train", "recommend"}
+    assert {task for task, place in places.items() if place == training} == {
+        "tune",
+        "train",
+        "recommend",
+        "maintain_training",
+    }
     assert {task for task, place in places.items() if place == current} == {
         "train_current",
         "recommend_current",
+        "maintain_current",
     }
+    compacts = {name: config.maintain.compact for name, config in configs.items() if "maintain" in name}
+    assert [name for name, whether in compacts.items() if whether] == ["weekly_maintain.maintain"]
     assert configs["weekly_retrain.split"].evaluate.training == training
     assert configs["weekly_retrain.split"].evaluate.training_copies == (current,)
     assert configs["weekly_retrain.split"].evaluate.log_version is None

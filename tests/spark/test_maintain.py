@@ -218,9 +218,12 @@ def test_copies_are_vacuumed_alone(spark: SparkSession, root: Path) -> None:
         training.overwrite(USER_FACTORS, spark.createDataFrame([("m", "u", [0.5])], USER_FACTORS.schema))
     _long_ago(beside / "user_factors")
     forget(spark)
+    there = set((beside / "user_factors").glob("*.parquet"))
     done = run(spark, beside, "maintain.compact=false")
     assert [one.table for one in done.written] == ["interactions", "user_factors"]
-    assert (done.metrics["files_before"], done.metrics["files_after"], done.metrics["deleted"]) == (5, 5, 1)
+    assert done.metrics["files_before"] == done.metrics["files_after"] > 4
+    gone = there - set((beside / "user_factors").glob("*.parquet"))
+    assert done.metrics["deleted"] == len(gone) > 0
     assert not list((beside / "interactions").glob("*.parquet"))
     assert training.read(INTERACTIONS).count() == 64
 
@@ -232,13 +235,13 @@ def test_what_is_looked_up_lies_together(
     alike = [("e", f"i{n}", 1, "other", 0.5, 1.0) for n in range(9)]
     score = (0.0,) * 7
     lists = [(f"u{n}", 1, "i", *score, "als", ["als"], None, {}, "r", None, None) for n in range(9)]
-    looked_up = {(ITEM_NEIGHBORS, "item_id"): alike, (RECOMMENDATIONS, "user_id"): lists}
-    for (table, column), rows in looked_up.items():
+    looked_up = ((ITEM_NEIGHBORS, "item_id", alike), (RECOMMENDATIONS, "user_id", lists))
+    for table, column, rows in looked_up:
         tables.overwrite(table, spark.createDataFrame(rows, table.schema).repartition(3, column))
     assert main(["maintain", "--dry-run", "--set", f"tables.root={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     run(spark, tmp_path)
-    for table, column in looked_up:
+    for table, column, _ in looked_up:
         assert re.search(rf"^{table.name}: \d files, .* would be written by {column};", shown, re.MULTILINE)
         [(_, said)] = list(tables.commit_infos(table))[:1]
         assert said["operation"] == "OPTIMIZE"
