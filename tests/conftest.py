@@ -29,12 +29,9 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # The data is small and the plans are many: to compile each, and to plan it anew after every shuffle, costs more than
-# running it. The jobs that `make test` starts in processes of their own keep these defaults of Spark.
-INTERPRETED = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
+# running it. Jobs in processes of their own plan anew, as by default; those that run a whole pipeline compile nothing.
+UNCOMPILED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+INTERPRETED = {**UNCOMPILED, "spark.sql.adaptive.enabled": "false"}
 
 
 class ByFile(LoadFileScheduling):

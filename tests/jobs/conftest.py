@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from tests.conftest import UNCOMPILED
 from vizrec_spark.app.cli import main
 from vizrec_spark.app.folder import folder_overrides
 from vizrec_spark.app.stages import BY_NAME
@@ -94,6 +95,7 @@ class DemoRun:
             "spark.sql.shuffle.partitions": "4",
             "spark.databricks.delta.snapshotPartitions": "1",
             **UNSUMMED_FILES,
+            **UNCOMPILED,
         }
         small = f"spark.conf={json.dumps(conf)}"
         pairs = [*self.overrides(tables), "spark.master=local[2]", small]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from tests.conftest import INTERPRETED
+from tests.conftest import UNCOMPILED
 from tests.jobs.cluster import Cluster, can_hide, standalone
 from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
 from vizrec_spark.app.stages import BY_NAME, PIPELINE
@@ -91,7 +91,7 @@ def submitted(
     settings = [word for pair in (*demo.overrides(tables), *own) for word in ("--set", pair)]
     command = cluster.command(repository, "pipeline", *settings, "--run-id", "by-spark-submit")
     # Spark's own log tells of tasks that were lost. To compile code for so few rows would cost more than running it.
-    conf = {"spark.log.level": "WARN", **{key: INTERPRETED[key] for key in INTERPRETED if "codegen" in key}}
+    conf = {"spark.log.level": "WARN", **UNCOMPILED}
     command[1:1] = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
     with said.open("w") as out:
         run = subprocess.Popen(
