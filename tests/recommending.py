@@ -96,7 +96,7 @@ def users_with(
 def value(side: ItemSide, source: str, of: int, to: int) -> float:
     """What item `of` says for `to`, found the slow way."""
     s = LISTED.index(source)
-    for e in range(side.lists.start[s, of], side.lists.start[s, of + 1]):
+    for e in range(side.lists.start[of, s], side.lists.start[of, s + 1]):
         if side.lists.item[e] == to:
             return float(side.lists.value[e])
     return 0.0

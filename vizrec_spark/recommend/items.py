@@ -14,18 +14,6 @@ from numpy.typing import NDArray
 from vizrec_spark.recommend.sources import LISTED
 
 
-class Lists(NamedTuple):
-    """For each item, what it says for others, under each of `sources.LISTED`.
-
-    Under source s item i says `value[e]` for `item[e]`, e from ``start[s, i]`` to ``start[s, i + 1]``; `start`
-    (s, n + 1) int64, `item` int32, `value` float32.
-    """
-
-    start: NDArray[np.int64]
-    item: NDArray[np.int32]
-    value: NDArray[np.float32]
-
-
 class Entries(NamedTuple):
     """The entries of one source in any order: `of` says `value` for `to` (positions)."""
 
@@ -38,6 +26,26 @@ class Entries(NamedTuple):
         """No entry."""
         nothing = np.zeros(0, dtype=np.int64)
         return cls(nothing, nothing, np.zeros(0, dtype=np.float32))
+
+
+class Lists(NamedTuple):
+    """For each item, what it says for others, under each of `sources.LISTED`.
+
+    Under source s item i says `value[e]` for `item[e]`, e from ``start[i, s]`` to ``start[i, s + 1]``: all that an
+    item says stands together, for it is read together. `start` (n, s + 1) int64, `item` int32, `value` float32.
+    """
+
+    start: NDArray[np.int64]
+    item: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    def under(self, name: str) -> Entries:
+        """The entries of one source, in order of the items that say them."""
+        first, end = self.start[:, LISTED.index(name)], self.start[:, LISTED.index(name) + 1]
+        counts = end - first
+        of = np.repeat(np.arange(len(counts)), counts)
+        at = np.arange(len(of)) + (first - np.cumsum(counts) + counts)[of]
+        return Entries(of, self.item[at].astype(np.int64), self.value[at])
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,11 @@ class ItemSide:
         return pa.array(self.ids, pa.string())
 
     @cached_property
+    def arrow_titles(self) -> pa.Array:
+        """`titles` as an Arrow array."""
+        return pa.array(self.titles, pa.string())
+
+    @cached_property
     def turned(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Factors (n, rank) in the axes of YᵀY of the modelled items, and its eigenvalues (rank,)."""
         known = self.factors[self.modelled].astype(np.float64)
@@ -105,18 +118,14 @@ class ItemSide:
 
 
 def stacked(entries: dict[str, Entries], n: int) -> Lists:
-    """`Lists` of the entries of each source (`sources.LISTED`); in an item in order of position."""
-    starts, items, values = [], [], []
-    offset = 0
-    for name in LISTED:
-        source = entries.get(name, Entries.none())
-        order = np.lexsort((source.to, source.of))
-        counts = np.bincount(source.of, minlength=n)
-        starts.append(offset + np.concatenate([[0], np.cumsum(counts)]))
-        items.append(source.to[order].astype(np.int32))
-        values.append(source.value[order].astype(np.float32))
-        offset += len(order)
-    return Lists(np.stack(starts).astype(np.int64), np.concatenate(items), np.concatenate(values))
+    """`Lists` of the entries of each source (`sources.LISTED`); under a source in order of position."""
+    held = [entries.get(name, Entries.none()) for name in LISTED]
+    of, to, value = (np.concatenate(column) for column in zip(*held, strict=True))
+    source = np.repeat(np.arange(len(held)), [len(one.of) for one in held])
+    order = np.lexsort((to, source, of))
+    ends = np.cumsum(np.bincount(of * len(held) + source, minlength=n * len(held))).reshape(n, len(held))
+    start = np.column_stack([np.concatenate([[0], ends[:-1, -1]])[:n], ends])
+    return Lists(start.astype(np.int64), to[order].astype(np.int32), value[order].astype(np.float32))
 
 
 def strength(cosine: NDArray[np.float32], mean_cosine: float) -> NDArray[np.float32]:
