@@ -16,7 +16,7 @@ from vizrec_spark.kernels.block_topk import Seen, block_topk
 from vizrec_spark.kernels.compiled import compiled
 from vizrec_spark.kernels.dot import dot
 from vizrec_spark.kernels.shortlist import select
-from vizrec_spark.recommend.items import ItemSide
+from vizrec_spark.recommend.items import ItemSide, Pool
 from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.recommend.users import Users
 
@@ -44,10 +44,7 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
     """The candidates that each source proposes for each user, described; nothing that a user has seen or that
     `items.allowed` rules out. Each source proposes at most as many as `limits` says."""
     n, wanted = len(items), limits
-    warm = items.allowed & items.has_factors & ~items.is_new
-    seen = Seen(users.seen_indptr, users.seen)
-    by_als = _best(users, items, warm, wanted.als, seen)
-    by_new = _best(users, items, items.allowed & items.has_factors & items.is_new, wanted.new, seen)
+    by_als, by_new = _best(users, items.warm, wanted.als), _best(users, items.new, wanted.new)
     most = np.array([wanted.cooccurrence, wanted.visual, wanted.attributes], dtype=np.int64)
     # Ridge and cosine propose one after the other, half of the co-consumption's candidates each.
     room = int(wanted.als + wanted.new + most.sum() + wanted.popularity + wanted.fresh)
@@ -74,20 +71,15 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
     return Candidates(indptr, item[: indptr[-1]], proposed[: indptr[-1]], features[: indptr[-1]])
 
 
-def _best(
-    users: Users, items: ItemSide, eligible: NDArray[np.bool_], k: int, seen: Seen
-) -> NDArray[np.int64]:
-    """The k eligible items of largest u · v of each user; -1 behind the last, and for users without factors."""
-    few = np.flatnonzero(eligible)
-    if k == 0 or len(few) == 0 or not users.has_factors.any():
+def _best(users: Users, pool: Pool, k: int) -> NDArray[np.int64]:
+    """The k items of a pool of largest u · v of each user; -1 behind the last, and for users without factors."""
+    if k == 0 or len(pool.position) == 0 or not users.has_factors.any():
         return np.full((len(users), 0), -1, dtype=np.int64)
-    column = np.full(len(items), -1, dtype=np.int64)
-    column[few] = np.arange(len(few))
-    place = column[seen.indices]
+    place = pool.place[users.seen]
     kept = place >= 0
-    within = np.concatenate([[0], np.cumsum(kept)])[seen.indptr]
-    _, key = block_topk(users.factors, items.factors[few], k, seen=Seen(within, place[kept]))
-    key = np.where(key >= 0, few[np.maximum(key, 0)], -1)
+    within = np.concatenate([[0], np.cumsum(kept)])[users.seen_indptr]
+    _, key = block_topk(users.factors, pool.factors, k, seen=Seen(within, place[kept]))
+    key = np.where(key >= 0, pool.position[np.maximum(key, 0)], -1)
     key[~users.has_factors] = -1
     return key
 
@@ -95,6 +87,8 @@ def _best(
 # What a history says of an item, a row of sums.
 _RIDGE_RECENT, _RIDGE_WHOLE, _COSINE, _LOOKS_RECENT, _LOOKS_WHOLE, _LOOKS_MOST, _ATTRIBUTES = range(7)
 _SUMS = 8
+
+_WORD = 8  # marks of a byte each that are looked at together
 
 
 @compiled
@@ -114,9 +108,9 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
     sums = np.zeros((n + 1, _SUMS), dtype=np.float32)
     bits = sums.view(np.int32)
     proposals = np.empty(4 * max(most[0], most[1], most[2]) + 1, dtype=np.int64)
-    mark = np.zeros(n, dtype=np.uint8)
+    mark = np.zeros((n + _WORD - 1) // _WORD * _WORD, dtype=np.uint8)
+    words = mark.view(np.uint64)
     barred = ~allowed
-    chosen = np.empty(n, dtype=np.int64)
     profile_recent = np.empty(width, dtype=np.float32)
     profile_whole = np.empty(width, dtype=np.float32)
     proposers = (
@@ -128,7 +122,6 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
     for user in range(len(indptr) - 1):
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
             barred[seen[at]] = True
-        n_chosen = 0
         total_recent, total_whole = np.float32(0.0), np.float32(0.0)
         profile_recent[:] = 0.0
         profile_whole[:] = 0.0
@@ -143,19 +136,26 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
         n_touched = _add_up(hist_item[own], recent[own], whole[own], lists, near, slot, touched, sums)
         for column, k, bit in proposers:
             found = _largest(bits, column, touched[:n_touched], barred, k, proposals)
-            n_chosen = _take(proposals[:found], bit, mark, chosen, n_chosen)
-        n_chosen = _take(by_als[user], np.uint8(1), mark, chosen, n_chosen)
-        n_chosen = _take(by_new[user], np.uint8(64), mark, chosen, n_chosen)
-        n_chosen = _head(by_popularity, extra[0], np.uint8(16), barred, mark, chosen, n_chosen)
-        n_chosen = _head(by_freshness, extra[1], np.uint8(32), barred, mark, chosen, n_chosen)
-        out_indptr[user + 1] = written + n_chosen
+            _take(proposals[:found], bit, mark)
+        _take(by_als[user], np.uint8(1), mark)
+        _take(by_new[user], np.uint8(64), mark)
+        _head(by_popularity, extra[0], np.uint8(16), barred, mark)
+        _head(by_freshness, extra[1], np.uint8(32), barred, mark)
+        first = written
+        for word in range(len(words)):
+            if words[word] == 0:
+                continue
+            for item in range(word * _WORD, (word + 1) * _WORD):
+                if mark[item]:
+                    out_item[written] = item
+                    out_proposed[written] = mark[item]
+                    written += 1
+            words[word] = 0
+        out_indptr[user + 1] = written
         taste = user_factors[user]
-        for item in np.sort(chosen[:n_chosen]):
-            out_item[written] = item
-            out_proposed[written] = mark[item]
-            mark[item] = 0
-            row, said = out_features[written], sums[slot[item] if slot[item] >= 0 else n]
-            written += 1
+        for c in range(first, written):
+            item = out_item[c]
+            row, said = out_features[c], sums[slot[item] if slot[item] >= 0 else n]
             liked = dot(taste, item_factors[item])
             row[0], row[1] = (0.0, liked) if is_new[item] else (liked, 0.0)
             row[2], row[3], row[4] = said[_RIDGE_RECENT], said[_RIDGE_WHOLE], said[_COSINE]
@@ -250,30 +250,19 @@ def _largest(bits, column, touched, barred, k, out):  # type: ignore[no-untyped-
 
 
 @compiled
-def _take(keys, bit, mark, chosen, n_chosen):  # type: ignore[no-untyped-def]
-    for place in range(len(keys)):
-        item = keys[place]
-        if item < 0:
-            continue
-        if mark[item] == 0:
-            chosen[n_chosen] = item
-            n_chosen += 1
-        mark[item] |= bit
-    return n_chosen
+def _take(items, bit, mark):  # type: ignore[no-untyped-def]
+    for item in items:
+        if item >= 0:
+            mark[item] |= bit
 
 
 @compiled
-def _head(order, k, bit, barred, mark, chosen, n_chosen):  # type: ignore[no-untyped-def]
+def _head(order, k, bit, barred, mark):  # type: ignore[no-untyped-def]
     taken = 0
     for place in range(len(order)):
         if taken >= k:
             break
         item = order[place]
-        if barred[item]:
-            continue
-        taken += 1
-        if mark[item] == 0:
-            chosen[n_chosen] = item
-            n_chosen += 1
-        mark[item] |= bit
-    return n_chosen
+        if not barred[item]:
+            taken += 1
+            mark[item] |= bit

@@ -48,6 +48,15 @@ class Lists(NamedTuple):
         return Entries(of, self.item[at].astype(np.int64), self.value[at])
 
 
+class Pool(NamedTuple):
+    """Some of n items with their factors: `position` (m,) ascending, `place` (n,) of each item among them, -1 for
+    others, `factors` (m, rank) float32."""
+
+    position: NDArray[np.int64]
+    place: NDArray[np.int64]
+    factors: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ItemSide:
     """n items, in ascending order of `ids`; an item is known below by its position (0 to n − 1).
@@ -60,7 +69,8 @@ class ItemSide:
     of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
     picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
     `allowed` (n,) bool; `boost` (n,) float32, added to the score. Size is about
-    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes.
+    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes, and what is worked out from it once a process, the cached
+    properties, about n · (8 · rank + 150).
     """
 
     ids: NDArray[np.object_]
@@ -110,6 +120,21 @@ class ItemSide:
         known = self.factors[self.modelled].astype(np.float64)
         spread, axes = np.linalg.eigh(known.T @ known)
         return (self.factors.astype(np.float64) @ axes).astype(np.float32), np.maximum(spread, 0.0)
+
+    @cached_property
+    def warm(self) -> Pool:
+        """What may be offered for its factors and is not new."""
+        return self._pool(self.allowed & self.has_factors & ~self.is_new)
+
+    @cached_property
+    def new(self) -> Pool:
+        """What may be offered for its factors and is new."""
+        return self._pool(self.allowed & self.has_factors & self.is_new)
+
+    def _pool(self, members: NDArray[np.bool_]) -> Pool:
+        position = np.flatnonzero(members)
+        place = np.where(members, np.cumsum(members) - 1, -1)
+        return Pool(position, place, self.factors if members.all() else self.factors[position])
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:

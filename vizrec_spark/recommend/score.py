@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, IntegerType, MapType, StringType, StructField, StructType
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
-from vizrec_spark.recommend.blend import Blend, contributions
+from vizrec_spark.recommend.blend import Blend, contributions, totals
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
@@ -74,7 +74,7 @@ def recommend_block(
     candidates = describe(users, items, filled)
     boost = items.boost[candidates.item].astype(np.float64)
     added = contributions(candidates.features, blend.raw)
-    score = added.sum(axis=1) + boost
+    score = totals(added) + boost
     chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k)
     user, place = np.nonzero(chosen >= 0)
     row = chosen[user, place]
@@ -166,7 +166,7 @@ def _rows(user_ids: pa.Array, users: Users, offers: Offers, side: ItemSide) -> p
     at = np.arange(len(column))
     entry = np.where(column >= 0, offers.cause[at, column], -1)
     because = np.where(column >= 0, past[at, column], -1)
-    total = offers.parts.sum(axis=1) + offers.boost
+    total = totals(offers.parts) + offers.boost
     columns = [
         user_ids.take(pa.array(offers.user)),
         pa.array(offers.rank.astype(np.int32)),
