@@ -132,6 +132,8 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
             for j in range(width):
                 profile_recent[j] += recent[e] * line[j]
                 profile_whole[j] += whole[e] * line[j]
+        if total_recent == 0:  # nothing is said, and nothing is to be divided
+            total_recent, total_whole = np.float32(1.0), np.float32(1.0)
         own = slice(indptr[user], indptr[user + 1])
         n_touched = _add_up(hist_item[own], recent[own], whole[own], lists, near, slot, touched, sums)
         for column, k, bit in proposers:
@@ -152,21 +154,22 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
                     written += 1
             words[word] = 0
         out_indptr[user + 1] = written
+        # One feature after the other: so the processor waits for the rows of several items at a time.
         taste = user_factors[user]
         for c in range(first, written):
             item = out_item[c]
-            row, said = out_features[c], sums[slot[item] if slot[item] >= 0 else n]
             liked = dot(taste, item_factors[item])
-            row[0], row[1] = (0.0, liked) if is_new[item] else (liked, 0.0)
+            out_features[c, 0], out_features[c, 1] = (0.0, liked) if is_new[item] else (liked, 0.0)
+        for c in range(first, written):
+            line = attributes[out_item[c]]
+            out_features[c, 8] = dot(profile_recent, line) / total_recent
+            out_features[c, 9] = dot(profile_whole, line) / total_whole
+        for c in range(first, written):
+            item = out_item[c]
+            row, said = out_features[c], sums[slot[item] if slot[item] >= 0 else n]
             row[2], row[3], row[4] = said[_RIDGE_RECENT], said[_RIDGE_WHOLE], said[_COSINE]
-            row[5:10] = 0.0
-            if total_recent > 0:
-                row[5] = said[_LOOKS_RECENT] / total_recent
-                row[6] = said[_LOOKS_WHOLE] / total_whole
-                row[7] = said[_LOOKS_MOST]
-                line = attributes[item]
-                row[8] = dot(profile_recent, line) / total_recent
-                row[9] = dot(profile_whole, line) / total_whole
+            row[5], row[6] = said[_LOOKS_RECENT] / total_recent, said[_LOOKS_WHOLE] / total_whole
+            row[7] = said[_LOOKS_MOST]
             for j in range(static.shape[1]):
                 row[10 + j] = static[item, j]
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
@@ -232,15 +235,17 @@ def _largest(bits, column, touched, barred, k, out):  # type: ignore[no-untyped-
     if k == 0:
         return 0
     last = np.int64(len(barred) - 1)
-    bar, found = np.int64(0xFFFFFFFF), 0
+    least, bar, found = np.int64(1), np.int64(0), 0
     for t in range(len(touched)):
+        if bits[t, column] < least:
+            continue
         item = touched[t]
         candidate = (np.int64(bits[t, column]) << 32) | (last - item)
         out[found] = candidate
-        # A sum of 0 or less is below any bar; and no branch to be guessed.
-        found += (candidate > bar) & (not barred[item])
+        found += (candidate > bar) & (not barred[item])  # no branch to be guessed
         if found == 4 * k:
             bar, found = select(out, found, k), k
+            least = bar >> 32
     if found > k:
         select(out, found, k)
         found = k
