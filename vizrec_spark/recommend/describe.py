@@ -59,7 +59,6 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
         (users.indptr, users.item, users.recent, users.whole),
         (users.seen_indptr, users.seen),
         (lists.start, lists.item, lists.value),
-        (items.attribute_start, items.attribute_item, items.attribute_value),
         items.attributes,
         (users.factors, items.factors),
         (items.allowed, items.is_new, items.standing),
@@ -92,7 +91,7 @@ _WORD = 8  # marks of a byte each that are looked at together
 
 
 @compiled
-def _describe(history, met, lists, near, attributes, factors, standing, ordered, most, extra, out):  # type: ignore[no-untyped-def]
+def _describe(history, met, lists, attributes, factors, standing, ordered, most, extra, out):  # type: ignore[no-untyped-def]
     indptr, hist_item, recent, whole = history
     seen_indptr, seen = met
     user_factors, item_factors = factors
@@ -135,7 +134,7 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
         if total_recent == 0:  # nothing is said, and nothing is to be divided
             total_recent, total_whole = np.float32(1.0), np.float32(1.0)
         own = slice(indptr[user], indptr[user + 1])
-        n_touched = _add_up(hist_item[own], recent[own], whole[own], lists, near, slot, touched, sums)
+        n_touched = _add_up(hist_item[own], recent[own], whole[own], lists, slot, touched, sums)
         for column, k, bit in proposers:
             found = _largest(bits, column, touched[:n_touched], barred, k, proposals)
             _take(proposals[:found], bit, mark)
@@ -180,48 +179,33 @@ def _describe(history, met, lists, near, attributes, factors, standing, ordered,
 
 
 @compiled
-def _add_up(items, recent, whole, lists, near, slot, touched, sums):  # type: ignore[no-untyped-def]
+def _add_up(items, recent, whole, lists, slot, touched, sums):  # type: ignore[no-untyped-def]
     """Adds up what a history says, each item that it speaks of in a row of `sums` of its own; how many there are.
 
     `touched` is filled with these items, and `slot` with their rows.
     """
-    starts, list_item, list_value = lists
-    near_start, near_item, near_value = near
+    start, list_item, list_value = lists
     n = 0
     for e in range(len(items)):
         item, now, ever = items[e], recent[e], whole[e]
-        for at in range(starts[item, 0], starts[item, 1]):
-            row = slot[list_item[at]]
-            if row < 0:
-                row = slot[list_item[at]] = n
-                touched[n] = list_item[at]
+        for p in range(start[item, 0], start[item, 4]):
+            if slot[list_item[p]] < 0:
+                slot[list_item[p]] = n
+                touched[n] = list_item[p]
                 n += 1
-            sums[row, _RIDGE_RECENT] += now * list_value[at]
-            sums[row, _RIDGE_WHOLE] += ever * list_value[at]
-        for at in range(starts[item, 1], starts[item, 2]):
-            row = slot[list_item[at]]
-            if row < 0:
-                row = slot[list_item[at]] = n
-                touched[n] = list_item[at]
-                n += 1
-            sums[row, _COSINE] += now * list_value[at]
-        for at in range(starts[item, 2], starts[item, 3]):
-            row = slot[list_item[at]]
-            if row < 0:
-                row = slot[list_item[at]] = n
-                touched[n] = list_item[at]
-                n += 1
-            likeness = now * list_value[at]
+        for p in range(start[item, 0], start[item, 1]):
+            row = slot[list_item[p]]
+            sums[row, _RIDGE_RECENT] += now * list_value[p]
+            sums[row, _RIDGE_WHOLE] += ever * list_value[p]
+        for p in range(start[item, 1], start[item, 2]):
+            sums[slot[list_item[p]], _COSINE] += now * list_value[p]
+        for p in range(start[item, 2], start[item, 3]):
+            row, likeness = slot[list_item[p]], now * list_value[p]
             sums[row, _LOOKS_RECENT] += likeness
-            sums[row, _LOOKS_WHOLE] += ever * list_value[at]
+            sums[row, _LOOKS_WHOLE] += ever * list_value[p]
             sums[row, _LOOKS_MOST] = max(sums[row, _LOOKS_MOST], likeness)
-        for at in range(near_start[item], near_start[item + 1]):
-            row = slot[near_item[at]]
-            if row < 0:
-                row = slot[near_item[at]] = n
-                touched[n] = near_item[at]
-                n += 1
-            sums[row, _ATTRIBUTES] += now * near_value[at]
+        for p in range(start[item, 3], start[item, 4]):
+            sums[slot[list_item[p]], _ATTRIBUTES] += now * list_value[p]
     return n
 
 

@@ -64,7 +64,7 @@ class ItemSide:
     `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
     `has_factors` (n,) bool; `modelled` (n,) bool: its factors are the ALS model's, where others come from content;
     `is_new` (n,) bool: nobody has met it, and something is known of its content; `lists`: see `Lists`;
-    `attributes` (n, a) float32: unit rows, so that a dot product is a likeness, and `attribute_*` the nearest by it;
+    `attributes` (n, a) float32: unit rows, so that a dot product is a likeness;
     `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
     of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
     picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
@@ -82,9 +82,6 @@ class ItemSide:
     is_new: NDArray[np.bool_]
     lists: Lists
     attributes: NDArray[np.float32]
-    attribute_start: NDArray[np.int64]
-    attribute_item: NDArray[np.int32]
-    attribute_value: NDArray[np.float32]
     standing: NDArray[np.float32]
     by_freshness: NDArray[np.int64]
     looks: NDArray[np.float32]
@@ -147,8 +144,9 @@ def stacked(entries: dict[str, Entries], n: int) -> Lists:
     held = [entries.get(name, Entries.none()) for name in LISTED]
     of, to, value = (np.concatenate(column) for column in zip(*held, strict=True))
     source = np.repeat(np.arange(len(held)), [len(one.of) for one in held])
-    order = np.lexsort((to, source, of))
-    ends = np.cumsum(np.bincount(of * len(held) + source, minlength=n * len(held))).reshape(n, len(held))
+    under = of * len(held) + source
+    order = np.argsort(under * n + to, kind="stable")
+    ends = np.cumsum(np.bincount(under, minlength=n * len(held))).reshape(n, len(held))
     start = np.column_stack([np.concatenate([[0], ends[:-1, -1]])[:n], ends])
     return Lists(start.astype(np.int64), to[order].astype(np.int32), value[order].astype(np.float32))
 
