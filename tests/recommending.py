@@ -18,7 +18,7 @@ ALS = AlsConfig(rank=3, regularization=0.1, alpha=2.0)
 def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
     """n items with random lists, factors, attributes and looks; the last `new` of them are new."""
     entries = {}
-    for name in LISTED:
+    for name in ("ridge", "cosine", "looks"):
         held = rng.random((n, n)) < 0.5
         np.fill_diagonal(held, False)
         of, to = np.nonzero(held)
@@ -33,6 +33,7 @@ def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
     looks /= np.linalg.norm(looks, axis=1, keepdims=True)
     near = attributes @ attributes.T
     near_of, near_to = np.nonzero((near > 0) & ~np.eye(n, dtype=bool))
+    entries["attributes"] = Entries(near_of, near_to, near[near_of, near_to].astype(np.float32))
     people = np.where(is_new, 0, rng.integers(0, 5, n))
     standing = np.column_stack([np.log1p(people), rng.random(n), rng.random(n), is_new])
     return ItemSide(
@@ -45,9 +46,6 @@ def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
         is_new=is_new,
         lists=stacked(entries, n),
         attributes=attributes.astype(np.float32),
-        attribute_start=np.concatenate([[0], np.cumsum(np.bincount(near_of, minlength=n))]),
-        attribute_item=near_to.astype(np.int32),
-        attribute_value=near[near_of, near_to].astype(np.float32),
         standing=standing.astype(np.float32),
         by_freshness=rng.permutation(n),
         looks=looks.astype(np.float32),
@@ -96,7 +94,7 @@ def users_with(
 def value(side: ItemSide, source: str, of: int, to: int) -> float:
     """What item `of` says for `to`, found the slow way."""
     s = LISTED.index(source)
-    for e in range(side.lists.start[s, of], side.lists.start[s, of + 1]):
+    for e in range(side.lists.start[of, s], side.lists.start[of, s + 1]):
         if side.lists.item[e] == to:
             return float(side.lists.value[e])
     return 0.0

@@ -204,7 +204,8 @@ def test_only_what_nobody_has_met_is_new() -> None:
     others = np.setdiff1d(np.arange(n), without)
     np.testing.assert_array_equal(side.factors[others], factors[others])
     assert side.people[2] == 0 and side.standing[2, 0] == 0 and side.people[1] > 0
-    assert side.lists.item.tolist() == [5]  # what the history says for the one shown as new is left out
+    # What the history says for the one shown as new is left out.
+    assert side.lists.under("cosine").to.tolist() == [5]
     last = np.quantile(log.time, 0.999, method="inverted_cdf")
     assert last < log.time.max() / 2
     trend = sum(2.0 ** (-max(last - t, 0.0) / 86_400 / 30) for t in log.time[log.item == 7])
@@ -213,8 +214,7 @@ def test_only_what_nobody_has_met_is_new() -> None:
 
 def test_without_attributes_or_items_nothing_is_near() -> None:
     for likeness in (np.zeros((5, 1), dtype=np.float32), np.zeros((0, 4), dtype=np.float32)):
-        bounds, item, value = nearest_by_attributes(likeness)
-        assert bounds.tolist() == [0] * (len(likeness) + 1) and len(item) == len(value) == 0
+        assert [len(column) for column in nearest_by_attributes(likeness)] == [0, 0, 0]
 
 
 def test_attributes_become_blocks() -> None:

@@ -72,7 +72,7 @@ def _scan(scores, first_key, k, room, slack, values, keys, lengths, bars):  # ty
         line, held, names = scores[row], values[row], keys[row]
         bar = bars[row]
         _run_maxima(line, best)
-        if first_key == 0 and runs >= 2 * k:
+        if first_key == 0 and runs > k:
             bar = max(bar, _kth_best(best, runs, k, scratch) - slack[row])
         for run in range(runs):
             if best[run] < bar:
@@ -121,12 +121,13 @@ def _close(k, slack, values, keys, lengths):  # type: ignore[no-untyped-def]
 def _kth_best(held, size, k, scratch):  # type: ignore[no-untyped-def]
     for at in range(size):
         scratch[at] = held[at]
-    return _select(scratch, size, k)
+    return select(scratch, size, k)
 
 
 @compiled
-def _select(values, size, k):  # type: ignore[no-untyped-def]
-    """The k-th largest of the first `size` values, which are put in another order (Hoare's selection)."""
+def select(values, size, k):  # type: ignore[no-untyped-def]
+    """The k-th largest of the first `size` values, which are put in another order, the k largest first (Hoare's
+    selection)."""
     low, high, wanted = 0, size - 1, k - 1
     while low < high:
         # The middle of three, so that sorted values are no worst case.

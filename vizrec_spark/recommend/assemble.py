@@ -28,10 +28,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What of the item side does not depend on the log, worked out once."""
+    """What of the item side does not depend on the log, worked out once; `near`: alike in `attributes`."""
 
     attributes: NDArray[np.float32]
-    attribute_lists: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+    near: Entries
     looks: NDArray[np.float32]
 
 
@@ -121,9 +121,8 @@ def item_side(
         has_factors | known,
         modelled,
         is_new,
-        stacked({**entries, "looks": content.alike}, n),
+        stacked({**entries, "looks": content.alike, "attributes": fixed.near}, n),
         fixed.attributes,
-        *fixed.attribute_lists,
         standing,
         dated[np.argsort(-content.added[dated], kind="stable")],
         fixed.looks,

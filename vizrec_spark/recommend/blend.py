@@ -105,6 +105,20 @@ def _add_parts(features, raw, part_of, out):  # type: ignore[no-untyped-def]
             out[row, part_of[f]] += raw[f] * features[row, f]
 
 
+def totals(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the parts (m, parts) of each row add up to (m,), in one order."""
+    total = np.zeros(len(parts))
+    _add_rows(parts, total)
+    return total
+
+
+@compiled
+def _add_rows(parts, out):  # type: ignore[no-untyped-def]
+    for row in range(len(parts)):
+        for part in range(parts.shape[1]):
+            out[row] += parts[row, part]
+
+
 def describe_weights(blend: Blend) -> str:
     """One line for people: the weights that are not 0, largest first, with their intervals."""
     order = np.argsort(-np.abs(blend.weights), kind="stable")

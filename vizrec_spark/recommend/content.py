@@ -54,22 +54,19 @@ class Content:
         return found
 
 
-def nearest_by_attributes(
-    likeness: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """The `_NEAREST` items most alike in attributes to each: bounds (n + 1), positions and dot products above 0.
+def nearest_by_attributes(likeness: NDArray[np.float32]) -> Entries:
+    """The `_NEAREST` items most alike in attributes to each, with dot products above 0.
 
     All pairs are multiplied, on the driver: for more than `_PAIRED_ITEMS` items, or without attributes, none is listed,
     and attributes weigh candidates but propose none.
     """
     n = len(likeness)
     if n > _PAIRED_ITEMS or not likeness.any():
-        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+        return Entries.none()
     itself = Seen(np.arange(n + 1), np.arange(n))
     value, key = block_topk(likeness, likeness, min(_NEAREST, max(n, 1)), seen=itself)
     kept = (key >= 0) & (value > 0)
-    bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
-    return bounds, key[kept].astype(np.int32), value[kept].astype(np.float32)
+    return Entries(np.repeat(np.arange(n), kept.sum(axis=1)), key[kept], value[kept].astype(np.float32))
 
 
 def factors_from_content(

@@ -71,82 +71,116 @@ def causes(
 def _list_causes(offers, history, lists, attributes, weights, step, out):  # type: ignore[no-untyped-def]
     of_user, of_item = offers
     indptr, hist_item, recent, whole = history
-    start, list_item, list_value = lists
-    slot = np.full(start.shape[1] - 1, -1, dtype=np.int64)
-    said = np.zeros((0, 4, 0))
-    block = -1
-    left = np.empty((4, 2))
-    for row in range(len(of_user)):
-        user = of_user[row]
-        first, last = indptr[user], indptr[user + 1]
+    together = (weights[0], weights[1], weights[2])
+    visual, alike = (weights[3], weights[4], weights[5]), (weights[6], weights[7], 0.0)
+    slot = np.full(len(attributes), -1, dtype=np.int32)
+    row = 0
+    while row < len(of_user):
+        end = _end_of(of_user, row)
+        first, last = indptr[of_user[row]], indptr[of_user[row] + 1]
         size = last - first
         if size == 0:
+            row = end
             continue
-        if block < 0 or of_user[block] != user:
-            # What each entry says for each of the user's offers, in one pass over the lists.
-            block, end = row, row
-            while end < len(of_user) and of_user[end] == user:
-                slot[of_item[end]] = end - row
-                end += 1
-            said = np.zeros((end - row, 4, size))
-            for e in range(size):
-                past = hist_item[first + e]
-                for source in range(3):
-                    for at in range(start[source, past], start[source, past + 1]):
-                        place = slot[list_item[at]]
-                        if place >= 0:
-                            said[place, source, e] = list_value[at]
-                for offer in range(row, end):
-                    said[offer - row, 3, e] = dot(attributes[past], attributes[of_item[offer]])
-            for offer in range(row, end):
-                slot[of_item[offer]] = -1
-        values = said[row - block]
+        said = _said(hist_item[first:last], of_item[row:end], lists, attributes, slot)
         now, ever = recent[first:last], whole[first:last]
-        sums, later = np.zeros((4, 2)), np.zeros(4)
-        total_now, total_ever = 0.0, 0.0
-        for e in range(size):
-            total_now += now[e]
-            total_ever += ever[e]
-            for source in range(4):
-                sums[source, 0] += now[e] * values[source, e]
-                sums[source, 1] += ever[e] * values[source, e]
-        # The largest likeness, and the largest of what would move up, counted from either end.
-        before, after = np.zeros(size + 1), np.zeros(size + 1)
-        for e in range(size):
-            before[e + 1] = max(before[e], now[e] * values[2, e])
+        totals = (now.sum(), ever.sum())
+        # One over what a mean is divided by without each entry; 0 where nothing is left.
+        over_now, over_ever = np.zeros(size), np.zeros(size)
+        older = 0.0
         for e in range(size - 1, -1, -1):
-            after[e] = max(after[e + 1], now[e] * values[2, e])
-        drop = np.zeros(3)
-        later_now = 0.0
-        # From the oldest on, so that what would move up is known: `later` sums what stands behind entry e.
-        for e in range(size - 1, -1, -1):
-            for source in range(4):
-                left[source, 0] = sums[source, 0] - now[e] * values[source, e] + (step - 1.0) * later[source]
-                left[source, 1] = sums[source, 1] - ever[e] * values[source, e]
-            left_now = total_now - now[e] + (step - 1.0) * later_now
-            left_ever = total_ever - ever[e]
-            lost_cooccurrence = (
-                weights[0] * (sums[0, 0] - left[0, 0])
-                + weights[1] * (sums[0, 1] - left[0, 1])
-                + weights[2] * (sums[1, 0] - left[1, 0])
+            left = totals[0] - now[e] + (step - 1.0) * older
+            if left > 0 and size > 1:
+                over_now[e], over_ever[e] = 1.0 / left, 1.0 / (totals[1] - ever[e])
+            older += now[e]
+        newer = np.empty(size)
+        for offer in range(row, end):
+            ridge, cosine = said[offer - row, 0], said[offer - row, 1]
+            looks, likeness = said[offer - row, 2], said[offer - row, 3]
+            causes = (
+                _sum_cause(ridge, cosine, now, ever, together, step),
+                _mean_cause(looks, now, ever, totals, over_now, over_ever, visual, step, newer),
+                _mean_cause(likeness, now, ever, totals, over_now, over_ever, alike, step, newer),
             )
-            lost_visual = weights[3] * (sums[2, 0] / total_now) + weights[4] * (sums[2, 1] / total_ever)
-            lost_attributes = weights[6] * (sums[3, 0] / total_now) + weights[7] * (sums[3, 1] / total_ever)
-            if left_now > 0 and size > 1:
-                lost_visual -= weights[3] * (left[2, 0] / left_now) + weights[4] * (left[2, 1] / left_ever)
-                lost_attributes -= weights[6] * (left[3, 0] / left_now) + weights[7] * (
-                    left[3, 1] / left_ever
-                )
-            lost_visual += weights[5] * (before[size] - max(before[e], step * after[e + 1]))
-            lost = (lost_cooccurrence, lost_visual, lost_attributes)
             for part in range(3):
-                # Newer entries come later in this loop and win ties.
-                if lost[part] > 1e-12 and lost[part] >= drop[part]:
-                    drop[part] = lost[part]
-                    out[row, part + 1] = first + e
-            later_now += now[e]
-            for source in range(4):
-                later[source] += now[e] * values[source, e]
+                if causes[part] >= 0:
+                    out[offer, part + 1] = first + causes[part]
+        row = end
+
+
+@compiled
+def _end_of(of_user, row):  # type: ignore[no-untyped-def]
+    """The row behind the last offer to the user of `row`."""
+    end = row
+    while end < len(of_user) and of_user[end] == of_user[row]:
+        end += 1
+    return end
+
+
+@compiled
+def _said(past, offered, lists, attributes, slot):  # type: ignore[no-untyped-def]
+    """What each item of a history says for each offer: (offers, lists and attributes, history) float64.
+
+    `slot` (items): scratch of -1, and left so.
+    """
+    start, list_item, list_value = lists
+    said = np.zeros((len(offered), 4, len(past)))
+    for place in range(len(offered)):
+        slot[offered[place]] = place
+    for e in range(len(past)):
+        item = past[e]
+        for p in range(start[item, 0], start[item, 3]):
+            place = slot[list_item[p]]
+            if place >= 0:
+                said[place, (p >= start[item, 1]) + (p >= start[item, 2]), e] = list_value[p]
+        for place in range(len(offered)):
+            said[place, 3, e] = dot(attributes[item], attributes[offered[place]])
+    for place in range(len(offered)):
+        slot[offered[place]] = -1
+    return said
+
+
+@compiled
+def _sum_cause(ridge, cosine, now, ever, weights, step):  # type: ignore[no-untyped-def]
+    """The entry without which what co-consumption says would be least; -1 where none lowers it."""
+    found, drop = -1, 0.0
+    older = 0.0
+    # From the oldest on, so that what would move up is known; newer entries come later and win ties.
+    for e in range(len(now) - 1, -1, -1):
+        recent = now[e] * (weights[0] * ridge[e] + weights[2] * cosine[e])
+        lost = recent + weights[1] * (ever[e] * ridge[e]) - (step - 1.0) * older
+        if lost > 1e-12 and lost >= drop:
+            found, drop = e, lost
+        older += recent
+    return found
+
+
+@compiled
+def _mean_cause(values, now, ever, totals, over_now, over_ever, weights, step, newer):  # type: ignore[no-untyped-def]
+    """The entry without which the means of `values` and their largest would be least; -1 where none lowers them.
+
+    `newer`: scratch of as many numbers as there are entries.
+    """
+    sum_now, sum_ever, largest = 0.0, 0.0, 0.0
+    for e in range(len(now)):
+        newer[e] = largest
+        sum_now += now[e] * values[e]
+        sum_ever += ever[e] * values[e]
+        largest = max(largest, now[e] * values[e])
+    whole = weights[0] * (sum_now / totals[0]) + weights[1] * (sum_ever / totals[1]) + weights[2] * largest
+    found, drop = -1, 0.0
+    older, largest_older = 0.0, 0.0
+    for e in range(len(now) - 1, -1, -1):
+        recent = now[e] * values[e]
+        left_now = (sum_now - recent + (step - 1.0) * older) * over_now[e]
+        left_ever = (sum_ever - ever[e] * values[e]) * over_ever[e]
+        most = max(newer[e], step * largest_older)
+        lost = whole - (weights[0] * left_now + weights[1] * left_ever + weights[2] * most)
+        if lost > 1e-12 and lost >= drop:
+            found, drop = e, lost
+        older += recent
+        largest_older = max(largest_older, recent)
+    return found
 
 
 @compiled
@@ -155,26 +189,28 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
 
     The user's matrix is A = S + Vᵀ D V with S = YᵀY + λ m I, the history's factors V and their confidences less 1 in
     D. In the axes of YᵀY (`turned` factors, eigenvalues `spread`) S is diagonal, so with M = V S⁻¹ Vᵀ, K = D⁻¹ + M and
-    the offers' factors C: P = C A⁻¹ Vᵀ = C S⁻¹ Vᵀ K⁻¹ D⁻¹ and Q = V A⁻¹ Vᵀ = M K⁻¹ D⁻¹. Without entry v of confidence
-    1 + a an offer's c · u is less by p ((1 + a) − a u · v) / (1 − a q), and greater by about λ cᵀ A⁻¹ u, since the
-    penalty grows with the number of entries.
+    the offers' factors C: P = C A⁻¹ Vᵀ = C S⁻¹ Vᵀ K⁻¹ D⁻¹ and Q = V A⁻¹ Vᵀ = M K⁻¹ D⁻¹ = D⁻¹ − D⁻¹ K⁻¹ D⁻¹. Without
+    entry v of confidence 1 + a an offer's c · u is less by p ((1 + a) − a u · v) / (1 − a q), where 1 − a q is the
+    entry's number on the diagonal of K⁻¹ over a, and greater by about λ cᵀ A⁻¹ u, since the penalty grows with the
+    number of entries.
     """
     of_user, of_item = offers
     indptr, hist_item, preference = history
     alpha, regularization = model
     rank = turned.shape[1]
+    over = np.empty(rank, dtype=np.float32)
     row = 0
     while row < len(of_user):
         user = of_user[row]
-        end = row
-        while end < len(of_user) and of_user[end] == user:
-            end += 1
+        end = _end_of(of_user, row)
         size = 0
         for e in range(indptr[user], indptr[user + 1]):
             size += modelled[hist_item[e]] and alpha * preference[e] > 0
         if size == 0:
             row = end
             continue
+        for i in range(rank):
+            over[i] = np.float32(1.0 / (spread[i] + regularization * size))
         entry = np.empty(size, dtype=np.int64)
         more = np.empty(size)
         past = np.empty((size, rank), dtype=np.float32)
@@ -186,26 +222,19 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
                 more[place] = alpha * preference[e]
                 for i in range(rank):
                     past[place, i] = turned[hist_item[e], i]
-                    scaled[place, i] = past[place, i] / (spread[i] + regularization * size)
+                    scaled[place, i] = past[place, i] * over[i]
                 place += 1
-        inner = np.empty((size, size))
+        root = np.empty((size, size))
         for a in range(size):
-            for b in range(a, size):
-                inner[a, b] = dot(scaled[a], past[b])
-                inner[b, a] = inner[a, b]
-        root = inner.copy()
-        for a in range(size):
+            for b in range(a + 1):
+                root[a, b] = dot(scaled[a], past[b])
             root[a, a] += 1.0 / more[a]
         _invert(root)
         weight = np.empty(size)
         column, solved = np.empty(size), np.empty(size)
         for a in range(size):
-            q = 0.0
-            for b in range(size):
-                q += inner[a, b] * root[b, a]
-            q /= more[a]
             s = float(dot(user_factors[user], item_factors[hist_item[entry[a]]]))
-            weight[a] = ((1.0 + more[a]) - more[a] * s) / max(1.0 - more[a] * q, 1e-9)
+            weight[a] = ((1.0 + more[a]) - more[a] * s) / max(root[a, a] / more[a], 1e-9)
         # A u = b, and b is a sum over the history: cᵀ A⁻¹ u follows from P by u = Σ target · A⁻¹ v.
         own = np.zeros(rank, dtype=np.float32)
         for a in range(size):
@@ -220,7 +249,7 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
             for i in range(rank):
                 own[i] -= share * scaled[a, i]  # so that it ends as u in the turned axes
         for i in range(rank):
-            own[i] /= np.float32(spread[i] + regularization * size)
+            own[i] *= over[i]
         for a in range(size):
             bend[a] = float(dot(past[a], own))
         _times(root, bend, solved)
@@ -245,19 +274,30 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
 
 @compiled
 def _invert(matrix):  # type: ignore[no-untyped-def]
-    """The inverse of a symmetric positive definite matrix in place (Gauss-Jordan, which needs no pivoting there)."""
+    """The inverse in place of a symmetric positive definite matrix of which the lower half is given.
+
+    Each pivot is swept over the lower half alone, which stays that of a symmetric matrix (Goodnight 1979, "A Tutorial
+    on the SWEEP Operator"), and needs no order of pivots.
+    """
     size = len(matrix)
+    line = np.empty(size)
     for k in range(size):
-        pivot = 1.0 / matrix[k, k]
-        matrix[k, k] = 1.0
         for j in range(size):
-            matrix[k, j] *= pivot
+            line[j] = matrix[k, j] if j < k else matrix[j, k]
+        pivot = 1.0 / line[k]
         for i in range(size):
-            if i != k:
-                factor = matrix[i, k]
-                matrix[i, k] = 0.0
-                for j in range(size):
-                    matrix[i, j] -= factor * matrix[k, j]
+            factor = line[i] * pivot
+            for j in range(i + 1):
+                matrix[i, j] = matrix[i, j] - factor * line[j]
+        for j in range(size):
+            if j < k:
+                matrix[k, j] = line[j] * pivot
+            else:
+                matrix[j, k] = line[j] * pivot
+        matrix[k, k] = -pivot
+    for i in range(size):
+        for j in range(i + 1):
+            matrix[i, j] = matrix[j, i] = -matrix[i, j]
 
 
 @compiled

@@ -113,11 +113,16 @@ def recommend_with(
 
     `shared`: the item side, which the caller has broadcast and destroys in the end.
     """
-    rows = user_rows(users, inputs.touched, inputs.user_factors)
-    # Scoring is what costs: spread it over all cores, however small the users' rows are.
-    spread = rows.repartition(2 * users.sparkSession.sparkContext.defaultParallelism, "user_id")
+    # Scoring is what costs: all cores share it, however small the frames are. What is joined is shuffled once, and not
+    # its rows, which are much larger, once more.
+    n = 2 * users.sparkSession.sparkContext.defaultParallelism
+    rows = user_rows(
+        users.select("user_id").repartition(n, "user_id"),
+        inputs.touched.repartition(n, "user_id"),
+        inputs.user_factors.select("user_id", "factors").repartition(n, "user_id"),
+    )
     # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
-    return score_users(spread.sortWithinPartitions("user_id"), shared, blend, config, als)
+    return score_users(rows.sortWithinPartitions("user_id"), shared, blend, config, als)
 
 
 def gather_user_sample(user_factors: DataFrame, rank: int) -> NDArray[np.float32]:

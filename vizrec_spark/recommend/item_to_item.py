@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.recommend.items import ItemSide
-from vizrec_spark.recommend.sources import LISTED
 from vizrec_spark.tables.schemas import ITEM_RECOMMENDATIONS
 
 
@@ -58,11 +57,7 @@ def paired(
     n = len(side)
     key, looks, taken = [], [], []
     for name in ("looks", "cosine"):
-        start = side.lists.start[LISTED.index(name)]
-        entries = slice(start[0], start[-1])
-        holder = np.repeat(np.arange(n), np.diff(start))
-        member = side.lists.item[entries].astype(np.int64)
-        value = side.lists.value[entries].astype(np.float64)
+        holder, member, value = side.lists.under(name)
         key.append(holder * n + member if name == "looks" else member * n + holder)
         looks.append(value if name == "looks" else np.zeros(len(value)))
         taken.append(np.zeros(len(value)) if name == "looks" else value)

@@ -14,18 +14,6 @@ from numpy.typing import NDArray
 from vizrec_spark.recommend.sources import LISTED
 
 
-class Lists(NamedTuple):
-    """For each item, what it says for others, under each of `sources.LISTED`.
-
-    Under source s item i says `value[e]` for `item[e]`, e from ``start[s, i]`` to ``start[s, i + 1]``; `start`
-    (s, n + 1) int64, `item` int32, `value` float32.
-    """
-
-    start: NDArray[np.int64]
-    item: NDArray[np.int32]
-    value: NDArray[np.float32]
-
-
 class Entries(NamedTuple):
     """The entries of one source in any order: `of` says `value` for `to` (positions)."""
 
@@ -40,6 +28,35 @@ class Entries(NamedTuple):
         return cls(nothing, nothing, np.zeros(0, dtype=np.float32))
 
 
+class Lists(NamedTuple):
+    """For each item, what it says for others, under each of `sources.LISTED`.
+
+    Under source s item i says `value[e]` for `item[e]`, e from ``start[i, s]`` to ``start[i, s + 1]``: all that an
+    item says stands together, for it is read together. `start` (n, s + 1) int64, `item` int32, `value` float32.
+    """
+
+    start: NDArray[np.int64]
+    item: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    def under(self, name: str) -> Entries:
+        """The entries of one source, in order of the items that say them."""
+        first, end = self.start[:, LISTED.index(name)], self.start[:, LISTED.index(name) + 1]
+        counts = end - first
+        of = np.repeat(np.arange(len(counts)), counts)
+        at = np.arange(len(of)) + (first - np.cumsum(counts) + counts)[of]
+        return Entries(of, self.item[at].astype(np.int64), self.value[at])
+
+
+class Pool(NamedTuple):
+    """Some of n items with their factors: `position` (m,) ascending, `place` (n,) of each item among them, -1 for
+    others, `factors` (m, rank) float32."""
+
+    position: NDArray[np.int64]
+    place: NDArray[np.int64]
+    factors: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ItemSide:
     """n items, in ascending order of `ids`; an item is known below by its position (0 to n − 1).
@@ -47,12 +64,13 @@ class ItemSide:
     `titles` (n,) str; `people` (n,) int64: distinct users who like it; `factors` (n, rank) float32 and
     `has_factors` (n,) bool; `modelled` (n,) bool: its factors are the ALS model's, where others come from content;
     `is_new` (n,) bool: nobody has met it, and something is known of its content; `lists`: see `Lists`;
-    `attributes` (n, a) float32: unit rows, so that a dot product is a likeness, and `attribute_*` the nearest by it;
+    `attributes` (n, a) float32: unit rows, so that a dot product is a likeness;
     `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
     of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
     picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
     `allowed` (n,) bool; `boost` (n,) float32, added to the score. Size is about
-    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes.
+    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes, and what is worked out from it once a process, the cached
+    properties, about n · (8 · rank + 150).
     """
 
     ids: NDArray[np.object_]
@@ -64,9 +82,6 @@ class ItemSide:
     is_new: NDArray[np.bool_]
     lists: Lists
     attributes: NDArray[np.float32]
-    attribute_start: NDArray[np.int64]
-    attribute_item: NDArray[np.int32]
-    attribute_value: NDArray[np.float32]
     standing: NDArray[np.float32]
     by_freshness: NDArray[np.int64]
     looks: NDArray[np.float32]
@@ -92,11 +107,31 @@ class ItemSide:
         return pa.array(self.ids, pa.string())
 
     @cached_property
+    def arrow_titles(self) -> pa.Array:
+        """`titles` as an Arrow array."""
+        return pa.array(self.titles, pa.string())
+
+    @cached_property
     def turned(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Factors (n, rank) in the axes of YᵀY of the modelled items, and its eigenvalues (rank,)."""
         known = self.factors[self.modelled].astype(np.float64)
         spread, axes = np.linalg.eigh(known.T @ known)
         return (self.factors.astype(np.float64) @ axes).astype(np.float32), np.maximum(spread, 0.0)
+
+    @cached_property
+    def warm(self) -> Pool:
+        """What may be offered for its factors and is not new."""
+        return self._pool(self.allowed & self.has_factors & ~self.is_new)
+
+    @cached_property
+    def new(self) -> Pool:
+        """What may be offered for its factors and is new."""
+        return self._pool(self.allowed & self.has_factors & self.is_new)
+
+    def _pool(self, members: NDArray[np.bool_]) -> Pool:
+        position = np.flatnonzero(members)
+        place = np.where(members, np.cumsum(members) - 1, -1)
+        return Pool(position, place, self.factors if members.all() else self.factors[position])
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
@@ -105,18 +140,15 @@ class ItemSide:
 
 
 def stacked(entries: dict[str, Entries], n: int) -> Lists:
-    """`Lists` of the entries of each source (`sources.LISTED`); in an item in order of position."""
-    starts, items, values = [], [], []
-    offset = 0
-    for name in LISTED:
-        source = entries.get(name, Entries.none())
-        order = np.lexsort((source.to, source.of))
-        counts = np.bincount(source.of, minlength=n)
-        starts.append(offset + np.concatenate([[0], np.cumsum(counts)]))
-        items.append(source.to[order].astype(np.int32))
-        values.append(source.value[order].astype(np.float32))
-        offset += len(order)
-    return Lists(np.stack(starts).astype(np.int64), np.concatenate(items), np.concatenate(values))
+    """`Lists` of the entries of each source (`sources.LISTED`); under a source in order of position."""
+    held = [entries.get(name, Entries.none()) for name in LISTED]
+    of, to, value = (np.concatenate(column) for column in zip(*held, strict=True))
+    source = np.repeat(np.arange(len(held)), [len(one.of) for one in held])
+    under = of * len(held) + source
+    order = np.argsort(under * n + to, kind="stable")
+    ends = np.cumsum(np.bincount(under, minlength=n * len(held))).reshape(n, len(held))
+    start = np.column_stack([np.concatenate([[0], ends[:-1, -1]])[:n], ends])
+    return Lists(start.astype(np.int64), to[order].astype(np.int32), value[order].astype(np.float32))
 
 
 def strength(cosine: NDArray[np.float32], mean_cosine: float) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vizrec_spark.config.models import RerankConfig
 from vizrec_spark.kernels.compiled import compiled
 from vizrec_spark.kernels.dot import dot
+from vizrec_spark.kernels.selection import replace_root
 from vizrec_spark.recommend.items import ItemSide
 
 
@@ -49,67 +50,89 @@ def _rerank(indptr, item, score, looks, group, category, is_new, shares, sizes, 
     diversity, exploration = shares
     pool_size, most = sizes
     k = out.shape[1]
-    groups = np.empty(k, dtype=np.int64)
-    categories = np.empty(k, dtype=np.int64)
+    room = max(pool_size, k)
+    pool, worth = np.empty(room, dtype=np.int64), np.empty(room)
+    alike, compared = np.empty(room, dtype=np.float32), np.empty(room, dtype=np.int64)
     for user in range(len(indptr) - 1):
-        # Candidates stand in order of item, and the sort is stable: so ties go by item.
-        rows = indptr[user] + np.argsort(-score[indptr[user] : indptr[user + 1]], kind="mergesort")
-        size = len(rows)
-        if size == 0:
+        first, last = indptr[user], indptr[user + 1]
+        if first == last:
             continue
-        pool = min(size, max(pool_size, k))
-        used = np.zeros(size, dtype=np.bool_)
-        alike = np.zeros(size, dtype=np.float32)
-        top, low = score[rows[0]], score[rows[pool - 1]]
-        span = top - low if top > low else 1.0
+        size = min(last - first, room)
+        _fill_pool(score, first, last, worth[:size], pool[:size])
+        low = worth[size - 1]
+        span = worth[0] - low if worth[0] > low else 1.0
+        for place in range(size):
+            worth[place] = (1.0 - diversity) * (worth[place] - low) / span
+            alike[place], compared[place] = 0.0, 0
+        used = np.zeros(last - first, dtype=np.bool_)
         count, new_count = 0, 0
         while count < k:
+            held = out[user, :count]
             wants_new = new_count < int(exploration * (count + 1) + 1e-9)
-            best, best_value = -1, -np.inf
+            best = -1
             for only_new in (True, False):
-                if only_new and not wants_new:
+                if best >= 0 or (only_new and not wants_new):
                     continue
+                best_value = -np.inf
                 for place in range(size):
-                    if used[place]:
-                        continue
-                    candidate = item[rows[place]]
-                    if only_new and not is_new[candidate]:
-                        continue
-                    if place >= pool and best >= 0:
-                        break
-                    value = (1.0 - diversity) * (score[rows[place]] - low) / span
+                    row = pool[place]
+                    value = worth[place]
                     if value <= best_value:
                         break  # later ones score less, and likeness can only take off
+                    if used[row - first] or (only_new and not is_new[item[row]]):
+                        continue
                     if diversity > 0:
-                        value -= diversity * max(alike[place], np.float32(0.0))
+                        for other in held[compared[place] :]:
+                            near = dot(looks[item[other]], looks[item[row]])
+                            alike[place] = max(alike[place], near)
+                        compared[place] = count
+                        value -= diversity * alike[place]
                         if value <= best_value:
                             continue
-                    fits = True
-                    held = 0
-                    for c in range(count):
-                        if groups[c] == group[candidate]:
-                            fits = False
-                        if most > 0 and category[candidate] >= 0 and categories[c] == category[candidate]:
-                            held += 1
-                    if not fits or (most > 0 and held >= most):
-                        used[place] = True
+                    if _fits(item, held, row, group, category, most):
+                        best, best_value = row, value
+                    else:
+                        used[row - first] = True  # nor will it fit later
+                if best >= 0 or size == last - first:
+                    continue
+                # Nothing in the pool: the best of the rest, whatever it looks like.
+                for row in range(first, last):
+                    if used[row - first] or score[row] <= best_value or (only_new and not is_new[item[row]]):
                         continue
-                    best, best_value = place, value
-                if best >= 0:
-                    break
+                    if _fits(item, held, row, group, category, most):
+                        best, best_value = row, score[row]
+                    else:
+                        used[row - first] = True
             if best < 0:
                 break
-            taken = item[rows[best]]
-            used[best] = True
-            out[user, count] = rows[best]
-            groups[count], categories[count] = group[taken], category[taken]
+            used[best - first] = True
+            out[user, count] = best
             count += 1
-            new_count += is_new[taken]
-            if diversity > 0:
-                for place in range(pool):
-                    if used[place]:
-                        continue
-                    other = item[rows[place]]
-                    near = dot(looks[taken], looks[other])
-                    if near > alike[place]:
-                        alike[place] = near
+            new_count += is_new[item[best]]
+
+
+@compiled
+def _fill_pool(score, first, last, worth, pool):  # type: ignore[no-untyped-def]
+    """The best of the rows `first` to `last` and their scores, best first; of equal ones the lower row."""
+    worth[:] = -np.inf
+    pool[:] = last
+    for row in range(first, last):
+        if score[row] > worth[0] or (score[row] == worth[0] and row < pool[0]):
+            replace_root(worth, pool, score[row], row)
+    for size in range(len(pool), 1, -1):
+        # The worst goes to the end, and what stood there to its place among the others.
+        row, value = pool[size - 1], worth[size - 1]
+        pool[size - 1], worth[size - 1] = pool[0], worth[0]
+        replace_root(worth[: size - 1], pool[: size - 1], value, row)
+
+
+@compiled
+def _fits(item, held, row, group, category, most):  # type: ignore[no-untyped-def]
+    """Whether a candidate may stand in a list that holds the rows `held`."""
+    own, kind = group[item[row]], category[item[row]]
+    alike = 0
+    for other in held:
+        if group[item[other]] == own:
+            return False
+        alike += category[item[other]] == kind
+    return most == 0 or kind < 0 or alike < most

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, IntegerType, MapType, StringType, StructField, StructType
 
 from vizrec_spark.config.models import AlsConfig, RecommendConfig
-from vizrec_spark.recommend.blend import Blend, contributions
+from vizrec_spark.recommend.blend import Blend, contributions, totals
 from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
@@ -23,6 +25,7 @@ from vizrec_spark.recommend.users import Users, gather_users
 from vizrec_spark.wording import reason
 
 _STRING = StringType()
+_TITLE = "\0"  # stands for a title until the title is put there
 SCORED = StructType(
     [
         StructField("user_id", _STRING),
@@ -71,7 +74,7 @@ def recommend_block(
     candidates = describe(users, items, filled)
     boost = items.boost[candidates.item].astype(np.float64)
     added = contributions(candidates.features, blend.raw)
-    score = added.sum(axis=1) + boost
+    score = totals(added) + boost
     chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k)
     user, place = np.nonzero(chosen >= 0)
     row = chosen[user, place]
@@ -163,13 +166,7 @@ def _rows(user_ids: pa.Array, users: Users, offers: Offers, side: ItemSide) -> p
     at = np.arange(len(column))
     entry = np.where(column >= 0, offers.cause[at, column], -1)
     because = np.where(column >= 0, past[at, column], -1)
-    sources = [PART_SOURCES[s] for s in offers.source]
-    new = side.is_new[offers.item].tolist()
-    reasons = [
-        reason(source, int(side.people[item]), (side.titles[b], users.event[e]) if b >= 0 else None, fresh)
-        for source, item, fresh, b, e in zip(sources, offers.item, new, because, entry, strict=True)
-    ]
-    total = offers.parts.sum(axis=1) + offers.boost
+    total = totals(offers.parts) + offers.boost
     columns = [
         user_ids.take(pa.array(offers.user)),
         pa.array(offers.rank.astype(np.int32)),
@@ -177,13 +174,39 @@ def _rows(user_ids: pa.Array, users: Users, offers: Offers, side: ItemSide) -> p
         pa.array(total),
         *(pa.array(np.ascontiguousarray(offers.parts[:, i])) for i in range(len(PARTS))),
         pa.array(offers.boost),
-        pa.array(sources, pa.string()),
+        pa.array(PART_SOURCES, pa.string()).take(pa.array(offers.source)),
         _proposers(offers.proposed),
         _ids(side, because),
         _causes(side, past),
-        pa.array(reasons, pa.string()),
+        _reasons(users, offers, side, because, entry),
     ]
     return pa.RecordBatch.from_arrays(columns, SCORED.names)
+
+
+def _reasons(
+    users: Users, offers: Offers, side: ItemSide, because: NDArray[np.int64], entry: NDArray[np.int64]
+) -> pa.Array:
+    """The sentence of each offer, which names the item `because` (-1 for none), met in the history's `entry`.
+
+    What stands around a title is made once for all offers that are alike but for it.
+    """
+    caused = because >= 0
+    event, events = pd.factorize(users.event[entry[caused]])
+    # A sentence tells what the user did, or, where there is no cause, how many people chose the item.
+    told = len(events) + side.people[offers.item]
+    told[caused] = event
+    alike, first = pd.factorize((told * len(PARTS) + offers.source) * 2 + side.is_new[offers.item])
+    around = []
+    for key in first.tolist():
+        rest, fresh = divmod(key, 2)
+        what, source = divmod(rest, len(PARTS))
+        cause = (_TITLE, events[what]) if what < len(events) else None
+        around.append(reason(PART_SOURCES[source], what - len(events), cause, bool(fresh)).partition(_TITLE))
+    before, _, after = zip(*around, strict=True) if around else ((), (), ())
+    kind = pa.array(alike)
+    title = pc.fill_null(side.arrow_titles.take(pa.array(because, mask=~caused)), "")
+    ends = [pa.array(texts, pa.string()).take(kind) for texts in (before, after)]
+    return pc.binary_join_element_wise(ends[0], title, ends[1], "")
 
 
 def _ids(side: ItemSide, position: NDArray[np.int64]) -> pa.Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vizrec_spark.config.models import BlendWeights, CandidatesConfig
 
-LISTED: Final = ("ridge", "cosine", "looks")
+LISTED: Final = ("ridge", "cosine", "looks", "attributes")
 """Sources that are lists of items for each item; the first two are of co-consumption."""
 
 SOURCES: Final = ("als", "cooccurrence", "visual", "attributes", "popularity", "fresh", "new")
