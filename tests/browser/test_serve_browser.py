@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devtools import CONTRASTS, STICKS_OUT, Page, find_chromium
+from devtools import CONTRASTS, NO_BROWSER, STICKS_OUT, Page, find_chromium, wants_chromium
 
 from tests.serving import HOSTILE, NO_PICTURE, NOT_SHOWN, PLAIN, USERS, Service, Shop, drawn
 
 CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not on PATH (Debian: apt-get install chromium)"
-)
+pytestmark = wants_chromium()
 
 _ITEMS = "[...document.querySelectorAll('#{} .card')].map(card => card.dataset.item)"
 _REASONS = "[...document.querySelectorAll('#{} .why')].map(why => why.textContent)"
@@ -28,7 +26,7 @@ _SHOWN = """
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, NO_BROWSER
     with Page(CHROMIUM) as opened:
         yield opened
 

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -347,7 +348,8 @@ def test_uploads_have_an_end(small: Service) -> None:
 
 
 def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
-    """Far more uploads at a time than one worker and one waiting place take, then more connections than are allowed."""
+    """Far more uploads at a time than one worker and one waiting place take, then a connection more than is allowed,
+    which gets 503 whatever it asks."""
     noise = picture(1, side=70, kind="PNG")
     form = (
         b'--b\r\nContent-Disposition: form-data; name="picture"; filename="x"\r\n\r\n'
@@ -367,6 +369,27 @@ def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
         for connection in idle:
             connection.close()
     small.wait_for(lambda: small.get("/v1/recommendations", headers).status == 200)
+
+
+def test_who_reads_no_answers_does_not_keep_others_out(small: Service) -> None:
+    """As many connections as are allowed ask for long answers, again and again, and read none of them."""
+    ask = f"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n".encode() * 400
+    silent = []
+    try:
+        for _ in range(40):
+            connection = socket.socket()
+            silent.append(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(30)
+            connection.connect(small.address)
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.send(ask)
+        small.wait_for(lambda: small.get("/healthz").status == 503, 20)
+        small.wait_for(lambda: small.get("/healthz").status == 200)
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: Shop) -> None:
