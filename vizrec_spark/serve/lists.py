@@ -45,8 +45,8 @@ class Neighbors:
         """Where the look-alikes of an item stand."""
         return slice(int(self.start[item]), int(self.start[item + 1]))
 
-    def strength(self, where: slice) -> NDArray[np.float64]:
-        """max(0, (cosine − mean) / (1 − mean))."""
+    def strength(self, where: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of the rows `where`: max(0, (cosine − mean) / (1 − mean))."""
         above = self.cosine[where].astype(np.float64) - self.mean_cosine
         return np.clip(above / max(1.0 - self.mean_cosine, 1e-6), 0.0, 1.0)
 
