@@ -6,6 +6,8 @@ import re
 import shutil
 import time
 from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.serving import ITEMS, NO_PICTURE, ODD, PLAIN, USERS, WHEN, Shop, write_table
+from tests.serving import ITEMS, NO_PICTURE, ODD, PLAIN, USERS, WHEN, Shop, live_row, write_table
 from vizrec_spark.config import load_config
 from vizrec_spark.config.models import BlendWeights, TablesConfig
 from vizrec_spark.errors import ConfigError, EncoderError, TableError
@@ -27,7 +29,7 @@ from vizrec_spark.serve.catalogue import read_catalogue, read_people
 from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.serve.lists import SOURCE_NAMES, Live
 from vizrec_spark.serve.looks import Vectors
-from vizrec_spark.serve.rows import FADING, Row, known_rows, session_rows
+from vizrec_spark.serve.rows import FADING, Row, known_rows, latest_users, session_rows
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 from vizrec_spark.serve.texts import SortedTexts, Texts
 from vizrec_spark.tables import schemas as S
@@ -73,6 +75,34 @@ def test_a_live_list_counts_while_fresh_and_while_the_batch_run_is_older(loaded:
     assert live.of(user, made + 25 * hour, made - 1.0) is None  # but of yesterday
     assert live.of("nobody", made, made - 1.0) is None
     assert loaded.batch_at == pytest.approx(time.time(), abs=3600.0)
+
+
+def test_a_broken_table_of_live_lists_keeps_nothing_from_being_loaded(shop: Shop, tmp_path: Path) -> None:
+    own = shop.copy(tmp_path)
+    write_table(own.root, S.LIVE_RECOMMENDATIONS, [live_row(own, "u1", 1, datetime.now(UTC))])
+    loader = Loader(own.config, no_encoder)
+    first = loader.load()
+    assert first.live is not None and first.live.newest_at == pytest.approx(time.time(), abs=600)
+    assert latest_users(first, 5) == ["u1"]
+    (own.root / "live_recommendations" / "_delta_log" / f"{2:020}.json").write_text("no commit\n")
+    write_table(own.root, S.RECOMMENDATIONS, [])
+    second = loader.load(first)
+    assert second.offers is not first.offers and second.live is first.live
+    with pytest.raises(TableError, match="live_recommendations"):
+        loader.live(second)
+    write_table(own.root, S.ITEMS, [])  # the lists name items by their places in the catalogue of before
+    assert loader.load(second).live is None
+    assert Loader(own.config, no_encoder).load().live is None
+
+
+def test_the_newest_live_lists_that_count_come_first(loaded: Snapshot) -> None:
+    assert loaded.offers is not None
+    users, now = loaded.offers.users, time.time()
+    made_at = now - np.array([30.0, 1e6, 10.0, 20.0])
+    live = Live(1, loaded.offers, made_at, 60.0)
+    assert latest_users(replace(loaded, live=live), 100) == [users[2], users[3], users[0]]
+    assert latest_users(replace(loaded, live=live), 1) == [users[2]]
+    assert latest_users(loaded, 3) == []
 
 
 @given(st.sets(st.text(max_size=6), max_size=30), st.text(max_size=6))

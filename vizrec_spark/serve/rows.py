@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -90,6 +91,22 @@ def rows_for(
         if asked in (None, name) and (rows := source(snapshot, user_id, k, weights)) is not None:
             return name, rows
     return str(asked), []
+
+
+def made(snapshot: Snapshot, user_id: str | None, source: str) -> float | None:
+    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now."""
+    if source == "live" and snapshot.live is not None and user_id is not None:
+        return snapshot.live.made(user_id)
+    return snapshot.batch_at if source == "batch" and snapshot.batch_at > 0 else None
+
+
+def latest_users(snapshot: Snapshot, most: int) -> list[str]:
+    """At most `most` (and `lists.LATEST`) users whose live lists count, the newest list first."""
+    live, now = snapshot.live, time.time()
+    if live is None:
+        return []
+    names = (live.offers.users[at] for at in live.by_age.tolist())
+    return list(islice((name for name in names if live.of(name, now, snapshot.batch_at) is not None), most))
 
 
 def known_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row]:
