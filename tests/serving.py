@@ -297,6 +297,20 @@ def offer_rows(
     return rows
 
 
+def live_row(shop: Shop, user: str, seed: int, at: datetime) -> dict[str, Any]:
+    """A row of `live_recommendations`, made at `at`."""
+    return {
+        "user_id": user,
+        "offers": offer_rows(shop, user, seed),
+        "latest": [],
+        "last_event_at": at,
+        "updated_at": at,
+        "batch": 1,
+        "model_id": "als-2",
+        "encoder_id": shop.encoder_id,
+    }
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the service answered."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 _SWITCHES = (
     "--headless=new",
     "--no-sandbox",
@@ -60,6 +62,19 @@ CONTRASTS = """
 def find_chromium() -> str | None:
     """The browser's command, or None where none is installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+NO_BROWSER = "Chromium is not on PATH (Debian: apt-get install chromium)"
+
+
+def in_ci() -> bool:
+    """Whether this is CI, which is there to run the tests: what is lacking fails them."""
+    return os.environ.get("CI", "").lower() == "true"
+
+
+def wants_chromium() -> pytest.MarkDecorator:
+    """The mark of tests that want a browser: without one they are skipped, but not in CI."""
+    return pytest.mark.skipif(find_chromium() is None and not in_ci(), reason=NO_BROWSER)
 
 
 class Page:

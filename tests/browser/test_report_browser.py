@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from devtools import CONTRASTS, STICKS_OUT, Page, find_chromium
+from devtools import CONTRASTS, NO_BROWSER, STICKS_OUT, Page, find_chromium, in_ci, wants_chromium
 from PIL import Image
 
 from tests.reporting import sections
@@ -32,14 +31,12 @@ from vizrec_spark.report.model import (
 from vizrec_spark.report.render import render
 
 CHROMIUM = find_chromium()
-IN_CI = os.environ.get("CI", "").lower() == "true"
-_NO_BROWSER = "Chromium is not on PATH (Debian: apt-get install chromium)"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason=_NO_BROWSER)
+pytestmark = wants_chromium()
 
 
 def lacking(what: str) -> NoReturn:
     """What a machine lacks skips the tests that want it; in CI, which is there to run them, it fails them."""
-    if IN_CI:
+    if in_ci():
         pytest.fail(what)
     pytest.skip(what)
 
@@ -121,7 +118,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page() -> Iterator[Page]:
     if CHROMIUM is None:
-        lacking(_NO_BROWSER)
+        lacking(NO_BROWSER)
     with Page(CHROMIUM) as opened:
         yield opened
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from devtools import CONTRASTS, STICKS_OUT, Page, find_chromium
+from devtools import CONTRASTS, NO_BROWSER, STICKS_OUT, Page, find_chromium, wants_chromium
 
-from tests.serving import HOSTILE, NO_PICTURE, NOT_SHOWN, PLAIN, USERS, Service, Shop, drawn
+from tests.serving import (
+    HOSTILE,
+    NO_PICTURE,
+    NOT_SHOWN,
+    PLAIN,
+    USERS,
+    Service,
+    Shop,
+    drawn,
+    live_row,
+    running,
+    write_table,
+)
+from vizrec_spark.tables import schemas as S
 
 CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not on PATH (Debian: apt-get install chromium)"
-)
+pytestmark = wants_chromium()
 
 _ITEMS = "[...document.querySelectorAll('#{} .card')].map(card => card.dataset.item)"
 _REASONS = "[...document.querySelectorAll('#{} .why')].map(why => why.textContent)"
@@ -28,7 +42,7 @@ _SHOWN = """
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, NO_BROWSER
     with Page(CHROMIUM) as opened:
         yield opened
 
@@ -71,6 +85,30 @@ def complaints(page: Page) -> list[object]:
     return [event for event in found if NOT_SHOWN not in str(event["params"].get("entry", {}).get("url"))]
 
 
+@pytest.fixture(scope="module")
+def own_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Tables to be written to."""
+    return shop.copy(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
+def lively(own_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service on them, which reads live lists several times a second."""
+    with running(own_shop, tmp_path_factory.mktemp("lively"), "serve.live_seconds=0.2") as started:
+        yield started
+
+
+def become(page: Page, user: str) -> None:
+    page.value(
+        "{ const one = document.getElementById('shopper');"
+        f" one.value = '{user}'; one.dispatchEvent(new Event('change')); }}"
+    )
+
+
+def text(page: Page, place: str) -> str:
+    return str(page.value(f"document.getElementById('{place}').textContent"))
+
+
 def test_a_visit(page: Page, service: Service, shop: Shop, tmp_path: Path) -> None:
     """Somebody new looks around, becomes a shopper, looks at products, and comes with a picture."""
     page.screen(1280, 900)
@@ -99,10 +137,7 @@ def test_a_visit(page: Page, service: Service, shop: Shop, tmp_path: Path) -> No
     assert page.value("document.getElementById('product-title').textContent") == f"Product {near[0]}"
     assert page.value(_ITEMS.format("for-you-items")) != changed
 
-    page.value(
-        "{ const one = document.getElementById('shopper');"
-        f" one.value = '{USERS[0]}'; one.dispatchEvent(new Event('change')); }}"
-    )
+    become(page, USERS[0])
     until(page, f"document.getElementById('status').textContent.includes('{USERS[0]}')")
     assert page.value(_ITEMS.format("for-you-items")) == [row["item_id"] for row in shop.offers[USERS[0]]]
     assert page.value(_REASONS.format("for-you-items")) == [row["reason"] for row in shop.offers[USERS[0]]]
@@ -177,3 +212,180 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Page, servi
     until(page, "document.activeElement.id === 'product-title'")
     press(page, "Tab", 9)
     assert page.value(outlined) == ["product-close", "solid"]
+
+
+def test_a_live_list_shows_up_without_a_click(page: Page, lively: Service, own_shop: Shop) -> None:
+    """The list of the chosen shopper is written while the page is open, then that of somebody else."""
+    now = datetime.now(UTC)
+    page.screen(1280, 900)
+    start(page, lively)
+    become(page, USERS[0])
+    until(page, f"document.getElementById('status').textContent.includes('{USERS[0]}')")
+    batch = [row["item_id"] for row in own_shop.offers[USERS[0]]]
+    assert page.value(_ITEMS.format("for-you-items")) == batch
+    assert text(page, "for-you-note") == "From your history."
+    live = live_row(own_shop, USERS[0], 90, now)
+    wanted = [row["item_id"] for row in live["offers"]]
+    held = next(item for item in batch if item in wanted)
+    page.value(f"document.querySelector('#for-you-items [data-item=\"{held}\"]').focus()")
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [live])
+    wanted = [row["item_id"] for row in live["offers"]]
+    until(
+        page,
+        f"JSON.stringify({_ITEMS.format('for-you-items')}) === '{json.dumps(wanted, separators=(',', ':'))}'",
+    )
+    assert page.value(_REASONS.format("for-you-items")) == [row["reason"] for row in live["offers"]]
+    assert text(page, "for-you-note").startswith("Live: from your history and what you did last, made at ")
+    assert page.value("document.activeElement.dataset.item") == held
+
+    # Somebody else's list changes: nothing is drawn anew.
+    page.value("document.querySelector('#for-you-items').firstChild.dataset.still = 'here'")
+    again = live_row(own_shop, "just-come", 95, now + timedelta(seconds=5))
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [live, again])
+    until(page, "[...document.getElementById('shopper').options].some(one => one.value === 'just-come')")
+    assert page.value("[...document.getElementById('shopper').options].map(one => one.value)")[:3] == [
+        *("", "just-come", USERS[0])
+    ]
+    assert page.value("document.getElementById('shopper').value") == USERS[0]
+    assert page.value("document.querySelector('#for-you-items').firstChild.dataset.still") == "here"
+
+    # What was looked at on the page goes on from the newer list.
+    click(page, PLAIN[8])
+    before = page.value(_ITEMS.format("for-you-items"))
+    newer = live_row(own_shop, USERS[0], 97, now + timedelta(seconds=9))
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [newer])
+    until(
+        page,
+        f"JSON.stringify({_ITEMS.format('for-you-items')}) !== '{json.dumps(before, separators=(',', ':'))}'",
+    )
+    assert "product you just looked at" in text(page, "for-you-note")
+    assert complaints(page) == []
+
+
+_GIVES = """
+(async () => {
+  const bytes = Uint8Array.from(atob("%s"), one => one.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], "%s", { type: "image/jpeg" }));
+  const told = { bubbles: true, cancelable: true };
+  %s
+})()
+"""
+_DROPS = """
+  for (const kind of ["dragenter", "dragover"]) {
+    const event = new DragEvent(kind, { ...told, dataTransfer: data });
+    document.body.dispatchEvent(event);
+    if (kind === "dragover" && !event.defaultPrevented) throw Error("the browser would open the file");
+  }
+  if (document.getElementById("drop").hidden) throw Error("nothing says that it may be dropped");
+  const event = new DragEvent("drop", { ...told, dataTransfer: data });
+  document.body.dispatchEvent(event);
+  if (!event.defaultPrevented) throw Error("the browser opens the file");
+"""
+_PASTES = 'document.body.dispatchEvent(new ClipboardEvent("paste", { ...told, clipboardData: data }));'
+
+
+@pytest.mark.parametrize(("name", "gives"), [("dropped.jpg", _DROPS), ("pasted.jpg", _PASTES)])
+def test_a_picture_that_is_dropped_or_pasted_is_searched_for(
+    page: Page, service: Service, shop: Shop, name: str, gives: str
+) -> None:
+    page.screen(1280, 900)
+    start(page, service)
+    content = base64.b64encode(shop.pictures[PLAIN[12]][0]).decode("ascii")
+    page.value(_GIVES % (content, name, gives))
+    until(page, "!document.getElementById('found').hidden")
+    assert page.value(_ITEMS.format("found-items"))[0] == PLAIN[12]
+    assert text(page, "found-note") == name
+    assert page.value("document.getElementById('drop').hidden")
+    until(page, "document.getElementById('upload').naturalWidth > 0")
+    assert complaints(page) == []
+
+
+def test_with_a_key_the_page_asks_for_it_and_shows_everything(
+    page: Page, own_shop: Shop, tmp_path: Path
+) -> None:
+    key = "a-long-key-of-this-test"
+    with running(
+        own_shop, tmp_path, "serve.api_key_variable=TEST_KEY", environment={"TEST_KEY": key}
+    ) as closed:
+        page.screen(1280, 900)
+        start(page, closed)
+        assert not page.value("document.getElementById('key-form').hidden")
+        assert text(page, "trouble") == "Enter the key of this shop."
+        assert page.value("document.activeElement.id") == "key"
+        for entered, opened in (("a-wrong-key", False), (key, True)):
+            page.value(f"document.getElementById('key').value = '{entered}'")
+            press(page, "Enter", 13)
+            until(page, f"document.getElementById('key-form').hidden === {str(opened).lower()}")
+            until(page, "document.querySelectorAll('.busy').length === 0")
+        until(page, "document.querySelectorAll('#shop-items .card').length === 24")
+        assert page.value("document.getElementById('trouble').hidden")
+        click(page, PLAIN[8])
+        # The pictures cannot carry the key: the page fetches them itself.
+        until(page, _SHOWN)
+        assert page.value("document.querySelectorAll('#shop-items img').length") >= 20
+        until(page, "[...document.querySelectorAll('#shop-items img')].every(one => one.naturalWidth > 0)")
+        assert page.value(
+            "[...document.querySelectorAll('#shop-items img')].every(one => one.src.startsWith('blob:'))"
+        )
+        assert page.value("sessionStorage.getItem('vizrec-key')") == key
+        page.value("sessionStorage.clear()")
+
+
+_HOLDS = """
+{
+  const real = window.fetch;
+  window.release = [];
+  window.fetch = (path, options) => String(path).startsWith("%s")
+    ? new Promise(done => window.release.push(done)).then(() => real(path, options)) : real(path, options);
+}
+"""
+
+
+@pytest.mark.parametrize("away", ["shopper", "forget", "product-close"])
+def test_a_product_that_was_left_does_not_come_back(page: Page, service: Service, away: str) -> None:
+    """Its answer comes when the visitor has gone on."""
+    page.screen(1280, 900)
+    start(page, service)
+    click(page, PLAIN[8])
+    page.value(_HOLDS % "/v1/item")
+    page.value(f"document.querySelector('#shop-items [data-item=\"{PLAIN[9]}\"]').click()")
+    until(page, "window.release.length > 0")
+    if away == "shopper":
+        become(page, USERS[0])
+    else:
+        page.value(f"document.getElementById('{away}').click()")
+    until(page, "document.getElementById('product').hidden")
+    until(page, "document.querySelectorAll('.busy').length === 0")
+    before = text(page, "status")
+    page.value("window.release.forEach(done => done())")
+    time.sleep(1.0)
+    assert page.value("document.getElementById('product').hidden")
+    assert text(page, "status") == before and "p09" not in before
+
+
+_REFUSES = """
+{
+  const real = window.fetch;
+  const body = JSON.stringify({ error: { code: "overloaded", message: "more requests come than can be answered" } });
+  window.fetch = (path, options) => String(path).startsWith("/v1/recommendations")
+    ? Promise.resolve(new Response(body, { status: 503 })) : real(path, options);
+}
+"""
+
+
+def test_a_list_that_did_not_come_is_not_announced(page: Page, service: Service) -> None:
+    page.screen(1280, 900)
+    start(page, service)
+    page.value(_REFUSES)
+    click(page, PLAIN[8])
+    until(page, "document.getElementById('status').textContent !== ''")
+    assert text(page, "status") == "Product p08: 6 products look like it."
+    assert "more requests come" in text(page, "trouble")
+    for change in (
+        lambda: become(page, USERS[0]),
+        lambda: page.value("document.getElementById('forget').click()"),
+    ):
+        change()
+        time.sleep(0.5)
+        assert "has changed" not in text(page, "status")

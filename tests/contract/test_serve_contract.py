@@ -12,11 +12,13 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable
 from PIL import Image
 
 from tests.landing import picture
@@ -31,6 +33,7 @@ from tests.serving import (
     Service,
     Shop,
     drawn,
+    live_row,
     neighbor_rows,
     offer_rows,
     running,
@@ -347,7 +350,8 @@ def test_uploads_have_an_end(small: Service) -> None:
 
 
 def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
-    """Far more uploads at a time than one worker and one waiting place take, then more connections than are allowed."""
+    """Far more uploads at a time than one worker and one waiting place take, then a connection more than is allowed,
+    which gets 503 whatever it asks."""
     noise = picture(1, side=70, kind="PNG")
     form = (
         b'--b\r\nContent-Disposition: form-data; name="picture"; filename="x"\r\n\r\n'
@@ -367,6 +371,27 @@ def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
         for connection in idle:
             connection.close()
     small.wait_for(lambda: small.get("/v1/recommendations", headers).status == 200)
+
+
+def test_who_reads_no_answers_does_not_keep_others_out(small: Service) -> None:
+    """As many connections as are allowed ask for long answers, again and again, and read none of them."""
+    ask = f"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n".encode() * 400
+    silent = []
+    try:
+        for _ in range(40):
+            connection = socket.socket()
+            silent.append(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(30)
+            connection.connect(small.address)
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.send(ask)
+        small.wait_for(lambda: small.get("/healthz").status == 503, 20)
+        small.wait_for(lambda: small.get("/healthz").status == 200)
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: Shop) -> None:
@@ -416,19 +441,8 @@ def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: 
 def test_a_fresh_live_list_comes_before_that_of_the_batch_run(small: Service, own_shop: Shop) -> None:
     key, now = {"X-API-Key": KEY}, datetime.now(UTC)
 
-    def live(user: str, seed: int, at: datetime) -> dict[str, Any]:
-        offers = offer_rows(own_shop, user, seed)
-        whole = {
-            "user_id": user,
-            "offers": offers,
-            "latest": [],
-            "last_event_at": at,
-            "updated_at": at,
-            "batch": 1,
-        }
-        return {**whole, "model_id": "als-2", "encoder_id": own_shop.encoder_id}
-
-    rows = [live("u1", 50, now), live("u2", 51, now - timedelta(days=1)), live("just-come", 52, now)]
+    made = {"u1": now, "u2": now - timedelta(days=1), "just-come": now + timedelta(seconds=1)}
+    rows = [live_row(own_shop, user, 50 + n, at) for n, (user, at) in enumerate(made.items())]
     write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, rows)
 
     def answer(user: str, **more: str) -> dict[str, Any]:
@@ -437,6 +451,7 @@ def test_a_fresh_live_list_comes_before_that_of_the_batch_run(small: Service, ow
     small.wait_for(lambda: answer("u1")["source"] == "live")
     found = answer("u1")
     assert found["model_ids"] == ["als-2"] and found["known"]
+    assert datetime.fromisoformat(found["made_at"]) == now.replace(microsecond=now.microsecond // 1000 * 1000)
     assert [o["item_id"] for o in found["items"]] == [o["item_id"] for o in rows[0]["offers"]][:5]
     assert [o["reason"] for o in found["items"]] == [o["reason"] for o in rows[0]["offers"]][:5]
     assert answer("u1", source="batch")["items"] != found["items"]
@@ -445,8 +460,61 @@ def test_a_fresh_live_list_comes_before_that_of_the_batch_run(small: Service, ow
     body = {"user_id": "just-come", "viewed": [rows[2]["offers"][0]["item_id"]]}
     session = small.post("/v1/recommendations", body, key).json
     assert (session["source"], session["known"], session["model_ids"]) == ("session", True, ["als-2"])
+    assert answer("nobody")["made_at"] is None and answer("nobody", source="live")["items"] == []
+
+    path = "/v1/recommendations?k=5&user_id="
+    tags = {user: small.get(path + user, key).headers["etag"] for user in ("u1", "u2", "nobody")}
+
+    def statuses() -> list[int]:
+        return [small.get(path + u, {**key, "If-None-Match": tag}).status for u, tag in tags.items()]
+
+    assert statuses() == [304, 304, 304]
+    again = live_row(own_shop, "u1", 60, now + timedelta(seconds=2))
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [again, *rows[1:]])
+    small.wait_for(lambda: statuses() == [200, 304, 304])  # whose list is the same is told so
     write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [])
     small.wait_for(lambda: answer("u1")["source"] == "batch")
+
+
+def test_live_lists_that_cannot_be_read_are_told_and_hold_up_nothing_else(
+    small: Service, own_shop: Shop
+) -> None:
+    key, now = {"X-API-Key": KEY}, datetime.now(UTC)
+
+    def ready(part: str) -> dict[str, Any]:
+        return dict(small.get("/readyz", key).json[part])
+
+    def gauge(name: str) -> float:
+        text = small.get("/metrics", key).body.decode()
+        return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(name)))
+
+    write_table(own_shop.root, S.LIVE_RECOMMENDATIONS, [live_row(own_shop, "u1", 70, now)])
+    version = DeltaTable(str(own_shop.root / S.LIVE_RECOMMENDATIONS.name)).version()
+    small.wait_for(lambda: ready("live")["version"] == version)
+    assert ready("live")["users"] == 1 and not ready("live")["stale"]
+    assert datetime.fromisoformat(ready("live")["newest_at"]) == pytest.approx(now, abs=timedelta(seconds=1))
+    live = f'vizrec_table_version{{table="{S.LIVE_RECOMMENDATIONS.name}"}}'
+    assert gauge(live) == version and 0 <= gauge("vizrec_live_age_seconds") < 60
+
+    log = own_shop.root / S.LIVE_RECOMMENDATIONS.name / "_delta_log"
+    broken = log / f"{version + 1:020}.json"
+    broken.write_text("this is no commit\n")
+    small.wait_for(lambda: ready("live")["stale"])
+    assert "live_recommendations" in ready("live")["problem"] and ready("live")["failures"] > 0
+    assert gauge("vizrec_snapshot_stale") == 1 and not ready("reload")["stale"]
+    rows = [row for n, user in enumerate(USERS) for row in offer_rows(own_shop, user, 300 + n)]
+    write_table(own_shop.root, S.RECOMMENDATIONS, rows)
+    new = [row["item_id"] for row in rows if row["user_id"] == "u2"]
+
+    def items(user: str) -> list[str]:
+        answer = small.get("/v1/recommendations", key, user_id=user).json
+        return [item["item_id"] for item in answer["items"]]
+
+    small.wait_for(lambda: items("u2") == new)  # the other tables are loaded all the same
+    assert small.get("/v1/recommendations", key, user_id="u1").json["source"] == "live"
+    broken.unlink()
+    small.wait_for(lambda: not ready("live")["stale"])
+    assert gauge("vizrec_snapshot_stale") == 0 and gauge(live) == version
 
 
 def test_told_to_stop_it_answers_what_it_has_begun_and_ends_well(small: Service) -> None:

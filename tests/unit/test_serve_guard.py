@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -32,13 +32,16 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard, self.closed = b"", False
+        self.heard, self.closed, self.aborted = b"", False, False
 
     def write(self, data: bytes) -> None:
         self.heard += data
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -53,13 +56,19 @@ def guarded(config: ServeConfig, key: str | None = None) -> tuple[Guard, Metrics
     return Guard(app, config, key, metrics), metrics
 
 
-async def told(guard: Guard, *pieces: bytes) -> list[bytes]:
-    """What a connection hears after each piece."""
-    protocol = bounded_protocol(guard, 10, 5.0)
+def connected(guard: Guard, timeout_s: float) -> tuple[Any, Wire]:
+    """A connection that has just been made, as the service has it, and its wire."""
+    protocol = bounded_protocol(guard, 10, timeout_s)
     config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
     config.load()
     connection, wire = protocol(config, ServerState(), {}), Wire()
     connection.connection_made(wire)
+    return connection, wire
+
+
+async def told(guard: Guard, *pieces: bytes) -> list[bytes]:
+    """What a connection hears after each piece."""
+    connection, wire = connected(guard, 5.0)
     heard = []
     for piece in pieces:
         wire.heard = b""
@@ -84,18 +93,21 @@ def test_a_service_that_stays_late_refuses_and_one_late_moment_is_none() -> None
     (answer,) = asyncio.run(told(guard, LOOK_UP))
     assert answer.startswith(b"HTTP/1.1 200 ")
     late(guard, 0.06, 0.9, 0.07)
-    first, second, alive, posted = asyncio.run(
+    first, second, posted, *watched = asyncio.run(
         told(
             guard,
             LOOK_UP,
             LOOK_UP,
-            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
             b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            *(
+                b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path
+                for path in (b"/healthz", b"/readyz", b"/metrics")
+            ),
         )
     )
     for refused in (first, second, posted):
         assert refused.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1\r\n" in refused
-    assert alive.startswith(b"HTTP/1.1 200 ")
+    assert [answer[:13] for answer in watched] == [b"HTTP/1.1 200 "] * 3
     assert b'vizrec_refused_total{why="overloaded"} 3.0' in metrics.text()
 
 
@@ -121,11 +133,7 @@ def test_bytes_after_an_answer_that_begin_no_request_do_not_hold_the_connection(
     begun = head + (b"Content-Length: 999999999\r\n\r\n" if more == b"x" else b"\r\n")
 
     async def held() -> tuple[bytes, bool, bool]:
-        protocol = bounded_protocol(guard, 10, 0.1)
-        config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
-        config.load()
-        connection, wire = protocol(config, ServerState(), {}), Wire()
-        connection.connection_made(wire)
+        connection, wire = connected(guard, 0.1)
         connection.data_received(begun)
         await asyncio.sleep(0.02)
         answered, early = wire.heard, wire.is_closing()
@@ -136,6 +144,99 @@ def test_bytes_after_an_answer_that_begin_no_request_do_not_hold_the_connection(
 
     answered, early, late_on = asyncio.run(held())
     assert answered.startswith(b"HTTP/1.1 200 ") and not early and late_on
+
+
+async def _closes(connection: Any) -> None:
+    connection.timeout_keep_alive_handler()
+
+
+async def _asks_for_the_end(connection: Any) -> None:
+    connection.data_received(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+async def _is_refused(connection: Any) -> None:
+    connection.data_received(b"this is no HTTP\r\n\r\n")
+
+
+async def _comes_late(connection: Any) -> None:
+    connection.data_received(b"GET /heal")
+    await asyncio.sleep(0.1)
+
+
+async def _is_told_to_stop(connection: Any) -> None:
+    connection.shutdown()
+
+
+async def _has_a_full_buffer(connection: Any) -> None:
+    connection.pause_writing()
+
+
+async def _reads_a_little_of_the_last_answer(connection: Any) -> None:
+    connection.pause_writing()
+    connection.transport.close()
+    connection.resume_writing()
+
+
+ENDS = (
+    *(_closes, _asks_for_the_end, _is_refused, _comes_late, _is_told_to_stop),
+    *(_has_a_full_buffer, _reads_a_little_of_the_last_answer),
+)
+
+
+@pytest.mark.parametrize("ends", ENDS)
+def test_who_does_not_read_loses_the_connection(ends: Callable[[Any], Awaitable[None]]) -> None:
+    """`Wire.close` is that of a connection whose other end reads nothing: it never comes to an end."""
+    guard, _ = guarded(ServeConfig())
+
+    async def aborted() -> tuple[bool, bool]:
+        connection, wire = connected(guard, 0.1)
+        await ends(connection)
+        await asyncio.sleep(0.03)
+        early = wire.aborted
+        await asyncio.sleep(0.15)
+        return early, wire.aborted
+
+    assert asyncio.run(aborted()) == (False, True)
+
+
+def test_who_reads_keeps_the_connection() -> None:
+    guard, _ = guarded(ServeConfig())
+
+    async def kept() -> bool:
+        connection, wire = connected(guard, 0.1)
+        connection.data_received(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.pause_writing()
+        await asyncio.sleep(0.05)
+        connection.resume_writing()
+        await asyncio.sleep(0.15)
+        return not wire.closed
+
+    assert asyncio.run(kept())
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    stopped = []
+
+    async def slow(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            stopped.append(scope["path"])
+            raise
+
+    metrics = Metrics()
+    guard = Guard(slow, ServeConfig(timeout_s=0.1), None, metrics)
+
+    async def answer() -> bytes:
+        connection, wire = connected(guard, 5.0)
+        connection.data_received(LOOK_UP)
+        await asyncio.sleep(0.3)
+        return wire.heard
+
+    heard = asyncio.run(answer())
+    assert heard.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1\r\n" in heard
+    assert b"no answer within 0.1 s" in heard and stopped == ["/v1/similar"]
+    assert b'vizrec_refused_total{why="overloaded"} 1.0' in metrics.text()
 
 
 def test_what_is_begun_and_not_answered_has_a_bound() -> None:

@@ -6,6 +6,8 @@ import re
 import shutil
 import time
 from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,23 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.serving import ITEMS, NO_PICTURE, PLAIN, WHEN, Shop, write_table
+from tests.serving import ITEMS, NO_PICTURE, ODD, PLAIN, USERS, WHEN, Shop, live_row, write_table
 from vizrec_spark.config import load_config
 from vizrec_spark.config.models import BlendWeights, TablesConfig
 from vizrec_spark.errors import ConfigError, EncoderError, TableError
 from vizrec_spark.recommend.items import strength
 from vizrec_spark.serve import columns as c
 from vizrec_spark.serve import delta
+from vizrec_spark.serve import rows as rows_module
 from vizrec_spark.serve.catalogue import read_catalogue, read_people
 from vizrec_spark.serve.delta import TableFolder
 from vizrec_spark.serve.lists import SOURCE_NAMES, Live
 from vizrec_spark.serve.looks import Vectors
-from vizrec_spark.serve.rows import FADING, Row, session_rows
+from vizrec_spark.serve.rows import FADING, Row, known_rows, latest_users, session_rows
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 from vizrec_spark.serve.texts import SortedTexts, Texts
 from vizrec_spark.tables import schemas as S
 from vizrec_spark.tables import store
 from vizrec_spark.tables.schemas import ALL_TABLES
+from vizrec_spark.wording import reason
 
 
 def no_encoder(encoder_id: str) -> None:
@@ -71,6 +75,34 @@ def test_a_live_list_counts_while_fresh_and_while_the_batch_run_is_older(loaded:
     assert live.of(user, made + 25 * hour, made - 1.0) is None  # but of yesterday
     assert live.of("nobody", made, made - 1.0) is None
     assert loaded.batch_at == pytest.approx(time.time(), abs=3600.0)
+
+
+def test_a_broken_table_of_live_lists_keeps_nothing_from_being_loaded(shop: Shop, tmp_path: Path) -> None:
+    own = shop.copy(tmp_path)
+    write_table(own.root, S.LIVE_RECOMMENDATIONS, [live_row(own, "u1", 1, datetime.now(UTC))])
+    loader = Loader(own.config, no_encoder)
+    first = loader.load()
+    assert first.live is not None and first.live.newest_at == pytest.approx(time.time(), abs=600)
+    assert latest_users(first, 5) == ["u1"]
+    (own.root / "live_recommendations" / "_delta_log" / f"{2:020}.json").write_text("no commit\n")
+    write_table(own.root, S.RECOMMENDATIONS, [])
+    second = loader.load(first)
+    assert second.offers is not first.offers and second.live is first.live
+    with pytest.raises(TableError, match="live_recommendations"):
+        loader.live(second)
+    write_table(own.root, S.ITEMS, [])  # the lists name items by their places in the catalogue of before
+    assert loader.load(second).live is None
+    assert Loader(own.config, no_encoder).load().live is None
+
+
+def test_the_newest_live_lists_that_count_come_first(loaded: Snapshot) -> None:
+    assert loaded.offers is not None
+    users, now = loaded.offers.users, time.time()
+    made_at = now - np.array([30.0, 1e6, 10.0, 20.0])
+    live = Live(1, loaded.offers, made_at, 60.0)
+    assert latest_users(replace(loaded, live=live), 100) == [users[2], users[3], users[0]]
+    assert latest_users(replace(loaded, live=live), 1) == [users[2]]
+    assert latest_users(loaded, 3) == []
 
 
 @given(st.sets(st.text(max_size=6), max_size=30), st.text(max_size=6))
@@ -167,6 +199,82 @@ def test_a_session_is_scored_by_the_formula(loaded: Snapshot) -> None:
         assert row.parts == pytest.approx(wanted)
     assert {row.item for row in rows} == set(range(len(ids))) - set(viewed)
     assert session_rows(loaded, known, [], 1, weights) == known
+
+
+def one_by_one(
+    snapshot: Snapshot, known: list[Row], viewed: list[int], k: int, weights: BlendWeights
+) -> list[Row]:
+    """`session_rows` as its words say it: a row for each candidate, and all of them sorted."""
+    most = int(snapshot.people.max())
+
+    def popular(item: int) -> Row:
+        people = int(snapshot.people[item])
+        share = unit * weights.popularity * (np.log1p(people) / np.log1p(most) if most else 0.0)
+        sentence = reason("popularity", people, None)
+        return Row(
+            item, (0.0, 0.0, 0.0, 0.0, float(share), 0.0), SOURCE_NAMES.index("popularity"), -1, sentence
+        )
+
+    looks: dict[int, tuple[float, int]] = {}
+    for age, seen in enumerate(reversed(viewed)):
+        where = snapshot.neighbors.of(seen)
+        strengths = snapshot.neighbors.strength(where) * FADING**age
+        for item, likeness in zip(snapshot.neighbors.item[where].tolist(), strengths.tolist(), strict=True):
+            if likeness > looks.get(item, (0.0, -1))[0]:
+                looks[item] = (likeness, seen)
+    best = max((row.score for row in known), default=1.0)
+    unit = (best if best > 0 else 1.0) / max(weights.visual, weights.popularity, 1e-12)
+    rows = {item: popular(item) for item in snapshot.by_popularity[: k + len(viewed)].tolist()}
+    behind = list(rows)
+    rows |= {row.item: row for row in known}
+    for item, (likeness, seen) in looks.items():
+        row = rows.get(item) or popular(item)
+        visual = unit * weights.visual * likeness / max(strength for strength, _ in looks.values())
+        if visual > row.parts[2]:
+            parts = (*row.parts[:2], visual, *row.parts[3:])
+            rows[item] = row._replace(parts=parts)
+            if max(parts) <= visual:
+                sentence = reason("visual", 0, (snapshot.catalogue.title(seen), "view"))
+                rows[item] = Row(item, parts, SOURCE_NAMES.index("visual"), seen, sentence)
+    if not looks:
+        listed = [row.item for row in known]
+        order = [*listed, *(item for item in behind if item not in listed)]
+        return [rows[item] for item in order if item not in viewed][:k]
+    left = [row for item, row in rows.items() if item not in viewed]
+    return sorted(left, key=lambda row: (-row.score, row.item))[:k]
+
+
+WEIGHTS = st.sampled_from([0.0, 0.1, 0.2, 1.0])
+
+
+@given(
+    st.lists(st.sampled_from([*PLAIN, ODD, NO_PICTURE]), unique=True, max_size=12),
+    st.sampled_from(["nobody", *USERS]),
+    st.integers(1, 40),
+    WEIGHTS,
+    WEIGHTS,
+)
+def test_a_session_is_the_same_with_arrays_and_one_by_one(
+    loaded: Snapshot, seen: list[str], user: str, k: int, visual: float, popularity: float
+) -> None:
+    viewed = [loaded.catalogue.ids.position(item) for item in seen]
+    weights = BlendWeights(visual=visual, popularity=popularity)
+    known = known_rows(loaded, user, 100, weights)
+    assert session_rows(loaded, known, viewed, k, weights) == one_by_one(loaded, known, viewed, k, weights)
+
+
+def test_a_session_has_a_sentence_for_each_row_that_is_shown_alone(
+    loaded: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counting(*args: object) -> str:
+        made.append(args)
+        return reason(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rows_module, "reason", counting)
+    viewed = [loaded.catalogue.ids.position(item) for item in PLAIN[:12]]
+    assert len(session_rows(loaded, [], viewed, 3, BlendWeights())) == len(made) == 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))

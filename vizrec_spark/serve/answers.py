@@ -78,6 +78,9 @@ class Offers(BaseModel):
     user_id: str | None
     known: bool = Field(description="Whether the tables have a list for the user.")
     source: Literal["live", "batch", "popular", "session"] = Field(description="What the list was made from.")
+    made_at: str | None = Field(
+        description="When a live list, or those of the batch run, were made (UTC); null: only now."
+    )
     model_ids: list[str] = Field(description="The ALS models behind it.")
     items: list[Offer]
     state: State
@@ -127,7 +130,7 @@ class Page(BaseModel):
 class Users(BaseModel):
     """Some users who have a list."""
 
-    total: int
+    total: int = Field(description="How many users have a list of the batch run.")
     users: list[str]
 
 

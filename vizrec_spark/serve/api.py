@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
@@ -23,8 +24,8 @@ from vizrec_spark.serve.guard import INTERNAL, Guard, Refusal, error_body, overl
 from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.pictures import SIZES, Thumbnails
 from vizrec_spark.serve.pool import Busy, Pool
-from vizrec_spark.serve.reload import Reloader
-from vizrec_spark.serve.rows import facts, known_rows, rows_for, session_rows, told
+from vizrec_spark.serve.reload import Reloader, ReloadState
+from vizrec_spark.serve.rows import facts, known_rows, latest_users, made, rows_for, session_rows, told
 from vizrec_spark.serve.snapshot import Snapshot
 
 Id = Annotated[str, Query(min_length=1, max_length=512)]
@@ -96,16 +97,27 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
         """A GET endpoint that answers JSON of `model`, or an error of one of `also`."""
         return app.get(path, response_model=None, responses=_responses(model, *also))
 
-    @endpoint("/v1/recommendations", shapes.Offers)
+    @app.get(
+        "/v1/recommendations",
+        response_model=None,
+        responses={**_responses(shapes.Offers), 304: {"description": "The list is that of `If-None-Match`."}},
+    )
     async def recommendations(
-        user_id: Id | None = None, k: K = 20, source: Literal["auto", "live", "batch", "popular"] = "auto"
+        request: Request,
+        user_id: Id | None = None,
+        k: K = 20,
+        source: Literal["auto", "live", "batch", "popular"] = "auto",
     ) -> Response:
         """What to offer to a user, best first, each with its reason; what is popular to who has no list, or no id."""
-        snapshot = reloader.snapshot
+        snapshot, most = reloader.snapshot, length(k)
         asked = None if source == "auto" else source
-        name, rows = rows_for(snapshot, user_id, length(k), config.recommend.weights, asked)
+        name, rows = rows_for(snapshot, user_id, most, config.recommend.weights, asked)
+        made_at = made(snapshot, user_id, name)
+        tag = f'"{snapshot.loaded_at.timestamp():.6f}-{name}-{made_at or 0:.6f}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"etag": tag, "cache-control": "no-store"})
         metrics.served.labels(name).inc()
-        return _json(_offers(snapshot, user_id, name, rows))
+        return _json(_offers(snapshot, user_id, name, rows), etag=tag)
 
     @app.post("/v1/recommendations", response_model=None, responses=_responses(shapes.Offers, 413, 422))
     async def recommendations_now(session: shapes.Session, k: K = 20) -> Response:
@@ -256,11 +268,15 @@ def _add_page(app: FastAPI, reloader: Reloader) -> None:
 
     @app.get("/v1/users", response_model=None, responses=_responses(shapes.Users))
     async def users(limit: Limit = 24) -> Response:
-        """Some users who have a list, spread over all."""
-        offers = reloader.snapshot.offers
+        """Some users who have a list: those with the newest live lists first, then others, spread over all."""
+        snapshot = reloader.snapshot
+        listed = latest_users(snapshot, limit)
+        offers = snapshot.offers
         known = 0 if offers is None else len(offers.users)
-        places = range(0, known, max(1, known // limit))[:limit]
-        return _json({"total": known, "users": [] if offers is None else [offers.users[at] for at in places]})
+        if offers is not None:
+            places = range(0, known, max(1, known // limit))[:limit]
+            listed = list(dict.fromkeys([*listed, *(offers.users[at] for at in places)]))[:limit]
+        return _json({"total": max(known, len(listed)), "users": listed})
 
 
 def _without_arguments(answer: Callable[[], Response]) -> Callable[[Request], Any]:
@@ -291,6 +307,7 @@ def _offers(snapshot: Snapshot, user_id: str | None, source: str, rows: list[Any
         "user_id": user_id,
         "known": offers is not None,
         "source": source,
+        "made_at": _moment(made(snapshot, user_id, source)),
         "model_ids": [] if offers is None else list(offers.model_ids),
         "items": told(snapshot, rows),
         "state": _state(snapshot),
@@ -331,6 +348,7 @@ def _state(snapshot: Snapshot) -> dict[str, Any]:
 def _readiness(reloader: Reloader) -> dict[str, Any]:
     """Ready as soon as it answers at all, for the first snapshot is loaded before; the rest is for people."""
     snapshot, state = reloader.snapshot, reloader.state
+    live = snapshot.live
     return {
         "ready": True,
         "versions": dict(snapshot.versions),
@@ -340,20 +358,35 @@ def _readiness(reloader: Reloader) -> dict[str, Any]:
         "bytes": snapshot.nbytes,
         "notes": list(snapshot.notes),
         "search": {"ready": snapshot.search.why is None, "why": snapshot.search.why},
-        "reload": {
-            "stale": state.problem is not None,
-            "waiting": state.waiting,
-            "problem": state.problem,
-            "since": None if state.since is None else state.since.isoformat(timespec="seconds"),
-            "failures": state.failures,
+        "reload": {**_told(state), "waiting": state.waiting},
+        "live": {
+            "version": None if live is None else live.version,
+            "users": 0 if live is None else len(live.offers.users),
+            "newest_at": None if live is None else _moment(live.newest_at),
+            **_told(reloader.live_state),
         },
     }
 
 
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(
-        orjson.dumps(answer), media_type="application/json", headers={"cache-control": "no-store"}
+def _told(state: ReloadState) -> dict[str, Any]:
+    return {
+        "stale": state.problem is not None,
+        "problem": state.problem,
+        "since": None if state.since is None else state.since.isoformat(timespec="seconds"),
+        "failures": state.failures,
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    """Seconds since 1970 as ISO 8601 in UTC."""
+    return (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     )
+
+
+def _json(answer: dict[str, Any], **headers: str) -> Response:
+    headers["cache-control"] = "no-store"
+    return Response(orjson.dumps(answer), media_type="application/json", headers=headers)
 
 
 def _responses(model: Any, *also: int) -> dict[int | str, dict[str, Any]]:

@@ -24,10 +24,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-ALWAYS: Final = frozenset({"/healthz", "/readyz"})
-"""Answered also under overload, and without a key: an orchestrator asks, and takes no answer for death."""
+ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered also under overload: an orchestrator takes no answer for death, and what is measured then is wanted most."""
 
-OPEN: Final = ALWAYS | {"/", "/page.css", "/page.js", "/favicon.svg"}
+OPEN: Final = frozenset({"/healthz", "/readyz", "/", "/page.css", "/page.js", "/favicon.svg"})
 """Answered without a key: they tell nothing of the shop."""
 
 INTERNAL: Final = ("internal", "the service has failed; its log says why")

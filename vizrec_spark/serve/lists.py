@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -45,8 +46,8 @@ class Neighbors:
         """Where the look-alikes of an item stand."""
         return slice(int(self.start[item]), int(self.start[item + 1]))
 
-    def strength(self, where: slice) -> NDArray[np.float64]:
-        """max(0, (cosine − mean) / (1 − mean))."""
+    def strength(self, where: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of the rows `where`: max(0, (cosine − mean) / (1 − mean))."""
         above = self.cosine[where].astype(np.float64) - self.mean_cosine
         return np.clip(above / max(1.0 - self.mean_cosine, 1e-6), 0.0, 1.0)
 
@@ -90,6 +91,9 @@ class Offers:
         return int(sum(a.nbytes for a in arrays) + self.users.nbytes + self.reasons.nbytes)
 
 
+LATEST: Final = 100
+"""Users with new lists who are known by age."""
+
 LIVE_MOST_S: Final = 86_400.0
 """Older live lists are shown to nobody; stage `stream` drops them."""
 
@@ -98,12 +102,14 @@ LIVE_MOST_S: Final = 86_400.0
 class Live:
     """What table `live_recommendations` offers; `made_at` (users,): when, in seconds since 1970, in the order of
     `offers.users`. `version` is the table's. A list counts for `seconds` from then, and for a day while those of the
-    batch run are older than it."""
+    batch run are older than it. `newest_at`: when the table's newest list was made, whether it counts or not (None: it
+    has none)."""
 
     version: int
     offers: Offers
     made_at: NDArray[np.float64]
     seconds: float
+    newest_at: float | None = None
 
     def of(self, user_id: str, now: float, batch_at: float) -> range | None:
         """The rows of a user that count at `now`, with lists of a batch run from `batch_at`."""
@@ -111,6 +117,16 @@ class Live:
         if user < 0 or self.made_at[user] < _oldest(now, batch_at, self.seconds):
             return None
         return self.offers.of(user_id)
+
+    def made(self, user_id: str) -> float | None:
+        """When the list of a user was made, in seconds since 1970; None where there is none."""
+        user = self.offers.users.position(user_id)
+        return None if user < 0 else float(self.made_at[user])
+
+    @cached_property
+    def by_age(self) -> NDArray[np.int64]:
+        """Users, as positions, who got their list last; the first `LATEST`."""
+        return np.argsort(-self.made_at, kind="stable")[:LATEST]
 
     @property
     def nbytes(self) -> int:
@@ -165,9 +181,13 @@ def read_live(table: Opened, catalogue: Catalogue, seconds: float, batch_at: flo
     """Table `live_recommendations`, whose lists count for `seconds` (see `Live`); those that count no more are left
     out. Raises: TableError."""
     pieces, users, moments = [], [], []
+    newest: float | None = None
     oldest = datetime.fromtimestamp(_oldest(time.time(), batch_at, seconds), UTC)
     for piece in table.pieces(table.source.columns):
-        fresh = pc.greater_equal(pc.cast(piece.data["updated_at"], pa.timestamp("us", "UTC")), oldest)
+        at = pc.cast(piece.data["updated_at"], pa.timestamp("us", "UTC"))
+        if len(at):
+            newest = max(newest or 0.0, pc.max(pc.cast(at, pa.int64())).as_py() / 1e6)
+        fresh = pc.greater_equal(at, oldest)
         data = piece.data.filter(fresh).combine_chunks()
         if not len(data):
             continue
@@ -182,9 +202,9 @@ def read_live(table: Opened, catalogue: Catalogue, seconds: float, batch_at: flo
     offers = _offers_of(pieces, catalogue)
     made_at = np.zeros(len(offers.users))
     for column, micros in zip(users, moments, strict=True):
-        at = offers.users.positions(column)
-        made_at[at[at >= 0]] = micros[at >= 0] / 1e6
-    return Live(table.version, offers, made_at, seconds)
+        user = offers.users.positions(column)
+        made_at[user[user >= 0]] = micros[user >= 0] / 1e6
+    return Live(table.version, offers, made_at, seconds, newest)
 
 
 def _offers_of(pieces: list[pa.Table], catalogue: Catalogue) -> Offers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow.compute as pc
@@ -39,6 +39,15 @@ class Found(NamedTuple):
     cosine: NDArray[np.float32]
 
 
+def best_of(score: NDArray[Any], key: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Where the k largest of `score` (m,) stand, largest first; ties in order of `key` (m,), all of them if m < k."""
+    best = np.arange(len(score))
+    if 0 < k < len(score):
+        bar = np.partition(score, len(score) - k)[len(score) - k]
+        best = np.flatnonzero(score >= bar)
+    return best[np.lexsort((key[best], -score[best]))][:k]
+
+
 @dataclass(frozen=True)
 class Vectors:
     """The unit vectors (m, d float32) of the m items that have one, and their positions (m,) in the catalogue."""
@@ -55,12 +64,7 @@ class Vectors:
         length = float(np.linalg.norm(vector))
         asked = vector / np.float32(length) if length > 0 else vector
         cosine: NDArray[np.float32] = self.unit @ asked.astype(np.float32, copy=False)
-        if k < len(cosine):
-            bar = np.partition(cosine, len(cosine) - k)[len(cosine) - k]
-            best = np.flatnonzero(cosine >= bar)
-        else:
-            best = np.arange(len(cosine))
-        best = best[np.lexsort((best, -cosine[best]))][:k]
+        best = best_of(cosine, np.arange(len(cosine)), k)
         return Found(self.item[best].astype(np.int64), cosine[best])
 
     @property

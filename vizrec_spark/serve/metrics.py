@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -10,7 +13,10 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from vizrec_spark.serve.columns import LIVE_RECOMMENDATIONS
+
 if TYPE_CHECKING:
+    from vizrec_spark.serve.lists import Live
     from vizrec_spark.serve.snapshot import Snapshot
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -56,7 +62,9 @@ class Metrics:
             "vizrec_reload_seconds", "What the last load took.", registry=self.registry
         )
         self.stale = Gauge(
-            "vizrec_snapshot_stale", "1: what is served is older than the tables.", registry=self.registry
+            "vizrec_snapshot_stale",
+            "1: what is served is older than the tables, or the live lists than theirs.",
+            registry=self.registry,
         )
         self.version = Gauge(
             "vizrec_table_version",
@@ -70,6 +78,12 @@ class Metrics:
         self.loaded_at = Gauge(
             "vizrec_snapshot_timestamp_seconds", "When the snapshot was loaded.", registry=self.registry
         )
+        self.live_age = Gauge(
+            "vizrec_live_age_seconds",
+            "Age of the newest live list that is served; NaN: there is none.",
+            registry=self.registry,
+        )
+        self.live_loaded(None)
         self.search_ready = Gauge(
             "vizrec_search_ready", "1: search by picture works.", registry=self.registry
         )
@@ -84,6 +98,17 @@ class Metrics:
             self.version.labels(table).set(version)
         for part, size in snapshot.nbytes.items():
             self.memory.labels(part).set(size)
+
+    def live_loaded(self, live: Live | None) -> None:
+        """The live lists that are served from now on."""
+        newest = None if live is None else live.newest_at
+        self.live_age.set_function(lambda: math.nan if newest is None else time.time() - newest)
+        for gauge, name in ((self.version, LIVE_RECOMMENDATIONS.name), (self.memory, "live")):
+            if live is None:
+                with suppress(KeyError):
+                    gauge.remove(name)
+            else:
+                gauge.labels(name).set(live.nbytes if gauge is self.memory else live.version)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -1,4 +1,5 @@
-"""HTTP on a connection: uvicorn's, with bounds on how many there are, and on how long and how large headers may be."""
+"""HTTP on a connection: uvicorn's, with bounds on how many there are, how long and how large headers may be, and how
+long an answer may lie unread."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _LATE: Final = (
 
 def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> type[HttpToolsProtocol]:
     """uvicorn's protocol where one connection more than `max_connections` gets 503, a request whose headers take longer
-    than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431.
+    than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431. Who does not read what it is sent
+    for `timeout_s` loses the connection: closing alone would wait for such a client for ever.
 
     A look-up that comes under overload is refused as `guard` does, but unparsed: to refuse has to cost far
     less than to answer, or a flood of what is refused does as much harm as one that is not.
@@ -30,6 +32,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
 
     class BoundedProtocol(HttpToolsProtocol):
         _headers_due: asyncio.TimerHandle | None = None
+        _reading_due: asyncio.TimerHandle | None = None
         _header_bytes = 0  # of the request whose headers come now, as far as the parser has told
         _unparsed = 0  # bytes that have come since headers began
         _in_headers = True
@@ -46,7 +49,31 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._headers_came()
+            self._was_read()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._expect_reading()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if not self.transport.is_closing():  # what is left must be read too
+                self._was_read()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self._expect_reading()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._expect_reading()
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self.transport.is_closing():
+                self._expect_reading()
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
@@ -137,12 +164,25 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
                 self._headers_due.cancel()
                 self._headers_due = None
 
+        def _expect_reading(self) -> None:
+            if self._reading_due is None:
+                self._reading_due = self.loop.call_later(timeout_s, self.transport.abort)
+
+        def _was_read(self) -> None:
+            if self._reading_due is not None:
+                self._reading_due.cancel()
+                self._reading_due = None
+
+        def _close(self) -> None:
+            self.transport.close()
+            self._expect_reading()
+
         def _late(self) -> None:
             self._headers_due = None
             if self.transport.is_closing():
                 return
             if self.cycle is not None and (self._between or not self._in_headers):
-                self.transport.close()  # nobody has begun to ask, or what was asked has its answer
+                self._close()  # nobody has begun to ask, or what was asked has its answer
                 return
             self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
 
@@ -153,6 +193,6 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
                 f"content-length: {len(body)}\r\nconnection: close\r\n"
             )
             self.transport.write(head.encode("ascii") + more + b"\r\n" + body)
-            self.transport.close()
+            self._close()
 
     return BoundedProtocol

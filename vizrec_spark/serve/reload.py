@@ -23,8 +23,8 @@ _RETRY_S = 60.0  # to try the same versions again, which costs as much as a load
 
 @dataclass(frozen=True)
 class ReloadState:
-    """How reloading goes. `problem` is null unless what is served is older than the tables; `waiting` tells whether it
-    is so only until a stage has ended."""
+    """How reloading goes, of the tables or of the live lists. `problem` is null unless what is served is older than
+    they are, since `since`; `waiting` tells whether it is so only until a stage has ended."""
 
     failures: int = 0
     problem: str | None = None
@@ -41,7 +41,7 @@ class Reloader:
     def __init__(self, loader: Loader, seconds: float, live_seconds: float, metrics: Metrics) -> None:
         """Loads the first snapshot. Raises: TableError."""
         self._loader, self._seconds, self._metrics = loader, seconds, metrics
-        self._live_seconds, self._live_problem = live_seconds, ""
+        self._live_seconds = live_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vizrec-reload", daemon=True)
         self._failed: Mapping[str, int] | None = (
@@ -49,6 +49,7 @@ class Reloader:
         )
         self._again = 0.0
         self.state = ReloadState()
+        self.live_state = ReloadState()
         self.snapshot: Snapshot = self._load(None)
 
     def start(self) -> None:
@@ -68,6 +69,7 @@ class Reloader:
         pa.default_memory_pool().release_unused()  # what reading took
         seconds = time.monotonic() - began
         self._metrics.loaded(snapshot, seconds)
+        self._metrics.live_loaded(snapshot.live)
         size = sum(snapshot.nbytes.values()) / 2**20
         log.info("serve: loaded %s in %.1f s, %.0f MiB", _told(snapshot.versions), seconds, size)
         for note in snapshot.notes:
@@ -89,17 +91,21 @@ class Reloader:
             pause = max(self._live_seconds, _LIVE_SHARE * (time.monotonic() - began))
 
     def check_live(self) -> None:
-        """Takes the live lists up if there are new ones; whatever goes wrong, those of before stay."""
+        """Takes the live lists up if there are new ones; whatever goes wrong, those of before stay and `live_state`
+        says why."""
         try:
             live = self._loader.live(self.snapshot)
             if live is not self.snapshot.live:
                 self.snapshot = replace(self.snapshot, live=live)
-            self._live_problem = ""
+                self._metrics.live_loaded(live)
+            self.live_state = replace(self.live_state, problem=None, since=None)
         except Exception as error:
             self._metrics.reload_failures.inc()
-            if str(error) != self._live_problem:
-                self._live_problem = str(error)
-                log.error("serve: the live lists are not loaded anew: %s", self._live_problem[:500])
+            told, before = f"{type(error).__name__}: {error}"[:500], self.live_state
+            if told != before.problem:
+                log.error("serve: the live lists are not loaded anew: %s", told)
+            self.live_state = ReloadState(before.failures + 1, told, since=before.since or datetime.now(UTC))
+        self._tell_stale()
 
     def check(self) -> None:
         """Loads anew if a table has a new version; whatever goes wrong, the snapshot stays and `state` says why."""
@@ -127,7 +133,7 @@ class Reloader:
     def _settled(self) -> None:
         if self.state.problem is not None:
             self.state = replace(self.state, problem=None, waiting=False, since=None)
-        self._metrics.stale.set(0)
+        self._tell_stale()
 
     def _problem(self, text: str, *, waiting: bool) -> None:
         state = self.state
@@ -136,7 +142,11 @@ class Reloader:
         self.state = ReloadState(
             state.failures + (not waiting), text, waiting, state.since or datetime.now(UTC)
         )
-        self._metrics.stale.set(1)
+        self._tell_stale()
+
+    def _tell_stale(self) -> None:
+        problems = (self.state.problem, self.live_state.problem)
+        self._metrics.stale.set(any(problem is not None for problem in problems))
 
 
 def _told(versions: Mapping[str, int]) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vizrec_spark.config.models import BlendWeights
 from vizrec_spark.serve.lists import PARTS, SOURCE_NAMES, Offers
+from vizrec_spark.serve.looks import best_of
 from vizrec_spark.serve.snapshot import Snapshot
 from vizrec_spark.wording import reason
 
@@ -69,7 +72,7 @@ def _listed(offers: Offers, rows: range, k: int) -> list[Row]:
 
 def popular_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row] | None:
     """What most people like: the same for everybody."""
-    return [_popular(snapshot, int(item), weights.popularity) for item in snapshot.by_popularity[:k]]
+    return [_popular(snapshot, item, weights.popularity) for item in snapshot.by_popularity[:k].tolist()]
 
 
 LIST_SOURCES: Final[Mapping[str, ListSource]] = {
@@ -90,6 +93,22 @@ def rows_for(
     return str(asked), []
 
 
+def made(snapshot: Snapshot, user_id: str | None, source: str) -> float | None:
+    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now."""
+    if source == "live" and snapshot.live is not None and user_id is not None:
+        return snapshot.live.made(user_id)
+    return snapshot.batch_at if source == "batch" and snapshot.batch_at > 0 else None
+
+
+def latest_users(snapshot: Snapshot, most: int) -> list[str]:
+    """At most `most` (and `lists.LATEST`) users whose live lists count, the newest list first."""
+    live, now = snapshot.live, time.time()
+    if live is None:
+        return []
+    names = (live.offers.users[at] for at in live.by_age.tolist())
+    return list(islice((name for name in names if live.of(name, now, snapshot.batch_at) is not None), most))
+
+
 def known_rows(snapshot: Snapshot, user_id: str | None, k: int, weights: BlendWeights) -> list[Row]:
     """The rows of the first source that knows the user by name; none where there is none."""
     name, rows = rows_for(snapshot, user_id, k, weights)
@@ -108,56 +127,111 @@ def session_rows(
     is its best score (1 without a list), so that the strongest look-alike of what is being looked at stands beside the
     best of what is known. Where a row of `known` has more from looks already, it keeps that; its other parts stay.
     """
-    looks: dict[int, tuple[float, int]] = {}
-    neighbors = snapshot.neighbors
-    if neighbors is not None:
-        for age, seen in enumerate(reversed(viewed)):
-            where = neighbors.of(seen)
-            where = slice(where.start, min(where.stop, where.start + _LOOK_ALIKES))
-            strengths = neighbors.strength(where) * FADING**age
-            for item, strength in zip(neighbors.item[where].tolist(), strengths.tolist(), strict=True):
-                if strength > looks.get(item, (0.0, -1))[0]:
-                    looks[item] = (strength, seen)
-    largest = max((strength for strength, _ in looks.values()), default=0.0)
+    looks = _looks(snapshot, viewed)
+    own = {row.item: row for row in known}
     best = max((row.score for row in known), default=1.0)
     unit = (best if best > 0 else 1.0) / max(weights.visual, weights.popularity, 1e-12)
-    popular = unit * weights.popularity
-    rows = {
-        int(item): _popular(snapshot, int(item), popular)
-        for item in snapshot.by_popularity[: k + len(viewed)]
-    }
-    rows |= {row.item: row for row in known}
-    for item, (strength, seen) in looks.items():
-        row = rows.get(item) or _popular(snapshot, item, popular)
-        visual = unit * weights.visual * strength / largest
-        if visual > row.parts[_VISUAL]:
-            rows[item] = _looked_like(snapshot, row, visual, seen)
-    for seen in viewed:
-        rows.pop(seen, None)
-    if (
-        not looks
-    ):  # nothing new to say: the list as stage `recommend` has ranked it, and what is popular behind it
-        listed = {row.item for row in known}
-        rest = [row for row in rows.values() if row.item not in listed]
-        return [*(row for row in known if row.item in rows), *rest][:k]
-    return sorted(rows.values(), key=lambda row: (-row.score, row.item))[:k]
+    popular = snapshot.by_popularity[: k + len(viewed)]
+    if not len(looks.item):
+        # Nothing new to say: the list as stage `recommend` has ranked it, and what is popular behind it.
+        shown = [row for row in known if row.item not in viewed]
+        rest = [item for item in popular.tolist() if item not in own and item not in viewed]
+        more = [
+            _popular(snapshot, item, unit * weights.popularity) for item in rest[: max(0, k - len(shown))]
+        ]
+        return [*shown, *more][:k]
+    added = unit * weights.visual * looks.strength / looks.strength.max()
+    item = np.union1d(popular, looks.item[added > 0.0])
+    item = item[~np.isin(item, [*viewed, *own])]
+    like = _found(looks.item, item)  # where the look-alikes among them stand; −1 for what is popular alone
+    visual = np.where(like >= 0, added[like], 0.0)
+    share = unit * weights.popularity * _shares(snapshot, item)
+    score = visual + share
+    # Of thousands k are shown: a row, and its sentence, is made for these alone.
+    chosen = best_of(score, item, k)
+    rows = [
+        _row(snapshot, int(item[at]), float(share[at]), float(visual[at]), int(looks.seen[like[at]]))
+        for at in chosen.tolist()
+    ]
+    for at, row in zip(
+        _found(looks.item, np.array([*own], dtype=np.int64)).tolist(), own.values(), strict=True
+    ):
+        if row.item not in viewed:
+            more_now = at >= 0 and added[at] > row.parts[_VISUAL]
+            rows.append(
+                _looked_like(snapshot, row, float(added[at]), int(looks.seen[at])) if more_now else row
+            )
+    return sorted(rows, key=lambda row: (-row.score, row.item))[:k]
+
+
+class _Looks(NamedTuple):
+    """Look-alikes in ascending order of item: the item, its largest strength, and the viewed item that has it."""
+
+    item: NDArray[np.int64]
+    strength: NDArray[np.float64]
+    seen: NDArray[np.int64]
+
+
+def _looks(snapshot: Snapshot, viewed: Sequence[int]) -> _Looks:
+    """The look-alikes of `viewed` (the latest last), each with its largest influence(h) · strength(h, c); of several h
+    that have it the latest."""
+    neighbors = snapshot.neighbors
+    if neighbors is None or not viewed:
+        nothing = np.zeros(0, dtype=np.int64)
+        return _Looks(nothing, np.zeros(0), nothing)
+    seen = np.array(viewed[::-1], dtype=np.int64)
+    start = neighbors.start[seen]
+    count = np.minimum(neighbors.start[seen + 1] - start, _LOOK_ALIKES)
+    age = np.repeat(np.arange(len(seen)), count)
+    where = np.arange(len(age)) + np.repeat(start - (np.cumsum(count) - count), count)
+    item, strength = neighbors.item[where].astype(np.int64), neighbors.strength(where) * FADING**age
+    order = np.lexsort(
+        (-strength, item)
+    )  # which leaves those that are equal as they stand, the latest look first
+    order = order[strength[order] > 0.0]
+    order = order[np.diff(item[order], prepend=-1) != 0]
+    return _Looks(item[order], strength[order], seen[age[order]])
+
+
+def _found(ordered: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of `asked` stands in `ordered` (ascending, not empty); −1 for one that is not there."""
+    at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
+    return np.where(ordered[at] == asked, at, -1)
+
+
+def _row(snapshot: Snapshot, item: int, share: float, visual: float, seen: int) -> Row:
+    """The row of an item that only popularity and, if more than 0, the look at `seen` speak for."""
+    parts = [0.0] * len(PARTS)
+    parts[_POPULARITY] = share
+    row = Row(item, tuple(parts), _POPULARITY, -1, "")
+    if visual > 0.0:
+        row = _looked_like(snapshot, row, visual, seen)
+    return row if row.reason else row._replace(reason=_popularity(snapshot, item))
 
 
 def _looked_like(snapshot: Snapshot, row: Row, visual: float, seen: int) -> Row:
     """`row` with more from looks; its source and sentence change where looks add most now."""
     parts = tuple(visual if part == _VISUAL else value for part, value in enumerate(row.parts))
     if max(parts) > visual:
-        return Row(row.item, parts, row.source, row.because, row.reason)
+        return row._replace(parts=parts)
     sentence = reason("visual", 0, (snapshot.catalogue.title(seen), "view"))
     return Row(row.item, parts, _VISUAL, seen, sentence)
 
 
 def _popular(snapshot: Snapshot, item: int, weight: float) -> Row:
-    people = int(snapshot.people[item])
+    share = weight * float(_shares(snapshot, np.array([item]))[0])
+    return _row(snapshot, item, share, 0.0, -1)
+
+
+def _shares(snapshot: Snapshot, item: NDArray[np.int64]) -> NDArray[np.float64]:
+    """log(1 + people) of each item over the catalogue's largest; 0 where nobody likes anything."""
     most = int(snapshot.people[snapshot.by_popularity[0]])
-    share = float(np.log1p(people) / np.log1p(most)) if most else 0.0
-    parts = tuple(weight * share if part == _POPULARITY else 0.0 for part in range(len(PARTS)))
-    return Row(item, parts, _POPULARITY, -1, reason("popularity", people, None))
+    logs: NDArray[np.float64] = np.log1p(snapshot.people[item])
+    return logs / np.log1p(most) if most else np.zeros(len(item))
+
+
+def _popularity(snapshot: Snapshot, item: int) -> str:
+    return reason("popularity", int(snapshot.people[item]), None)
 
 
 def told(snapshot: Snapshot, rows: Sequence[Row]) -> list[dict[str, Any]]:

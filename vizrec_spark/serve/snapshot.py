@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from vizrec_spark.serve.delta import Opened, TableFolder
 from vizrec_spark.serve.lists import Live, Neighbors, Offers, read_live, read_neighbors, read_offers
 from vizrec_spark.serve.looks import Encoder, EncoderLoader, PictureSearch, Vectors, read_vectors
 from vizrec_spark.serve.pictures import PictureIndex, PictureRows, index_pictures, read_picture_rows
+
+log = logging.getLogger("vizrec")
 
 
 class NotWhole(VizrecError):
@@ -85,7 +88,7 @@ class Loader:
         return self._folder.versions(self._sources)
 
     def load(self, before: Snapshot | None = None) -> Snapshot:
-        """The tables as they are now.
+        """The tables as they are now; of the live lists what can be had, for a fault of theirs holds up nothing else.
 
         Raises: TableError; NotWhole where `before` has look-alikes or lists that the tables, now, lack: the encoder has
         changed, and stage `similar` or `recommend` has not followed yet.
@@ -143,7 +146,7 @@ class Loader:
             neighbors,
             offers,
             batch_at,
-            self._live(shop, batch_at),
+            self._live_or_before(shop, batch_at, before),
             search,
             tuple(_notes(encoder_id, neighbors, offers)),
         )
@@ -154,6 +157,15 @@ class Loader:
         if found == (None if now.live is None else now.live.version):
             return now.live
         return self._live(now.catalogue, now.batch_at)
+
+    def _live_or_before(self, shop: Catalogue, batch_at: float, before: Snapshot | None) -> Live | None:
+        """The live lists as they are. Where they cannot be read, those of `before`, if they are about the same
+        catalogue: `live` is asked for them again in a moment and says why."""
+        try:
+            return self._live(shop, batch_at)
+        except Exception as error:  # whatever it is, all other tables can be read
+            log.debug("the live lists are left as they were", exc_info=error)
+            return before.live if before is not None and before.catalogue is shop else None
 
     def _live(self, shop: Catalogue, batch_at: float) -> Live | None:
         table = self._folder.open(c.LIVE_RECOMMENDATIONS)

@@ -3,10 +3,15 @@ const byId = id => document.getElementById(id);
 const LONGEST_SESSION = 50;
 const STRIP = 20;
 const PAGE = 24;
+const FOLLOW_MS = 3000; // how often the list is asked for again, and at most when the shop cannot be reached
+const FOLLOW_MOST_MS = 60_000;
+const SHOPPERS_EVERY = 5; // turns
 
 let key = sessionStorage.getItem("vizrec-key") ?? "";
 let viewed = []; // ids of the items looked at, the latest last
 let offset = 0;
+let open = null; // id of the product that is shown
+let seen = {}; // path and tag of the list that is shown, or that the session's list was made from
 let asked = {}; // number of the latest request by part of the page: an older answer that comes late is dropped
 
 class Trouble extends Error {
@@ -25,7 +30,7 @@ async function call(path, options = {}) {
   } catch {
     throw new Trouble(0, "unreachable", "The shop cannot be reached. Is the service running?");
   }
-  if (response.ok) return response;
+  if (response.ok || response.status === 304) return response;
   const fault = (await response.json().catch(() => null))?.error;
   throw new Trouble(response.status, fault?.code, fault?.message ?? `The shop answered ${response.status}.`);
 }
@@ -79,8 +84,11 @@ function picture(item, size) {
   return frame;
 }
 
+const shows = item => JSON.stringify([item.item_id, item.title, item.price, item.picture, item.source, item.reason]);
+
 function card(item) {
   const entry = make("li");
+  entry.shows = shows(item);
   const button = make("button", "card");
   button.type = "button";
   button.dataset.item = item.item_id;
@@ -96,6 +104,28 @@ function card(item) {
 function fill(list, items, ifEmpty) {
   list.replaceChildren(...(items.length ? items.map(card) : [make("li", "empty", ifEmpty)]));
   list.scrollLeft = 0;
+}
+
+// As `fill`, while somebody may be reading: what stays the same is left alone, and so is the place in the strip.
+function refill(list, items, ifEmpty) {
+  const before = [...list.children];
+  if (items.length && before.length === items.length && items.every((item, n) => before[n].shows === shows(item))) return;
+  const cards = new Map(before.map(entry => [entry.shows, entry]));
+  const held = list.contains(document.activeElement) ? document.activeElement.dataset.item : undefined;
+  const at = list.scrollLeft;
+  if (!items.length) fill(list, items, ifEmpty);
+  else list.replaceChildren(...items.map(item => marked(cards.get(shows(item)), item)));
+  list.scrollLeft = at;
+  if (held === undefined) return;
+  const same = [...list.querySelectorAll(".card")].find(button => button.dataset.item === held);
+  (same ?? list).focus({ preventScroll: true });
+}
+
+// The entry that is there already, or a new one that can be seen to be new.
+function marked(before, item) {
+  const entry = before ?? card(item);
+  entry.classList.toggle("fresh", before === undefined);
+  return entry;
 }
 
 function say(text) {
@@ -124,6 +154,14 @@ async function part(name, place, work) {
   }
 }
 
+// Leaves a part of the page: what was asked for it is not waited for.
+function leave(name) {
+  asked[name] = (asked[name] ?? 0) + 1;
+  byId(name).hidden = true;
+  byId(name).classList.remove("busy");
+  byId(name).removeAttribute("aria-busy");
+}
+
 function complain(trouble) {
   if (!(trouble instanceof Trouble)) throw trouble;
   if (trouble.status === 401) {
@@ -136,47 +174,83 @@ function complain(trouble) {
 
 const shopper = () => byId("shopper").value;
 
+const listPath = () => `/v1/recommendations?${query({ k: STRIP, ...(shopper() && { user_id: shopper() }) })}`;
+
+const sessionList = () =>
+  json(`/v1/recommendations?${query({ k: STRIP })}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ ...(shopper() && { user_id: shopper() }), viewed }),
+  });
+
 function forYou() {
   return part("for-you", byId("for-you-items"), async () => {
-    const answer = viewed.length
-      ? await json(`/v1/recommendations?${query({ k: STRIP })}`, {
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify({ ...(shopper() && { user_id: shopper() }), viewed }),
-        })
-      : await json(`/v1/recommendations?${query({ k: STRIP, ...(shopper() && { user_id: shopper() }) })}`);
+    const path = listPath();
+    if (viewed.length) {
+      const answer = await sessionList();
+      return () => showList(answer, fill);
+    }
+    const response = await call(path);
+    const answer = await response.json();
     return () => {
-      fill(byId("for-you-items"), answer.items, "Nothing is left to offer.");
-      byId("for-you-note").textContent = noteFor(answer);
-      byId("forget").hidden = !viewed.length;
-      mark();
+      seen = { path, tag: response.headers.get("etag") };
+      showList(answer, fill);
     };
   });
+}
+
+function showList(answer, into) {
+  into(byId("for-you-items"), answer.items, "Nothing is left to offer.");
+  byId("for-you-note").textContent = noteFor(answer);
+  byId("forget").hidden = !viewed.length;
+  mark();
+}
+
+// Takes up what has changed behind the page: a live list, or tables that were loaded anew.
+async function follow() {
+  if (byId("for-you-items").hasAttribute("aria-busy")) return;
+  const mine = asked["for-you"];
+  const path = listPath();
+  const response = await call(path, seen.path === path ? { headers: { "If-None-Match": seen.tag } } : {});
+  if (response.status === 304) return;
+  const own = await response.json();
+  const answer = viewed.length ? await sessionList() : own;
+  if (mine !== asked["for-you"]) return; // the visitor has asked for something meanwhile
+  seen = { path, tag: response.headers.get("etag") };
+  showList(answer, refill);
 }
 
 function noteFor(answer) {
   const looks = `${viewed.length} ${viewed.length === 1 ? "product" : "products"} you just looked at`;
   if (answer.source === "session") return answer.known ? `From your history and ${looks}.` : `From ${looks}.`;
   if (answer.source === "popular") return "You are new here: this is what most people like. Click a product to change it.";
+  if (answer.source === "live") {
+    return `Live: from your history and what you did last, made at ${new Date(answer.made_at).toLocaleTimeString()}.`;
+  }
   return "From your history.";
 }
 
 async function look(id) {
   viewed = [...viewed.filter(other => other !== id), id].slice(-LONGEST_SESSION);
   const product = byId("product");
-  const shown = part("product", product, async () => {
-    const ask = query({ item_id: id });
-    const [item, alike] = await Promise.all([json(`/v1/item?${ask}`), json(`/v1/similar?${ask}&k=${STRIP}`)]);
-    return () => {
-      showProduct(item, alike);
-      product.hidden = false;
-      byId("product-title").focus({ preventScroll: true });
-      product.scrollIntoView({ block: "start" });
-      mark();
-      say(`${item.title}: ${alike.items.length} products look like it. The list for you has changed.`);
-    };
-  });
-  await Promise.all([shown, forYou()]);
+  let told = "";
+  const [shown, changed] = await Promise.all([
+    part("product", product, async () => {
+      const ask = query({ item_id: id });
+      const [item, alike] = await Promise.all([json(`/v1/item?${ask}`), json(`/v1/similar?${ask}&k=${STRIP}`)]);
+      return () => {
+        open = id;
+        showProduct(item, alike);
+        product.hidden = false;
+        byId("product-title").focus({ preventScroll: true });
+        product.scrollIntoView({ block: "start" });
+        mark();
+        told = `${item.title}: ${alike.items.length} products look like it.`;
+      };
+    }),
+    forYou(),
+  ]);
+  if (shown && open === id && !product.hidden) say(changed ? `${told} The list for you has changed.` : told);
 }
 
 function showProduct(item, alike) {
@@ -201,9 +275,9 @@ function showProduct(item, alike) {
 
 // Which cards are about the product that is open.
 function mark() {
-  const open = byId("product").hidden ? null : viewed.at(-1);
+  const current = byId("product").hidden ? null : open;
   for (const button of document.querySelectorAll(".card")) {
-    if (button.dataset.item === open) button.setAttribute("aria-current", "true");
+    if (button.dataset.item === current) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
 }
@@ -230,19 +304,21 @@ function shop() {
 async function shoppers() {
   const answer = await json(`/v1/users?${query({ limit: 24 })}`);
   const chosen = shopper();
+  // Whoever is chosen stays, whether they are among those named now or not.
+  const users = answer.users.includes(chosen) || !chosen ? answer.users : [chosen, ...answer.users];
   byId("shopper").replaceChildren(
     new Option("Somebody new", ""),
-    ...answer.users.map(user => new Option(user, user, false, user === chosen)),
+    ...users.map(user => new Option(user, user, false, user === chosen)),
   );
 }
 
-function search(file) {
+async function search(file) {
   if (!file) return;
   const url = URL.createObjectURL(file);
   const form = new FormData();
   form.append("picture", file);
   const upload = byId("upload");
-  return part("found", byId("found"), async () => {
+  const shown = await part("found", byId("found"), async () => {
     const answer = await json(`/v1/search?k=${STRIP}`, { method: "POST", body: form });
     return () => {
       upload.onload = upload.onerror = () => URL.revokeObjectURL(url);
@@ -256,26 +332,26 @@ function search(file) {
       mark();
     };
   });
+  if (!shown) URL.revokeObjectURL(url);
 }
 
 function close(section) {
-  byId(section).hidden = true;
+  leave(section);
   mark();
   byId("shop").focus({ preventScroll: true });
 }
 
 byId("shopper").addEventListener("change", async () => {
   viewed = [];
-  byId("product").hidden = true;
-  await forYou();
+  leave("product");
+  if (!(await forYou())) return;
   say(shopper() ? `Shopping as ${shopper()}. The list for you has changed.` : "Shopping as somebody new.");
 });
 byId("forget").addEventListener("click", async () => {
   viewed = [];
-  byId("product").hidden = true;
+  leave("product");
   byId("for-you-items").focus();
-  await forYou();
-  say("Forgotten. The list for you has changed.");
+  if (await forYou()) say("Forgotten. The list for you has changed.");
 });
 byId("more").addEventListener("click", shop);
 byId("found-close").addEventListener("click", () => close("found"));
@@ -320,9 +396,39 @@ addEventListener("paste", event => {
   if (file) search(file);
 });
 
+let wait = FOLLOW_MS;
+let timer = 0;
+let turns = 0;
+let turning = false;
+
+async function turn() {
+  if (turning || document.hidden) return; // nobody looks: the page asks again when it is seen
+  turning = true;
+  try {
+    await follow();
+    turns += 1;
+    if (turns % SHOPPERS_EVERY === 0 && document.activeElement !== byId("shopper")) await shoppers();
+    wait = FOLLOW_MS;
+  } catch (trouble) {
+    if (!(trouble instanceof Trouble)) throw trouble;
+    wait = Math.min(2 * wait, FOLLOW_MOST_MS);
+  } finally {
+    turning = false;
+    later();
+  }
+}
+
+function later() {
+  clearTimeout(timer);
+  timer = setTimeout(turn, wait);
+}
+document.addEventListener("visibilitychange", turn);
+
 async function begin() {
   offset = 0;
   await Promise.all([shop(), forYou(), shoppers().catch(complain)]);
   document.body.dataset.ready = "true";
+  wait = FOLLOW_MS;
+  later();
 }
 begin();
