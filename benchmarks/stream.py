@@ -155,7 +155,7 @@ def _bars(args: argparse.Namespace, config: Config) -> tuple[dict[str, float], d
     most: dict[str, float] = dict(BARS)
     if args.soak_minutes is not None:
         # An id is forgotten within twice the time for which it is remembered at least.
-        most["state_rows_most"] = args.rate * 60 * 2 * config.stream.remember_minutes * 1.1
+        most["state_rows_most"] = round(args.rate * 60 * 2 * config.stream.remember_minutes * 1.1)
         most["memory_growth"] = 1.1
     return most, {"events_per_s": LEAST_RATE * args.rate}
 
