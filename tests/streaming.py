@@ -28,15 +28,17 @@ from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.stream.resident import Resident, load_resident
 from vizrec_spark.stream.stage import STAGE as STREAM
 from vizrec_spark.tables import Stamp, Table, TableStore
-from vizrec_spark.tables.encoders import encoder_key
+from vizrec_spark.tables.encoders import current_encoder, encoder_key
 from vizrec_spark.tables.schemas import (
     BLEND_WEIGHTS,
+    COMPARED_ITEMS,
     ENCODERS,
     INTERACTIONS,
     ITEM_FACTORS,
     ITEM_NEIGHBORS,
     ITEMS,
     LIVE_EVENTS,
+    PROMOTIONS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
     USERS,
@@ -116,14 +118,28 @@ class LiveShop:
             log.append((u, str(i), kind, None, WEIGHTS[kind], MONDAY + timedelta(hours=n)))
         self.write(INTERACTIONS, log)
         self.model("als-1", seed=4)
-        self.write(ENCODERS, [(encoder_key(self.config().embed), ENCODER, 2)])
-        near = [
-            (a, rank + 1, items[(n + rank + 1) % N_ITEMS]) for n, a in enumerate(items) for rank in range(5)
-        ]
-        self.write(ITEM_NEIGHBORS, ((ENCODER, a, rank, b, 1.0 - 0.1 * rank, 1.0) for a, rank, b in near))
-        found = quality(encoder_id=ENCODER, mean_cosine=0.0)
-        self.write(SIMILARITY_QUALITY, [tuple(found[c] for c in SIMILARITY_QUALITY.columns)])
+        self.encode(ENCODER)
         self.weights()
+
+    def encode(self, encoder_id: str) -> None:
+        """What the encoder is called, and look-alikes by it, as stages `embed` and `similar` leave them: those of the
+        first are the next items, those of another lie elsewhere."""
+        items = [f"i{n:02d}" for n in range(N_ITEMS)]
+        away = 1 if encoder_id == ENCODER else 7
+        self.write(ENCODERS, [(encoder_key(self.config().embed), encoder_id, 2)])
+        near = [(a, k + 1, items[(n + away + k) % N_ITEMS]) for n, a in enumerate(items) for k in range(5)]
+        self.write(ITEM_NEIGHBORS, ((encoder_id, a, rank, b, 1.0 - 0.1 * rank, 1.0) for a, rank, b in near))
+        if encoder_id != ENCODER:
+            looks = np.random.default_rng(6).normal(size=(N_ITEMS, 2)).astype(np.float32).tolist()
+            self.write(COMPARED_ITEMS, ((encoder_id, i, f"{n:064x}", looks[n]) for n, i in enumerate(items)))
+        found = quality(encoder_id=encoder_id, mean_cosine=0.0)
+        self.write(SIMILARITY_QUALITY, [tuple(found[c] for c in SIMILARITY_QUALITY.columns)])
+
+    def promote(self, number: int, model_id: str) -> None:
+        """What job `promote` writes of the model that the tables of factors hold now."""
+        versions = [self.store().version(table) for table in (USER_FACTORS, ITEM_FACTORS)]
+        row = (number, f"run-{number}", model_id, *versions, {"alpha": 1.0}, "{}")
+        self.write(PROMOTIONS, [row])
 
     def model(self, model_id: str, seed: int) -> None:
         """Factors as stage `als` leaves them; those of users are not looked at by the stream."""
@@ -162,9 +178,10 @@ _FITTED: dict[tuple[str | None, ...], Resident] = {}
 
 
 def fitted(shop: LiveShop) -> Resident:
-    """The item side on the shop's tables: the same for all copies of the shop with one model and settings."""
+    """The item side on the shop's tables: the same for all copies with one model, encoder and settings."""
     context = shop.context()
-    key = (chosen_factors(context).model_id, *shop.settings)
+    encoder_id = current_encoder(context.tables, context.config.embed)
+    key = (chosen_factors(context).model_id, encoder_id, *shop.settings)
     if key not in _FITTED:
         _FITTED[key] = load_resident(context)
     return _FITTED[key]

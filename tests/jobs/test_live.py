@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -93,6 +94,48 @@ def test_shoppers_act_lists_change_and_ctrl_c_ends_it(demo: DemoRun, tmp_path: P
         live.wait()
     assert "stream: done" in (live_folder / "stream.log").read_text()
     assert not (demo.folder / "tables" / "live_events").exists()  # the demo's own are as they were
+
+
+def test_one_at_a_time_and_what_is_left_of_a_killed_one_ends(demo: DemoRun, tmp_path: Path) -> None:
+    arguments = ["live", "--folder", str(demo.folder), "--port", "0", "--set", "serve.search=false"]
+    command = [str(Path(sys.executable).with_name("vizrec")), *arguments]
+    output = tmp_path / "live.out"
+
+    def refused() -> bool:
+        again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        told = " ".join(again.stderr.split())
+        return again.returncode == InputError.exit_code and "still ending" in told
+
+    with output.open("wb") as out:
+        live = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **SHORT_LIVED})
+    below: set[int] = set()
+    try:
+        until = time.monotonic() + 200
+        while "Open http" not in output.read_text() or len(below) < 3:  # stream, its JVM, service
+            assert live.poll() is None and time.monotonic() < until, output.read_text()[-3000:]
+            time.sleep(0.2)
+            below |= children(live.pid)
+        assert refused()
+        [serve] = [
+            pid for pid in children(live.pid) if b"\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(serve, signal.SIGSTOP)
+        below |= children(live.pid)
+        live.kill()
+        live.wait()
+        assert refused()  # the tables are still in use
+        os.kill(serve, signal.SIGCONT)
+        until = time.monotonic() + 90
+        while any(map(runs, below)) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert {pid for pid in below if runs(pid)} == set()
+        with (demo.folder / "live.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        for pid in {live.pid} | below | children(live.pid):
+            if runs(pid):
+                os.kill(pid, signal.SIGKILL)
+        live.wait()
 
 
 def offers(address: str, user: str) -> dict[str, Any]:

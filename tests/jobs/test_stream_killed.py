@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from tests.jobs.conftest import SHORT_LIVED
-from tests.streaming import LiveShop, agree, event, in_batch, offered
+from tests.streaming import WEIGHTS, LiveShop, agree, event, in_batch, offered
 from vizrec_spark.session import UNSUMMED_FILES
-from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
+from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS, LIVE_RECOMMENDATIONS, QUARANTINE
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "stream.py"
 CONF = {
@@ -36,7 +38,7 @@ class Load:
     def __init__(self, shop: LiveShop) -> None:
         self._shop, self._stop = shop, threading.Event()
         self._random = random.Random(5)
-        self.sent: set[str] = set()
+        self.sent: dict[str, tuple[Any, ...]] = {}
         self.refused = 0
         self._thread = threading.Thread(target=self._run)
 
@@ -51,7 +53,10 @@ class Load:
                     number, f"u{user:02d}", f"i{item:02d}", self._random.choice(["view", "cart", "buy"])
                 )
                 told += [one] * self._random.choice([1, 1, 2])
-                self.sent.add(one["event_id"])
+                at = datetime.fromisoformat(one["timestamp"]).astimezone().replace(tzinfo=None)
+                kind = one["event"]
+                key = (one["user_id"], one["item_id"], kind)
+                self.sent[one["event_id"]] = (*key, None, WEIGHTS[kind], at)
             told.append(event(10**6 + number, "u01", "i01", "stare"))
             self.refused += 1
             self._shop.send(f"f{number:06d}", *told)
@@ -107,13 +112,16 @@ def check(shop: LiveShop, load: Load) -> None:
     """Lets a last run finish, and compares with a batch on what was sent."""
     shop.stream()
     store = shop.store()
-    ids = [row.event_id for row in store.read(LIVE_EVENTS).select("event_id").collect()]
-    assert len(ids) == len(set(ids)) and set(ids) == load.sent
+    rows = store.read(LIVE_EVENTS).select("event_id", *INTERACTIONS.columns).collect()
+    assert len(rows) == len(load.sent) and {row[0]: tuple(row[1:]) for row in rows} == load.sent
     assert store.read(QUARANTINE).where("stage = 'stream'").count() == load.refused
     lists = store.read(LIVE_RECOMMENDATIONS)
     users = sorted(row.user_id for row in lists.select("user_id").collect())
     assert len(users) == 25
-    agree(offered(lists), in_batch(shop, users))
+    # Of the log and of what was sent, whatever table `live_events` says.
+    log = store.read(INTERACTIONS)
+    sent = shop.spark.createDataFrame([*load.sent.values()], INTERACTIONS.schema)
+    agree(offered(lists), in_batch(shop, users, log.unionByName(sent)))
 
 
 def test_killed_between_its_commits_it_goes_on(spark: SparkSession, tmp_path: Path) -> None:

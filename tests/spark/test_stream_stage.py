@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -12,12 +13,14 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from tests.landing import ingest, put
 from tests.streaming import WEIGHTS, LiveShop, agree, event, fitted, in_batch, offered
@@ -26,7 +29,10 @@ from vizrec_spark.recommend.assemble import Settings
 from vizrec_spark.recommend.blend import Blend
 from vizrec_spark.recommend.sources import NAMES
 from vizrec_spark.recommend.weights import blend_of, weight_rows
+from vizrec_spark.stage import StageResult
+from vizrec_spark.stream import batch, resident, source
 from vizrec_spark.stream.commits import Commits
+from vizrec_spark.stream.resident import Latest
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import (
     INTERACTIONS,
@@ -56,13 +62,22 @@ def ids(store: TableStore) -> list[str]:
     return sorted(row.event_id for row in store.read(LIVE_EVENTS).select("event_id").collect())
 
 
-def test_lists_are_those_of_a_batch_on_the_same_events(shop: LiveShop) -> None:
+def listed(store: TableStore) -> set[str]:
+    return {row.user_id for row in store.read(LIVE_RECOMMENDATIONS).select("user_id").collect()}
+
+
+def test_lists_are_those_of_a_batch_on_the_same_events(
+    shop: LiveShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_USERS", 2)  # the first micro-batch has three users: two parts
     shop.send("a", event(1, "u01", "i03"), event(2, "stranger", "i07", "buy"), event(3, "u02", "i08", "cart"))
     shop.send("b", event(4, "u01", "i11"), event(5, "stranger", "i30"))
     done = shop.stream("stream.max_bytes_per_batch=1")
     store, users = shop.store(), ["stranger", "u01", "u02"]
     table = store.read(LIVE_RECOMMENDATIONS)
-    assert done.metrics["batches"] == 2
+    assert done.metrics["batches"] == 2 and done.metrics["lists"] == 5
+    operations = [one["operation"] for one in store.commits(LIVE_RECOMMENDATIONS)]
+    assert operations.count("MERGE") == 3
     assert sorted(row.user_id for row in table.collect()) == users
     agree(offered(table), in_batch(shop, users))
     rows: dict[str, Any] = {row.user_id: row for row in table.collect()}
@@ -156,10 +171,13 @@ def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop, direct_b
     agree(offered(store.read(LIVE_RECOMMENDATIONS)), in_batch(shop, ["u01", "u02"]))
 
 
-def broken(name: str, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
-    """Runs the job, which dies where it would make the commits of this name."""
+def broken(name: str, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any], after: int = 0) -> None:
+    """Runs the job, which dies where it would make the commits of this name, `after` so many of them."""
+    real, calls = getattr(Commits, name), itertools.count()
 
-    def dies(*_: Any) -> None:
+    def dies(*told: Any) -> Any:
+        if next(calls) < after:
+            return real(*told)
         raise RuntimeError("died here")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="died here"):
@@ -170,6 +188,7 @@ def broken(name: str, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -
 def test_a_batch_that_comes_again_with_other_contents_loses_nothing(
     shop: LiveShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(batch, "_USERS", 2)
     store, checkpoint = shop.store(), shop.folder / "checkpoint"
     other = 'ingest.interactions.events={"view": 1.0, "stare": 1.0}'  # other rules at the restart
     shop.send("a", event(1, "u01", "i03"), event(2, "u02", "i04", "cart"), event(3, "u03", "i04", "stare"))
@@ -179,22 +198,25 @@ def test_a_batch_that_comes_again_with_other_contents_loses_nothing(
     refused = {row.key for row in store.read(QUARANTINE).where("stage = 'stream'").collect()}
     assert refused == {"u03 i04", "u02 i04"}  # refused at first, and refused now
     shutil.copytree(checkpoint, shop.folder / "older")
-    # Kept, but without its list; what was accepted stays accepted.
-    shop.send("b", event(4, "u04", "i05", "cart"))
-    broken("lists", monkeypatch, shop.stream)
+    # Kept, but with the lists of its first part only, one of three; what was accepted stays accepted.
+    more = [event(n, f"u{n:02d}", "i05", "cart") for n in (4, 7, 8, 9, 10)]
+    shop.send("b", *more)
+    broken("_upsert", monkeypatch, shop.stream, after=1)
+    assert len(listed(store) & {one["user_id"] for one in more}) == 2
     shop.stream(other)
-    assert ids(store) == ["e1", "e3", "e4"]
+    kept = ["e1", "e10", "e3", "e4", "e7", "e8", "e9"]
+    assert ids(store) == kept
     assert store.read(QUARANTINE).where("stage = 'stream'").count() == 2
-    assert store.read(LIVE_RECOMMENDATIONS).where("user_id = 'u04'").count() == 1
+    assert listed(store) == {"u01", "u03", "u04", "u07", "u08", "u09", "u10"}
     # An older checkpoint: the number of batch b now stands for other events.
     shutil.rmtree(checkpoint)
     shutil.copytree(shop.folder / "older", checkpoint)
     shop.send("c", event(5, "u05", "i06"), event(6, "u06", "i06", "stare"))
     broken("lists", monkeypatch, shop.stream)
     shop.stream()
-    assert ids(store) == ["e1", "e3", "e4", "e5"]
+    assert ids(store) == sorted([*kept, "e5"])
     assert store.read(QUARANTINE).where("stage = 'stream'").count() == 3
-    assert store.read(LIVE_RECOMMENDATIONS).where("user_id = 'u05'").count() == 1
+    assert "u05" in listed(store)
 
 
 def test_ingest_takes_over_what_the_log_does_not_have(shop: LiveShop, spark: SparkSession) -> None:
@@ -250,56 +272,81 @@ def test_ingest_takes_over_what_the_log_does_not_have(shop: LiveShop, spark: Spa
     agree(lists, in_batch(shop, users, log.read(INTERACTIONS)))
 
 
-def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -> None:
-    over, trouble = threading.Event(), []
+class Running:
+    """A job that runs while a thread acts, and is told to stop when that has ended."""
 
-    def model_of(user: str) -> str | None:
-        tables = shop.store()
+    def __init__(self, shop: LiveShop) -> None:
+        self._shop, self._over, self._numbers = shop, threading.Event(), itertools.count(100)
+
+    def stream(self, act: Callable[[Running], None], *more: str) -> StageResult:
+        """What the job has done by its end."""
+        trouble = []
+
+        def acts() -> None:
+            try:
+                act(self)
+            except BaseException as error:
+                trouble.append(error)
+            finally:
+                while not self._over.wait(1.0):  # the first may come before the job listens
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=acts)
+        # A signal before the job listens, or after, is not to end the tests.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        thread.start()
+        try:
+            done = self._shop.stream("stream.available_now=false", *more)
+        finally:
+            self._over.set()
+            thread.join()
+            signal.signal(signal.SIGTERM, before)
+        assert not trouble
+        return done
+
+    def row(self, user: str) -> Any:
+        """The user's row of `live_recommendations`."""
+        tables = self._shop.store()
         if not tables.exists(LIVE_RECOMMENDATIONS):  # the job has only begun
             return None
-        rows = tables.read(LIVE_RECOMMENDATIONS).where(f"user_id = '{user}'").collect()
-        return rows[0].model_id if rows else None
+        return tables.read(LIVE_RECOMMENDATIONS).where(f"user_id = '{user}'").first()
 
-    def until(come: Callable[[], bool]) -> None:
+    def made_by(self, user: str) -> tuple[str | None, str | None] | None:
+        """The model and the encoder of the user's list."""
+        row = self.row(user)
+        return None if row is None else (row.model_id, row.encoder_id)
+
+    def until(self, come: Callable[[], bool]) -> None:
         last = time.monotonic() + 300
-        while not come() and not over.is_set():
-            assert time.monotonic() < last
+        while not come() and not self._over.is_set():
+            assert time.monotonic() < last, "what was waited for has not come"
             time.sleep(0.3)
 
-    def shoppers() -> None:
-        try:
-            shop.send("a", event(1, "u01", "i03"))
-            until(lambda: model_of("u01") == "als-1")
-            shop.model("als-2", seed=9)  # a batch run that has not come to its end
-            shop.send("b", event(2, "u02", "i03"))
-            until(lambda: model_of("u02") is not None)
-            shop.weights()
-            numbers = itertools.count(3)
+    def acts_until(self, user: str, come: Callable[[], bool]) -> None:
+        """The user goes on acting, for new models are looked for with each micro-batch."""
 
-            def again() -> bool:
-                number = next(numbers)
-                shop.send(f"c{number:03d}", event(number, "u03", "i03"))
-                return model_of("u03") == "als-2"
+        def again() -> bool:
+            number = next(self._numbers)
+            self._shop.send(f"z{number:04d}", event(number, user, "i03"))
+            return come()
 
-            until(again)
-        except BaseException as error:
-            trouble.append(error)
-        finally:
-            while not over.wait(1.0):  # the first may come before the job listens
-                os.kill(os.getpid(), signal.SIGTERM)
+        self.until(again)
 
-    thread = threading.Thread(target=shoppers)
-    # A signal before the job listens, or after, is not to end the tests.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    thread.start()
-    try:
-        done = shop.stream("stream.available_now=false")
-    finally:
-        over.set()
-        thread.join()
-        signal.signal(signal.SIGTERM, before)
-    assert not trouble
-    assert (model_of("u01"), model_of("u02"), model_of("u03")) == ("als-1", "als-1", "als-2")
+
+def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -> None:
+    def shoppers(job: Running) -> None:
+        shop.send("a", event(1, "u01", "i03"))
+        job.until(lambda: job.made_by("u01") == ("als-1", "enc-1"))
+        shop.model("als-2", seed=9)  # a batch run that has not come to its end
+        shop.send("b", event(2, "u02", "i03"))
+        job.until(lambda: job.made_by("u02") is not None)
+        shop.weights()
+        job.acts_until("u03", lambda: job.made_by("u03") == ("als-2", "enc-1"))
+
+    job = Running(shop)
+    done = job.stream(shoppers)
+    found = [job.made_by(user) for user in ("u01", "u02", "u03")]
+    assert found == [("als-1", "enc-1"), ("als-1", "enc-1"), ("als-2", "enc-1")]
     assert done.metrics["fits"] == 2
     lists = shop.store().read(LIVE_RECOMMENDATIONS).where("user_id = 'u03'")
     agree(offered(lists), in_batch(shop, ["u03"]))
@@ -309,6 +356,82 @@ def test_a_running_job_takes_a_new_model_up_and_ends_when_told(shop: LiveShop) -
         for kind in ("commits", "offsets")
     )
     assert max(commits) >= max(offsets) - 1
+
+
+def test_a_running_job_takes_a_promotion_up_and_another_encoder(
+    shop: LiveShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.settings = ["recommend.model=promoted"]
+    shop.promote(1, "als-1")
+
+    def shoppers(job: Running) -> None:
+        shop.send("a", event(1, "u01", "i03"))
+        job.until(lambda: job.made_by("u01") == ("als-1", "enc-1"))
+        shop.model("als-2", seed=9)
+        shop.weights()  # a batch run to its end: the model in service is still the one of before
+        job.acts_until("u02", lambda: fits() == 2 and job.row("u02") is not None)
+        before = job.row("u02").batch
+        job.acts_until("u02", lambda: job.row("u02").batch > before + 1)
+        shop.promote(2, "als-2")
+        job.acts_until("u03", lambda: job.made_by("u03") == ("als-2", "enc-1"))
+        shop.encode("enc-2")
+        shop.weights()
+        job.acts_until("u04", lambda: job.made_by("u04") == ("als-2", "enc-2"))
+
+    def fits() -> int:
+        return caplog.text.count("stream: fitted")
+
+    job = Running(shop)
+    with caplog.at_level("INFO", "vizrec"):
+        done = job.stream(shoppers)
+    found = [job.made_by(user) for user in ("u01", "u02", "u03", "u04")]
+    assert found == [("als-1", "enc-1"), ("als-1", "enc-1"), ("als-2", "enc-1"), ("als-2", "enc-2")]
+    assert done.metrics["fits"] == 4
+    lists = shop.store().read(LIVE_RECOMMENDATIONS).where("user_id = 'u04'")
+    agree(offered(lists), in_batch(shop, ["u04"]))
+
+
+def test_a_model_that_is_being_taken_up_is_given_up_at_the_end(
+    shop: LiveShop, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit may take minutes; SIGTERM is not to wait for it."""
+    fit = SimpleNamespace(hybrid=SimpleNamespace(side=[]), model_id=None, encoder_id=None)
+    monkeypatch.setattr(resident, "load_resident", lambda _: fit)
+    latest = Latest(shop.context(), 0.0, lambda _: None)
+
+    def slow(_: object) -> None:
+        spark.sparkContext.parallelize([40.0], 1).foreach(time.sleep)
+
+    monkeypatch.setattr(resident, "load_resident", slow)
+    shop.weights()
+    latest.look()
+    coming, last = latest._coming, time.monotonic() + 60
+    assert coming is not None
+    while not spark.sparkContext.statusTracker().getJobIdsForGroup(latest._jobs):
+        assert time.monotonic() < last
+        time.sleep(0.05)
+    began = time.monotonic()
+    latest.close()
+    assert "cancelled" in str(coming.exception(20.0))
+    assert time.monotonic() - began < 20
+    assert all(one.daemon for one in threading.enumerate() if one.name == "vizrec-fit")
+
+
+def test_ids_are_forgotten_and_what_comes_too_late_ends_the_job(
+    shop: LiveShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The clock of arrival is that of the events: the third micro-batch comes an hour after the first two.
+    monkeypatch.setattr(source.F, "current_timestamp", lambda: F.to_timestamp("timestamp"))
+    shop.send("a", event(1, "u01", "i03"), event(2, "u01", "i04"))
+    shop.send("b", event(3, "u01", "i05"))
+    shop.send("c", event(3_600, "u02", "i03"))
+    shop.send("d", event(3_601, "u02", "i04"))
+    shop.send("e", event(4, "u03", "i03"))  # the clock went back
+    with caplog.at_level("INFO", "vizrec"), pytest.raises(InputError, match="1 events were left out because"):
+        shop.stream("stream.max_bytes_per_batch=1")
+    found = re.findall(r"batch \d+: (\d+) ids are remembered", caplog.text)
+    assert found[:4] == ["2", "3", "4", "2"]
+    assert ids(shop.store()) == ["e1", "e2", "e3", "e3600", "e3601"]
 
 
 def test_other_sources_are_read_and_what_cannot_be_read_is_named(shop: LiveShop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import re
@@ -49,37 +50,43 @@ def run_live(args: argparse.Namespace) -> int:
     """Runs until SIGINT, SIGTERM or SIGHUP; the exit code, which is 0 then."""
 
     def body(console: Console) -> None:
-        folder, place = Path(args.folder), Path(args.folder) / "live"
+        folder = Path(args.folder)
         demo, tables = folder / "demo.yml", folder / "tables"
         if not (demo.is_file() and tables.is_dir()):
             raise InputError(f"{demo} or {tables} is missing: run `vizrec demo --folder {folder}` first.")
-        acts = live_acts(folder / "landing", args.seed)
-        events = place / "events"
-        # A copy, for what simulated shoppers do is not to become part of the demo's own log.
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(tables, place / "tables")
-        events.mkdir()
-        more = {
-            "tables.root": str(place / "tables"),
-            "stream.path": str(events),
-            "stream.checkpoint": str(place / "checkpoint"),
-        }
-        pairs = [*(setting(key, value) for key, value in more.items()), *args.overrides]
-        config = save_config(load_config(str(demo), pairs), place / "live.yml")
-        port = [] if args.port is None else ["--port", str(args.port)]
-        with told_to_stop() as stop, ExitStack() as running:
-            stream = running.enter_context(_command("stream", config, place))
-            serve = running.enter_context(_command("serve", config, place, *port))
-            both = (stream, serve)
-            found = _said(serve, _LISTENING, stop, both)
-            if found is not None:
-                _print(f"Open {found[1]} in a browser. Ctrl-C ends it.")
-            if _said(stream, _READING, stop, both) is not None:
-                _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
-                _act(acts, args.rate, events, stop, both)
-            _print("Ending ...")
+        with _alone(folder) as lock:
+            _live(args, folder, lock)
 
     return guarded(body, args)
+
+
+def _live(args: argparse.Namespace, folder: Path, lock: int) -> None:
+    place = folder / "live"
+    events = place / "events"
+    acts = live_acts(folder / "landing", args.seed)
+    # A copy, for what simulated shoppers do is not to become part of the demo's own log.
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(folder / "tables", place / "tables")
+    events.mkdir()
+    more = {
+        "tables.root": str(place / "tables"),
+        "stream.path": str(events),
+        "stream.checkpoint": str(place / "checkpoint"),
+    }
+    pairs = [*(setting(key, value) for key, value in more.items()), *args.overrides]
+    config = save_config(load_config(str(folder / "demo.yml"), pairs), place / "live.yml")
+    port = [] if args.port is None else ["--port", str(args.port)]
+    with told_to_stop() as stop, ExitStack() as running:
+        stream = running.enter_context(_command("stream", config, place, lock))
+        serve = running.enter_context(_command("serve", config, place, lock, *port))
+        both = (stream, serve)
+        found = _said(serve, _LISTENING, stop, both)
+        if found is not None:
+            _print(f"Open {found[1]} in a browser. Ctrl-C ends it.")
+        if _said(stream, _READING, stop, both) is not None:
+            _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
+            _act(acts, args.rate, events, stop, both)
+        _print("Ending ...")
 
 
 class _Running:
@@ -105,16 +112,35 @@ class _Running:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.stdin is not None:  # which it would take as another word to stop
+            self.process.stdin.close()
 
 
 @contextmanager
-def _command(name: str, config: Path, place: Path, *more: str) -> Iterator[_Running]:
+def _alone(folder: Path) -> Iterator[int]:
+    """The descriptor of a lock that this process has, and the commands that inherit it, until the last has ended.
+
+    Raises: InputError where others have it.
+    """
+    with (folder / "live.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"`vizrec live` runs on {folder} already, or what it has started is still ending: end it "
+                "(Ctrl-C where it runs), or wait a minute; `vizrec demo --folder DIR` makes another one."
+            ) from None
+        yield lock.fileno()
+
+
+@contextmanager
+def _command(name: str, config: Path, place: Path, lock: int, *more: str) -> Iterator[_Running]:
     log = place / f"{name}.log"
-    line = [sys.executable, "-m", "vizrec_spark.app.cli", name, "--config", str(config), *more]
+    line = [sys.executable, "-m", "vizrec_spark.app.kept", name, "--config", str(config), *more]
     with log.open("wb") as out:
         # Apart from the terminal: Ctrl-C comes to this process, which tells the others in its turn.
         process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            line, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True, pass_fds=[lock]
         )
     running = _Running(name, process, log)
     try:

@@ -148,9 +148,7 @@ class Commits:
         for left in reversed(range(_TRIES)):
             try:
                 direct = self._direct[LIVE_RECOMMENDATIONS.name]
-                if direct is not None and direct.size() <= self._direct_bytes:
-                    direct.upsert(rows, once)
-                else:
+                if direct is None or not direct.upsert(rows, once, self._direct_bytes):
                     frame = self._spark.createDataFrame(rows, LIVE_RECOMMENDATIONS.schema)
                     self._tables.upsert_once(LIVE_RECOMMENDATIONS, frame, once)
                 return

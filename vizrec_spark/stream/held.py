@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Protocol
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -40,29 +44,27 @@ class Held(Protocol):
 
 
 class InMemory:
-    """As Arrow tables in the driver: looked up without a job."""
+    """As Arrow tables in the driver: looked up without a job, in a time that does not depend on their size."""
 
     def __init__(self, log: DataFrame, live: DataFrame, most: int) -> None:
         """`most`: rows of both that it holds."""
         self._most = most
         self._log = log.select(*INTERACTIONS.columns).toArrow().combine_chunks()
         self._live = live.select("event_id", *INTERACTIONS.columns).toArrow().combine_chunks()
+        self._log_users = _Index(self._log["user_id"])
+        self._live_users, self._live_ids = (_Index(self._live[name]) for name in ("user_id", "event_id"))
         self.n_live = len(self._live)
 
     def of(self, users: pa.Array) -> tuple[pa.Table, pa.Table]:
         """See `Held`."""
-        logged, streamed = (
-            table.filter(pc.is_in(table["user_id"], value_set=users)) for table in (self._log, self._live)
-        )
-        return logged, streamed.drop_columns("event_id")
+        logged = self._log.take(self._log_users.rows(users))
+        streamed = self._live.take(self._live_users.rows(users)).drop_columns("event_id")
+        return tuple(some.filter(pc.is_in(some["user_id"], value_set=users)) for some in (logged, streamed))
 
     def like(self, events: pa.Table) -> pa.Table:
         """See `Held`."""
-        ids, users = (
-            pc.is_in(self._live[name], value_set=events[name].combine_chunks())
-            for name in ("event_id", "user_id")
-        )
-        return self._live.filter(pc.or_(ids, users)).select(_MET)
+        rows = (self._live_ids.rows(events["event_id"]), self._live_users.rows(events["user_id"]))
+        return self._live.take(np.union1d(*rows)).select(_MET)
 
     def grown(self, tail: pa.Table) -> bool:
         """See `Held`."""
@@ -70,12 +72,54 @@ class InMemory:
             return False
         more = tail.select(self._live.column_names).cast(self._live.schema)
         self._live = pa.concat_tables([self._live, more]).combine_chunks()
+        self._live_users, self._live_ids = (
+            index.with_more(more[name])
+            for index, name in ((self._live_users, "user_id"), (self._live_ids, "event_id"))
+        )
         self.n_live = len(self._live)
         return True
 
     def close(self) -> None:
         """Lets go of it."""
         self._log, self._live = self._log.slice(0, 0), self._live.slice(0, 0)
+        self._log_users = self._live_users = self._live_ids = _Index(self._live["user_id"])
+
+
+class _Index:
+    """Where a column of texts has a value: its 64-bit hashes in order, and the rows that they are of."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._hashes, self._rows = _ordered(_hashes(column), 0)
+
+    def rows(self, values: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """In ascending order at least the rows that have one of `values`; another has the same hash, if any."""
+        wanted = np.unique(_hashes(values))
+        first = np.searchsorted(self._hashes, wanted)
+        counts = np.searchsorted(self._hashes, wanted, side="right") - first
+        ends = np.cumsum(counts)
+        at = np.repeat(first - (ends - counts), counts) + np.arange(counts.sum())
+        return np.sort(self._rows[at])
+
+    def with_more(self, column: pa.ChunkedArray) -> _Index:
+        """The index of the same column with these values behind it."""
+        hashes, rows = _ordered(_hashes(column), len(self._rows))
+        at = np.searchsorted(self._hashes, hashes, side="right")
+        both = copy(self)
+        both._hashes, both._rows = np.insert(self._hashes, at, hashes), np.insert(self._rows, at, rows)
+        return both
+
+
+def _hashes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    coded = pc.dictionary_encode(whole)
+    texts = coded.dictionary.to_numpy(zero_copy_only=False).astype(object)
+    hashed: NDArray[np.uint64] = pd.util.hash_array(texts, categorize=False)
+    return hashed[coded.indices.to_numpy()]
+
+
+def _ordered(hashes: NDArray[np.uint64], first: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], order + first
 
 
 class Persisted:

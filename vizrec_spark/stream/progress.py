@@ -37,8 +37,12 @@ class Watch(StreamingQueryListener):
         self.again += again
         self.late += late
         self.held = sum(state.numRowsTotal for state in states)
-        if again:
-            log.info("stream: batch %d: %d more came again and were left out", event.progress.batchId, again)
+        log.info(
+            "stream: batch %d: %d ids are remembered; %d more came again and were left out",
+            event.progress.batchId,
+            self.held,
+            again,
+        )
         if late:
             log.error(
                 "stream: batch %d: %d events were shut out by the watermark", event.progress.batchId, late

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,10 +99,10 @@ class Latest:
         self.resident = self._load()
         self.loads = 1
         self._looked = time.monotonic()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vizrec-fit")
         self._coming: Future[Resident] | None = None
         self._wanted = self._versions
         self._failing: float | None = None
+        self._jobs = f"vizrec-fit-{uuid.uuid4()}"
 
     def look(self) -> Resident:
         """The resident part as the tables have it now, or had it when it was last loaded. Only for one thread."""
@@ -112,12 +114,13 @@ class Latest:
             found = versions(self._context.tables)
             if found != self._versions:
                 self._wanted = found
-                self._coming = self._thread.submit(self._load)
+                self._coming = self._load_beside()
         return self.resident
 
     def close(self) -> None:
-        """Ends what is being loaded, which may take as long as that takes."""
-        self._thread.shutdown(cancel_futures=True)
+        """Gives up what is being loaded: its jobs are cancelled, and nobody waits for what it does between them."""
+        if self._coming is not None and not self._coming.done():
+            self._context.spark.sparkContext.cancelJobGroup(self._jobs)
 
     def _take(self, coming: Future[Resident]) -> None:
         try:
@@ -135,6 +138,20 @@ class Latest:
             return
         self._versions, self._failing = self._wanted, None
         self.loads += 1
+
+    def _load_beside(self) -> Future[Resident]:
+        coming: Future[Resident] = Future()
+
+        def load() -> None:
+            try:
+                self._context.spark.sparkContext.setJobGroup(self._jobs, "a new model is taken up")
+                coming.set_result(self._load())
+            except BaseException as error:
+                coming.set_exception(error)
+
+        # A daemon, unlike the threads of a pool, which a process waits for when it ends.
+        threading.Thread(target=load, name="vizrec-fit", daemon=True).start()
+        return coming
 
     def _load(self) -> Resident:
         began = time.monotonic()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -28,6 +30,10 @@ from vizrec_spark.tables.schemas import LIVE_EVENTS, LIVE_RECOMMENDATIONS
 _POLL_S = 0.3
 _COUNTED_S = 5.0  # for Spark to tell of the last micro-batch
 _MOST_PARTITIONS = 8  # a micro-batch has some hundred rows, and each partition a state of its own
+# As the sources for files, Delta tables and Kafka refuse the offsets of another source, or of another table.
+_OTHER_OFFSETS = re.compile(
+    r"No usable value for logOffset|DELTA_INVALID_SOURCE_|DIFFERENT_DELTA_TABLE_READ|Expected e\.g\. \{\"topic"
+)
 _SESSION = {
     # Plans are small and many: to plan them anew behind every shuffle costs more than it gives.
     "spark.sql.adaptive.enabled": "false",
@@ -48,8 +54,8 @@ _SESSION = {
 def run(context: StageContext) -> StageResult:
     """Reads live events until SIGTERM, SIGINT or SIGHUP, or with `stream.available_now` until all are read.
 
-    Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source or a checkpoint
-    that cannot be read; what a micro-batch raised.
+    Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source that cannot be
+    read or a checkpoint of another one; what a micro-batch raised; what else Spark says, as it is.
     """
     config = context.config.stream
     spark = _session(context.spark)
@@ -129,17 +135,24 @@ def _wait(
     if work.failure is not None and failed is not None:
         raise work.failure
     if failed is not None:
-        told = " ".join(str(failed).split())[:600]
-        raise InputError(
-            f"stream: what `stream.source` = {config.source} names cannot be read on, or `stream.checkpoint` = "
-            f"{config.checkpoint} is that of another source: {told}"
-        ) from failed
+        raise _told(failed, config)
     if watch.late:
         raise InputError(
             f"stream: {watch.late} events were left out because this machine's clock went back by more than "
             "`stream.remember_minutes`. Set the clock right and remove the checkpoint: the source is read again, and "
             "what is known already is found in the tables."
         )
+
+
+def _told(failed: PySparkException, config: StreamConfig) -> Exception:
+    """One of ours where Spark says that the checkpoint has another kind of offsets; else what it says, as it is."""
+    text = " ".join(str(failed).split())
+    if _OTHER_OFFSETS.search(text) is None:
+        return failed
+    return InputError(
+        f"stream: `stream.checkpoint` = {config.checkpoint} is that of another source than `stream.source` = "
+        f"{config.source} now names: {text[:600]}"
+    )
 
 
 def _finished(query: StreamingQuery) -> int:

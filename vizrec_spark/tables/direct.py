@@ -91,17 +91,20 @@ class Direct:
             ),
         )
 
-    def upsert(self, rows: pa.Table, once: Once | None) -> None:
+    def upsert(self, rows: pa.Table, once: Once | None, most_bytes: int | None = None) -> bool:
         """Puts `rows` (the contract's columns, each key once) in the place of those with the same key, where `once` has
         not been made.
 
-        Each file that has one of the keys is written anew. Raises: WriteConflict where another run has written to
-        these files meanwhile, TableError where the table refuses the rows.
+        False, with nothing written, for a table of more than `most_bytes`: each file that has one of the keys is
+        written anew. Raises: WriteConflict where another run has written to these files meanwhile, TableError where
+        the table refuses the rows.
         """
         self.store.refuse_during_restore()
         found = self._open()
+        if most_bytes is not None and _size(found) > most_bytes:
+            return False
         if _made(found, once):
-            return
+            return True
         on = " AND ".join(f"old.{name} = new.{name}" for name in self.table.key)
         merge = found.merge(
             self._conformed(rows),
@@ -112,6 +115,7 @@ class Direct:
             post_commithook_properties=_COMMIT_ALONE,
         )
         self._run(once, merge.when_matched_update_all().when_not_matched_insert_all().execute)
+        return True
 
     def tidy(self) -> None:
         """Writes small files together, and the log's state into a checkpoint; old files of the log go.
@@ -151,8 +155,7 @@ class Direct:
 
     def size(self) -> int:
         """Bytes of the latest version's data files."""
-        sizes = pa.table(self._open().get_add_actions())["size_bytes"]
-        return sum(size.as_py() for size in sizes)
+        return _size(self._open())
 
     def _open(self) -> DeltaTable:
         """The latest version. Raises: TableError where that is not the table of before, or one only Spark can write."""
@@ -226,6 +229,10 @@ class Direct:
 def _plain(error: Exception) -> str:
     """What it says in one line, but for the rows that it shows."""
     return " ".join(_COLOURS.sub("", str(error)).partition("Preview of invalid data")[0].split())
+
+
+def _size(found: DeltaTable) -> int:
+    return sum(pa.table(found.get_add_actions())["size_bytes"].to_pylist())
 
 
 def _made(found: DeltaTable, once: Once | None) -> bool:
