@@ -598,7 +598,7 @@ def test_a_notebook_draws_pages_in_frames(context: StageContext) -> None:
         plot_metrics(tables, config),
     ]
     assert [repr(one) for one in drawn[:2]] == ["Looks like i1: 3 items", "Offered to looker: 3 items"]
-    assert repr(drawn[2]).startswith("Cannot be told yet: hybrid has nDCG@10 0.300")
+    assert repr(drawn[2]).startswith("Cannot be told yet: Model `hybrid` has nDCG@10 0.300")
     for one, told in zip(drawn, ("Looks like i1", "reason 1", "nDCG@10"), strict=True):
         frame = one._repr_html_()
         assert frame.startswith("<iframe") and told in frame

@@ -220,13 +220,17 @@ def test_without_a_candidate_models_of_one_run_are_not_played_off_against_each_o
     section = shown(rows, {"r": AT})
     assert (section.answer.level, section.answer.word) == ("unknown", "Cannot be told yet")
     assert (
-        section.answer.sentence == "current has nDCG@10 0.300 in the last evaluation, which is the only one."
+        section.answer.sentence
+        == "Model `current` has nDCG@10 0.300 in the last evaluation, which is the only one."
     )
     assert "nDCG@10, less current" in [chart.title for chart in section.charts]
     before = [measured("last", "current", 0.36), measured("last", "candidate", 0.1)]
     worse = shown([*rows, *before], {"r": AT, "last": AT - 7 * DAY}).answer
     assert (worse.level, worse.word) == ("bad", "Worse")
-    assert "current has nDCG@10 0.300 now and 0.360 on 23 Jun 2025: -0.0600" in worse.sentence
+    assert (
+        "Model `current` has nDCG@10 0.300 now and 0.360 on 23 Jun 2025. The change, -0.0600"
+        in worse.sentence
+    )
 
 
 def test_the_main_model_is_compared_with_its_evaluation_of_the_week_before() -> None:
@@ -237,9 +241,9 @@ def test_the_main_model_is_compared_with_its_evaluation_of_the_week_before() -> 
     rows.append(measured("now", "m_without_looks", 0.4, **less("m", 0.1, 0.01)))
     answer = shown(rows, ended).answer
     assert (answer.word, answer.level) == ("Better", "good")
-    assert (
-        "m has nDCG@10 0.300 now and 0.200 on 23 Jun 2025: +0.1000 [+0.0859, +0.1141], the users not paired"
-        in answer.sentence
+    assert answer.sentence == (
+        "Model `m` has nDCG@10 0.300 now and 0.200 on 23 Jun 2025. The change, +0.1000 [+0.0859, +0.1141] with users "
+        "not paired, is too large for chance."
     )
     alone = shown(rows[:1], ended).answer
     assert (
@@ -248,7 +252,7 @@ def test_the_main_model_is_compared_with_its_evaluation_of_the_week_before() -> 
     renamed = shown([measured("now", "m2", 0.3), *rows[1:3]], ended).answer
     assert renamed.level == "unknown" and "no earlier one has a model of that name" in renamed.sentence
     same = shown([measured("now", "m", 0.2), measured("yesterday", "m", 0.2)], ended).answer
-    assert same.level == "look"
+    assert same.level == "look" and same.sentence.endswith("may be chance.")
 
 
 def test_the_configured_protocol_is_the_one_of_the_headline() -> None:
@@ -347,6 +351,9 @@ def test_a_plot_takes_the_colours_of_the_page_and_keeps_text_as_text() -> None:
     shapes = re.findall(r'<path id="one-m\w+" d="([^"]+)"', drawn[0])
     assert len({shape for shape in shapes if "C" in shape or shape.count("L") == 3}) == 2
     assert plots.intervals("one", marks, line=0.15) == drawn[0]
+    # The line to compare with stands beside each mark, and not through the figures above it.
+    pieces = re.search(r'id="one-LineCollection_1">(.*?)</g>', drawn[0], re.DOTALL)
+    assert pieces is not None and pieces[1].count("<path") == len(marks)
 
 
 def test_weights_are_ordered_and_told() -> None:

@@ -79,8 +79,12 @@ def intervals(name: str, marks: Sequence[Mark], *, line: float | None = None, di
             **_TEXT,
         )
         axes.text(1, y + 0.42, told, transform=across, va="center", ha="right", color=_SOFT, **_TEXT)
-    if line is not None:
-        axes.axvline(line, color=_SOFT, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
+    if line is not None:  # beside the marks alone: above them stands their text
+        places = [-place for place in range(len(marks))]
+        low, high = [y - 0.3 for y in places], [y + 0.2 for y in places]
+        axes.vlines(
+            [line] * len(marks), low, high, color=_SOFT, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0
+        )
     axes.set_ylim(-len(marks) + 0.5, 0.75)
     axes.set_yticks([])
     axes.margins(x=0.04)

@@ -55,17 +55,20 @@ def _before(now: Evaluation, earlier: Sequence[Evaluation], metric: str) -> Answ
     having = [(one, row) for one in earlier if (row := one.find(model, metric)) is not None]
     if not having:
         where = "and no earlier one has a model of that name" if earlier else "which is the only one"
-        told = f"{model} has {named} {ours.value:.3f} in the last evaluation, {where}."
+        told = f"Model `{model}` has {named} {ours.value:.3f} in the last evaluation, {where}."
         return Answer(QUESTION, "unknown", "Cannot be told yet", told)
     before, theirs = _week_before(now, having)
     difference = ours.value - theirs.value
-    told = f"{model} has {named} {ours.value:.3f} now and {theirs.value:.3f} on {before.ended:%d %b %Y}"
+    then = f"{before.ended.day} {before.ended:%b %Y}"
+    told = f"Model `{model}` has {named} {ours.value:.3f} now and {theirs.value:.3f} on {then}"
     if None in (ours.lo, ours.hi, theirs.lo, theirs.hi):
         return Answer(QUESTION, "unknown", "Cannot be told", f"{told}; without intervals that says little.")
     half = hypot(ours.hi - ours.lo, theirs.hi - theirs.lo) / 2
     level, word = _judged(difference - half, difference + half)
     ends = between(difference - half, difference + half, "+")
-    return Answer(QUESTION, level, word, f"{told}: {difference:+.4f} {ends}, the users not paired.")
+    weighed = "may be chance" if level == "look" else "is too large for chance"
+    told += f". The change, {difference:+.4f} {ends} with users not paired, {weighed}."
+    return Answer(QUESTION, level, word, told)
 
 
 def _week_before(now: Evaluation, having: Sequence[tuple[Evaluation, Row]]) -> tuple[Evaluation, Row]:
