@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.recommending import ALS, only, random_log, random_side, users_with, value, without
 from vizrec_spark.config.models import CandidatesConfig, RecommendConfig, RerankConfig
+from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.assemble import Settings
 from vizrec_spark.recommend.blend import Blend, contributions
 from vizrec_spark.recommend.describe import describe
@@ -164,14 +165,15 @@ def test_parts_add_up_and_no_other_item_does_more_for_a_part_than_the_named_one(
     diversity=st.sampled_from([0.0, 0.3, 0.9]),
     exploration=st.sampled_from([0.0, 0.25, 0.5]),
     cap=st.none() | st.integers(1, 2),
+    pool=st.integers(1, 4) | st.just(100),
     k=st.integers(1, 8),
 )
-def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration, cap, k) -> None:  # type: ignore[no-untyped-def]
+def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration, cap, pool, k) -> None:  # type: ignore[no-untyped-def]
     rng, side, _, users = made(shop)
     side = only(side, group=rng.integers(0, max(len(side) // 2, 1), len(side)))
     found = describe(users, side, CandidatesConfig())
     score = np.round(rng.random(len(found.item)), 1)
-    config = RerankConfig(diversity=diversity, exploration=exploration, max_per_category=cap, pool=100)
+    config = RerankConfig(diversity=diversity, exploration=exploration, max_per_category=cap, pool=pool)
     chosen = rerank(found.indptr, found.item, score, side, config, k)
     for user in range(len(users)):
         rows = list(range(found.indptr[user], found.indptr[user + 1]))
@@ -182,11 +184,22 @@ def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration,
             if place == len(got):
                 assert place == k or not able
                 break
-            worth = _worth(side, found.item, score, rows, got[:place], diversity)
-            assert got[place] in able
-            assert worth[got[place]] == pytest.approx(max(worth[r] for r in able), abs=1e-5)
-            if diversity == 0:
-                assert got[place] == able[0]
+            pooled = rows[: max(pool, k)]
+            near = [r for r in able if r in pooled]
+            if diversity == 0 or not near:  # outside the pool the score alone counts
+                assert got[place] == [*near, *able][0]
+            else:
+                worth = _worth(side, found.item, score, pooled, got[:place], diversity)
+                assert got[place] in near
+                assert worth[got[place]] == pytest.approx(max(worth[r] for r in near), abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
+    side = random_side(np.random.default_rng(3), 8)
+    indptr, item = np.array([0, 3, 5]), np.array([0, 1, 2, 0, 1], dtype=np.int32)
+    with pytest.raises(TableError, match="no finite number"):
+        rerank(indptr, item, np.array([1.0, bad, 0.5, 5.0, 6.0]), side, RerankConfig(), 3)
 
 
 def _able(side, item, held, rows, cap, exploration):  # type: ignore[no-untyped-def]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -92,6 +92,10 @@ class ItemSide:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what is worked out from them, each process works out for itself."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def _index(self) -> pd.Index:

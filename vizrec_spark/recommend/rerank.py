@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.config.models import RerankConfig
+from vizrec_spark.errors import TableError
 from vizrec_spark.kernels.compiled import compiled
 from vizrec_spark.kernels.dot import dot
 from vizrec_spark.kernels.selection import replace_root
@@ -28,7 +29,13 @@ def rerank(
     the list already (maximal marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate
     group (`config.one_per_group`), no more than `config.max_per_category` of a category. While the list up to a place
     holds fewer new items than `config.exploration` times its length, rounded down, it goes to the best new item.
+    Raises: TableError where a score is no finite number.
     """
+    if not np.isfinite(score).all():
+        raise TableError(
+            "A score is no finite number: factors, attributes or weights hold NaN or infinity. Run stages als and "
+            "recommend anew."
+        )
     chosen = np.full((len(indptr) - 1, k), -1, dtype=np.int64)
     _rerank(
         indptr,

@@ -191,7 +191,7 @@ def _reasons(
     What stands around a title is made once for all offers that are alike but for it.
     """
     caused = because >= 0
-    event, events = pd.factorize(users.event[entry[caused]])
+    event, events = pd.factorize(users.event[entry[caused]], use_na_sentinel=False)
     # A sentence tells what the user did, or, where there is no cause, how many people chose the item.
     told = len(events) + side.people[offers.item]
     told[caused] = event
