@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -70,6 +72,8 @@ class LiveShop:
     spark: SparkSession
     folder: Path
     settings: list[str] = field(default_factory=list)
+    sent_at: int = 0
+    """The age of the last file of events, in nanoseconds since 1970."""
 
     @property
     def events(self) -> Path:
@@ -161,6 +165,9 @@ class LiveShop:
         lines = [e if isinstance(e, str) else json.dumps(e) for e in events]
         draft = self.folder / f"{name}.draft"
         draft.write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
+        # Spark reads files in order of their age in milliseconds, and those of one in any order.
+        self.sent_at = max(time.time_ns(), self.sent_at + 2_000_000)
+        os.utime(draft, ns=(self.sent_at, self.sent_at))
         draft.rename(self.events / f"{name}.json")
 
     def stream(self, *more: str) -> StageResult:

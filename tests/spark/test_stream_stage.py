@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -400,6 +401,8 @@ def test_a_model_that_is_being_taken_up_is_given_up_at_the_end(
     latest = Latest(shop.context(), 0.0, lambda _: None)
 
     def slow(_: object) -> None:
+        with suppress(Exception):  # it was cancelled, and its next job is to be too
+            spark.sparkContext.parallelize([40.0], 1).foreach(time.sleep)
         spark.sparkContext.parallelize([40.0], 1).foreach(time.sleep)
 
     monkeypatch.setattr(resident, "load_resident", slow)
@@ -410,11 +413,12 @@ def test_a_model_that_is_being_taken_up_is_given_up_at_the_end(
     while not spark.sparkContext.statusTracker().getJobIdsForGroup(latest._jobs):
         assert time.monotonic() < last
         time.sleep(0.05)
+    [fit_thread] = [one for one in threading.enumerate() if one.name == "vizrec-fit"]
+    assert fit_thread.daemon
     began = time.monotonic()
     latest.close()
     assert "cancelled" in str(coming.exception(20.0))
     assert time.monotonic() - began < 20
-    assert all(one.daemon for one in threading.enumerate() if one.name == "vizrec-fit")
 
 
 def test_ids_are_forgotten_and_what_comes_too_late_ends_the_job(

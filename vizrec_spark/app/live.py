@@ -31,6 +31,7 @@ _LISTENING = re.compile(r"listening on (http://\S+)")
 _READING = re.compile(r"stream: reading")
 _POLL_S = 0.2
 _END_S = 90.0
+_LAST_WRITES_S = 20.0
 _FILE_S = 1.0  # a file of events so often
 
 
@@ -65,7 +66,7 @@ def _live(args: argparse.Namespace, folder: Path, lock: int) -> None:
     events = place / "events"
     acts = live_acts(folder / "landing", args.seed)
     # A copy, for what simulated shoppers do is not to become part of the demo's own log.
-    shutil.rmtree(place, ignore_errors=True)
+    _remove(place)
     shutil.copytree(folder / "tables", place / "tables")
     events.mkdir()
     more = {
@@ -87,6 +88,17 @@ def _live(args: argparse.Namespace, folder: Path, lock: int) -> None:
             _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
             _act(acts, args.rate, events, stop, both)
         _print("Ending ...")
+
+
+def _remove(place: Path) -> None:
+    """Removes a folder in which the JVM of a killed run may write for some seconds more.
+
+    Raises: OSError where it does not go.
+    """
+    until = time.monotonic() + _LAST_WRITES_S
+    while place.exists():
+        shutil.rmtree(place, ignore_errors=time.monotonic() < until)
+        time.sleep(_POLL_S)
 
 
 class _Running:
@@ -120,7 +132,7 @@ class _Running:
 def _alone(folder: Path) -> Iterator[int]:
     """The descriptor of a lock that this process has, and the commands that inherit it, until the last has ended.
 
-    Raises: InputError where others have it.
+    Their JVMs, which end with them, do not have it. Raises: InputError where others have it.
     """
     with (folder / "live.lock").open("w") as lock:
         try:

@@ -18,6 +18,8 @@ from vizrec_spark.tables.schemas import INTERACTIONS
 KEY = INTERACTIONS.key
 _MET = ("event_id", *KEY)
 
+_AT_ONCE = 100_000  # texts that are Python objects at a time
+
 
 class Held(Protocol):
     """Tables `interactions` and `live_events` as they were when it was made."""
@@ -110,11 +112,15 @@ class _Index:
 
 
 def _hashes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    coded = pc.dictionary_encode(whole)
-    texts = coded.dictionary.to_numpy(zero_copy_only=False).astype(object)
-    hashed: NDArray[np.uint64] = pd.util.hash_array(texts, categorize=False)
-    return hashed[coded.indices.to_numpy()]
+    found = np.empty(len(column), dtype=np.uint64)
+    for first in range(0, len(column), _AT_ONCE):
+        piece = column.slice(first, _AT_ONCE)
+        whole = piece.combine_chunks() if isinstance(piece, pa.ChunkedArray) else piece
+        coded = pc.dictionary_encode(whole)
+        texts = coded.dictionary.to_numpy(zero_copy_only=False).astype(object)
+        hashed: NDArray[np.uint64] = pd.util.hash_array(texts, categorize=False)
+        found[first : first + len(whole)] = hashed[coded.indices.to_numpy()]
+    return found
 
 
 def _ordered(hashes: NDArray[np.uint64], first: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

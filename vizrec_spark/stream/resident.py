@@ -118,9 +118,10 @@ class Latest:
         return self.resident
 
     def close(self) -> None:
-        """Gives up what is being loaded: its jobs are cancelled, and nobody waits for what it does between them."""
+        """Gives up what is being loaded: its jobs are cancelled, those to come too, and nobody waits for the rest."""
         if self._coming is not None and not self._coming.done():
-            self._context.spark.sparkContext.cancelJobGroup(self._jobs)
+            # The wrapper in Python cancels only what runs at that moment.
+            self._context.spark.sparkContext._jsc.sc().cancelJobGroupAndFutureJobs(self._jobs)
 
     def _take(self, coming: Future[Resident]) -> None:
         try:
