@@ -165,13 +165,14 @@ def test_parts_add_up_and_no_other_item_does_more_for_a_part_than_the_named_one(
     exploration=st.sampled_from([0.0, 0.25, 0.5]),
     cap=st.none() | st.integers(1, 2),
     k=st.integers(1, 8),
+    pool=st.sampled_from([1, 4, 100]),
 )
-def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration, cap, k) -> None:  # type: ignore[no-untyped-def]
+def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration, cap, k, pool) -> None:  # type: ignore[no-untyped-def]
     rng, side, _, users = made(shop)
     side = only(side, group=rng.integers(0, max(len(side) // 2, 1), len(side)))
     found = describe(users, side, CandidatesConfig())
     score = np.round(rng.random(len(found.item)), 1)
-    config = RerankConfig(diversity=diversity, exploration=exploration, max_per_category=cap, pool=100)
+    config = RerankConfig(diversity=diversity, exploration=exploration, max_per_category=cap, pool=pool)
     chosen = rerank(found.indptr, found.item, score, side, config, k)
     for user in range(len(users)):
         rows = list(range(found.indptr[user], found.indptr[user + 1]))
@@ -182,9 +183,14 @@ def test_a_list_is_what_the_rule_read_slowly_gives(shop, diversity, exploration,
             if place == len(got):
                 assert place == k or not able
                 break
-            worth = _worth(side, found.item, score, rows, got[:place], diversity)
-            assert got[place] in able
-            assert worth[got[place]] == pytest.approx(max(worth[r] for r in able), abs=1e-5)
+            pooled = rows[: max(pool, k)]
+            worth = _worth(side, found.item, score, pooled, got[:place], diversity)
+            in_pool = [r for r in able if r in pooled]
+            if in_pool:
+                assert got[place] in in_pool
+                assert worth[got[place]] == pytest.approx(max(worth[r] for r in in_pool), abs=1e-5)
+            else:  # what scores best of the rest
+                assert got[place] == able[0]
             if diversity == 0:
                 assert got[place] == able[0]
 
