@@ -94,7 +94,8 @@ def rows_for(
 
 
 def made(snapshot: Snapshot, user_id: str | None, source: str) -> float | None:
-    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now."""
+    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now.
+    Of a live list whether it counts or not: ask of one that was answered."""
     if source == "live" and snapshot.live is not None and user_id is not None:
         return snapshot.live.made(user_id)
     return snapshot.batch_at if source == "batch" and snapshot.batch_at > 0 else None
