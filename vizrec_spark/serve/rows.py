@@ -185,7 +185,9 @@ def _looks(snapshot: Snapshot, viewed: Sequence[int]) -> _Looks:
     count = np.minimum(neighbors.start[seen + 1] - start, _LOOK_ALIKES)
     age = np.repeat(np.arange(len(seen)), count)
     where = np.arange(len(age)) + np.repeat(start - (np.cumsum(count) - count), count)
-    item, strength = neighbors.item[where].astype(np.int64), neighbors.strength(where) * FADING**age
+    # Powers of one number at a time, then looked up: those of an array need not be the same to the last bit.
+    influence = np.array([FADING**n for n in range(len(seen))])[age]
+    item, strength = neighbors.item[where].astype(np.int64), neighbors.strength(where) * influence
     order = np.lexsort(
         (-strength, item)
     )  # which leaves those that are equal as they stand, the latest look first
