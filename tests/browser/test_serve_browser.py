@@ -236,6 +236,8 @@ def test_a_live_list_shows_up_without_a_click(page: Page, lively: Service, own_s
     )
     assert page.value(_REASONS.format("for-you-items")) == [row["reason"] for row in live["offers"]]
     assert text(page, "for-you-note").startswith("Live: from your history and what you did last, made at ")
+    assert text(page, "status") == "The list for you has changed."
+    page.value("document.getElementById('status').textContent = ''")
     assert page.value("document.activeElement.dataset.item") == held
 
     # Somebody else's list changes: nothing is drawn anew.
@@ -248,6 +250,7 @@ def test_a_live_list_shows_up_without_a_click(page: Page, lively: Service, own_s
     ]
     assert page.value("document.getElementById('shopper').value") == USERS[0]
     assert page.value("document.querySelector('#for-you-items').firstChild.dataset.still") == "here"
+    assert text(page, "status") == ""
 
     # What was looked at on the page goes on from the newer list.
     click(page, PLAIN[8])
@@ -313,12 +316,22 @@ def test_with_a_key_the_page_asks_for_it_and_shows_everything(
         assert not page.value("document.getElementById('key-form').hidden")
         assert text(page, "trouble") == "Enter the key of this shop."
         assert page.value("document.activeElement.id") == "key"
+        page.value(_HOLDS % "/v1/users")
         for entered, opened in (("a-wrong-key", False), (key, True)):
             page.value(f"document.getElementById('key').value = '{entered}'")
             press(page, "Enter", 13)
             until(page, f"document.getElementById('key-form').hidden === {str(opened).lower()}")
             until(page, "document.querySelectorAll('.busy').length === 0")
         until(page, "document.querySelectorAll('#shop-items .card').length === 24")
+        assert page.value("document.getElementById('trouble').hidden")
+        # What the wrong key is told comes when the right one has long been taken.
+        assert page.value("window.release.length") == 2
+        page.value("window.release.forEach(done => done())")
+        until(
+            page, f"[...document.getElementById('shopper').options].some(one => one.value === '{USERS[0]}')"
+        )
+        time.sleep(0.5)
+        assert page.value("document.getElementById('key-form').hidden")
         assert page.value("document.getElementById('trouble').hidden")
         click(page, PLAIN[8])
         # The pictures cannot carry the key: the page fetches them itself.
@@ -367,8 +380,9 @@ def test_a_product_that_was_left_does_not_come_back(page: Page, service: Service
 _REFUSES = """
 {
   const real = window.fetch;
+  window.refusing = true;
   const body = JSON.stringify({ error: { code: "overloaded", message: "more requests come than can be answered" } });
-  window.fetch = (path, options) => String(path).startsWith("/v1/recommendations")
+  window.fetch = (path, options) => window.refusing && String(path).startsWith("/v1/recommendations")
     ? Promise.resolve(new Response(body, { status: 503 })) : real(path, options);
 }
 """
@@ -382,6 +396,7 @@ def test_a_list_that_did_not_come_is_not_announced(page: Page, service: Service)
     until(page, "document.getElementById('status').textContent !== ''")
     assert text(page, "status") == "Product p08: 6 products look like it."
     assert "more requests come" in text(page, "trouble")
+    assert not page.value("document.getElementById('trouble').hidden")  # though the product has come
     for change in (
         lambda: become(page, USERS[0]),
         lambda: page.value("document.getElementById('forget').click()"),
@@ -389,3 +404,65 @@ def test_a_list_that_did_not_come_is_not_announced(page: Page, service: Service)
         change()
         time.sleep(0.5)
         assert "has changed" not in text(page, "status")
+
+
+def test_a_list_that_did_not_come_comes_by_itself(page: Page, service: Service) -> None:
+    """A click, then "Forget", is refused for a while; neither is done again by the visitor."""
+    page.screen(1280, 900)
+    start(page, service)
+    popular, note = page.value(_ITEMS.format("for-you-items")), text(page, "for-you-note")
+    page.value(_REFUSES)
+    click(page, PLAIN[8])
+    assert page.value(_ITEMS.format("for-you-items")) == popular
+    page.value("window.refusing = false")
+    until(
+        page, "document.getElementById('for-you-note').textContent === 'From 1 product you just looked at.'"
+    )
+    assert "Looks like “Product p08”, which you viewed" in page.value(_REASONS.format("for-you-items"))
+    assert page.value("document.getElementById('trouble').hidden")
+    page.value("window.refusing = true")
+    page.value("document.getElementById('forget').click()")
+    until(page, "!document.getElementById('trouble').hidden")
+    page.value("window.refusing = false")
+    until(page, f"document.getElementById('for-you-note').textContent === {json.dumps(note)}")
+    assert page.value(_ITEMS.format("for-you-items")) == popular
+    assert page.value("document.getElementById('trouble').hidden")
+    assert text(page, "status") == "The list for you has changed."
+    assert complaints(page) == []
+
+
+def test_nothing_moves_under_the_hand_of_who_chooses_a_shopper(page: Page, service: Service) -> None:
+    """They are asked for while the choice is open, or are the same: what stands there is left alone."""
+    page.screen(1280, 900)
+    start(page, service)
+    first = "document.getElementById('shopper').firstElementChild"
+    again = "document.getElementById('key-form').dispatchEvent(new Event('submit', { cancelable: true }))"
+    last = "document.getElementById('shopper').lastElementChild.value"
+    page.value(f"{first}.dataset.still = 'here'")
+    page.value(_HOLDS % "/v1/users")
+    for focus, name in ((True, "another"), (False, page.value(last))):
+        page.value(f"document.getElementById('shopper').{'focus' if focus else 'blur'}()")
+        page.value(f"{last} = {json.dumps(name)}")  # with other names the choice would be made anew
+        asked = page.value("window.release.length")
+        page.value(again)
+        until(page, f"window.release.length > {asked}")
+        page.value("window.release.forEach(done => done())")
+        time.sleep(0.5)
+        assert page.value(f"{first}.dataset.still") == "here", name
+
+
+def test_an_answer_that_is_cut_is_told(page: Page, service: Service) -> None:
+    page.screen(1280, 900)
+    start(page, service)
+    page.value("""
+{
+  const real = window.fetch;
+  const cut = { pull(to) { to.enqueue(new TextEncoder().encode('{"total": 3')); to.error(new TypeError("cut")); } };
+  window.fetch = (path, options) => String(path).startsWith("/v1/items")
+    ? Promise.resolve(new Response(new ReadableStream(cut))) : real(path, options);
+}
+""")
+    page.value("document.getElementById('more').click()")
+    until(page, "!document.getElementById('trouble').hidden")
+    assert "did not come whole" in text(page, "trouble")
+    assert complaints(page) == []

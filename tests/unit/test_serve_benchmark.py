@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks import load, serve
 
-GOOD = {**dict.fromkeys(serve.BARS, 0.0), **serve.LEAST}
+LEAST = serve.least(serve.build_parser().parse_args([]))
+GOOD = {**dict.fromkeys(serve.BARS, 0.0), **LEAST}
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,21 @@ def test_what_misses_a_bar_fails_the_benchmark(
     missed: list[str],
 ) -> None:
     result: dict[str, Any] = {**GOOD, **change}
-    assert serve.missed(result) == missed
+    assert serve.missed(result, LEAST) == missed
     monkeypatch.setattr(serve, "_run", lambda args, scratch: {**result, "bars_missed": missed})
     assert serve.main(["--folder", str(tmp_path)]) == (1 if missed else 0)
     told = capsys.readouterr().out
     assert "RESULT {" in told and all(name in told for name in missed)
+
+
+def test_what_has_to_be_reached_follows_from_what_was_asked_for() -> None:
+    assert LEAST == {"requests_per_s": 300.0, "overload_offered_per_s": 2900.0, "live_versions": 3.0}
+    lighter = serve.least(serve.build_parser().parse_args(["--rate", "33.3", "--seconds", "5"]))
+    assert lighter == {
+        "requests_per_s": 166 / 5,  # of half a request nothing is sent
+        "overload_offered_per_s": pytest.approx(321.9),
+        "live_versions": 1.0,
+    }
 
 
 def test_a_phase_without_an_answer_has_no_percentiles() -> None:

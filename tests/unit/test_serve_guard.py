@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,12 +59,40 @@ def guarded(config: ServeConfig, key: str | None = None) -> tuple[Guard, Metrics
     return Guard(app, config, key, metrics), metrics
 
 
-def connected(guard: Guard, timeout_s: float) -> tuple[Any, Wire]:
+class Timers:
+    """The event loop, but for its timers: they run when `passes` says that it is time."""
+
+    def __init__(self) -> None:
+        self._loop, self._now = asyncio.get_running_loop(), 0.0
+        self._set: dict[int, tuple[float, Callable[[], object]]] = {}
+        self._numbers = count()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> SimpleNamespace:
+        number = next(self._numbers)
+        self._set[number] = (self._now + delay, partial(callback, *args))
+        return SimpleNamespace(cancel=lambda: self._set.pop(number, None))
+
+    @property
+    def waiting(self) -> int:
+        """How many are to run."""
+        return len(self._set)
+
+    def passes(self, seconds: float) -> None:
+        self._now += seconds
+        for number, (due, callback) in sorted(self._set.items(), key=lambda one: one[1][0]):
+            if due <= self._now and self._set.pop(number, None) is not None:
+                callback()
+
+
+def connected(guard: Guard, timeout_s: float, loop: Any = None) -> tuple[Any, Wire]:
     """A connection that has just been made, as the service has it, and its wire."""
     protocol = bounded_protocol(guard, 10, timeout_s)
     config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
     config.load()
-    connection, wire = protocol(config, ServerState(), {}), Wire()
+    connection, wire = protocol(config, ServerState(), {}, loop), Wire()
     connection.connection_made(wire)
     return connection, wire
 
@@ -133,13 +164,16 @@ def test_bytes_after_an_answer_that_begin_no_request_do_not_hold_the_connection(
     begun = head + (b"Content-Length: 999999999\r\n\r\n" if more == b"x" else b"\r\n")
 
     async def held() -> tuple[bytes, bool, bool]:
-        connection, wire = connected(guard, 0.1)
+        timers = Timers()
+        connection, wire = connected(guard, 1.0, timers)
         connection.data_received(begun)
         await asyncio.sleep(0.02)
+        timers.passes(0.2)
         answered, early = wire.heard, wire.is_closing()
         for _ in range(8):  # what dribbles on does not move the bound
             connection.data_received(more)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)
+            timers.passes(0.2)
         return answered, early, wire.is_closing()
 
     answered, early, late_on = asyncio.run(held())
@@ -160,7 +194,7 @@ async def _is_refused(connection: Any) -> None:
 
 async def _comes_late(connection: Any) -> None:
     connection.data_received(b"GET /heal")
-    await asyncio.sleep(0.1)
+    connection.loop.passes(1.0)
 
 
 async def _is_told_to_stop(connection: Any) -> None:
@@ -189,11 +223,13 @@ def test_who_does_not_read_loses_the_connection(ends: Callable[[Any], Awaitable[
     guard, _ = guarded(ServeConfig())
 
     async def aborted() -> tuple[bool, bool]:
-        connection, wire = connected(guard, 0.1)
+        timers = Timers()
+        connection, wire = connected(guard, 1.0, timers)
         await ends(connection)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.02)  # what was asked is answered
+        timers.passes(0.9)
         early = wire.aborted
-        await asyncio.sleep(0.15)
+        timers.passes(0.2)
         return early, wire.aborted
 
     assert asyncio.run(aborted()) == (False, True)
@@ -203,15 +239,33 @@ def test_who_reads_keeps_the_connection() -> None:
     guard, _ = guarded(ServeConfig())
 
     async def kept() -> bool:
-        connection, wire = connected(guard, 0.1)
+        timers = Timers()
+        connection, wire = connected(guard, 1.0, timers)
         connection.data_received(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         connection.pause_writing()
-        await asyncio.sleep(0.05)
+        timers.passes(0.9)
         connection.resume_writing()
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.02)
+        timers.passes(0.9)
         return not wire.closed
 
     assert asyncio.run(kept())
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_a_connection_that_is_gone_leaves_no_timer(error: Exception | None) -> None:
+    guard, _ = guarded(ServeConfig())
+
+    async def left() -> tuple[bytes, int, int]:
+        timers = Timers()
+        connection, wire = connected(guard, 1.0, timers)
+        connection.data_received(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.02)
+        waiting = timers.waiting
+        connection.connection_lost(error)
+        return wire.heard[:12], waiting, timers.waiting
+
+    assert asyncio.run(left()) == (b"HTTP/1.1 200", 1, 0)
 
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:

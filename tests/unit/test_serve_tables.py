@@ -83,6 +83,7 @@ def test_a_broken_table_of_live_lists_keeps_nothing_from_being_loaded(shop: Shop
     loader = Loader(own.config, no_encoder)
     first = loader.load()
     assert first.live is not None and first.live.newest_at == pytest.approx(time.time(), abs=600)
+    assert "by_age" in vars(first.live)  # found in the thread that reads, not in the first answer
     assert latest_users(first, 5) == ["u1"]
     (own.root / "live_recommendations" / "_delta_log" / f"{2:020}.json").write_text("no commit\n")
     write_table(own.root, S.RECOMMENDATIONS, [])
@@ -261,6 +262,23 @@ def test_a_session_is_the_same_with_arrays_and_one_by_one(
     weights = BlendWeights(visual=visual, popularity=popularity)
     known = known_rows(loaded, user, 100, weights)
     assert session_rows(loaded, known, viewed, k, weights) == one_by_one(loaded, known, viewed, k, weights)
+
+
+class OneAtATime(float):
+    """A base that is raised to plain numbers alone: of an array NumPy's power may differ in the last bit."""
+
+    def __pow__(self, age: object) -> float:  # type: ignore[override]
+        assert type(age) is int
+        return float(self) ** age
+
+
+def test_what_a_look_counts_is_the_same_on_every_processor(
+    loaded: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "FADING", OneAtATime(FADING))
+    viewed = [loaded.catalogue.ids.position(item) for item in PLAIN[:12]]
+    rows = session_rows(loaded, [], viewed, 40, BlendWeights())
+    assert rows == one_by_one(loaded, [], viewed, 40, BlendWeights())
 
 
 def test_a_session_has_a_sentence_for_each_row_that_is_shown_alone(

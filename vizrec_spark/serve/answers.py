@@ -79,7 +79,7 @@ class Offers(BaseModel):
     known: bool = Field(description="Whether the tables have a list for the user.")
     source: Literal["live", "batch", "popular", "session"] = Field(description="What the list was made from.")
     made_at: str | None = Field(
-        description="When a live list, or those of the batch run, were made (UTC); null: only now."
+        description="When a live list, or those of the batch run, were made (UTC); null: only now, or nothing."
     )
     model_ids: list[str] = Field(description="The ALS models behind it.")
     items: list[Offer]
@@ -130,7 +130,9 @@ class Page(BaseModel):
 class Users(BaseModel):
     """Some users who have a list."""
 
-    total: int = Field(description="How many users have a list of the batch run.")
+    total: int = Field(
+        description="How many users have a list of the batch run, or how many are named here if those are more."
+    )
     users: list[str]
 
 

@@ -25,8 +25,18 @@ from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.pictures import SIZES, Thumbnails
 from vizrec_spark.serve.pool import Busy, Pool
 from vizrec_spark.serve.reload import Reloader, ReloadState
-from vizrec_spark.serve.rows import facts, known_rows, latest_users, made, rows_for, session_rows, told
+from vizrec_spark.serve.rows import (
+    Row,
+    facts,
+    known_rows,
+    latest_users,
+    made,
+    rows_for,
+    session_rows,
+    told,
+)
 from vizrec_spark.serve.snapshot import Snapshot
+from vizrec_spark.serve.tags import holds, list_tag
 
 Id = Annotated[str, Query(min_length=1, max_length=512)]
 K = Annotated[int, Query(ge=1, le=1000, description="Longest list wanted; at most `serve.max_k`.")]
@@ -112,12 +122,11 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
         snapshot, most = reloader.snapshot, length(k)
         asked = None if source == "auto" else source
         name, rows = rows_for(snapshot, user_id, most, config.recommend.weights, asked)
-        made_at = made(snapshot, user_id, name)
-        tag = f'"{snapshot.loaded_at.timestamp():.6f}-{name}-{made_at or 0:.6f}"'
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"etag": tag, "cache-control": "no-store"})
+        answer = _Offered(snapshot, user_id, name, rows)
+        if holds(request.headers.get("if-none-match"), answer.tag):
+            return Response(status_code=304, headers={"etag": answer.tag, "cache-control": "no-store"})
         metrics.served.labels(name).inc()
-        return _json(_offers(snapshot, user_id, name, rows), etag=tag)
+        return _json(answer.told(), etag=answer.tag)
 
     @app.post("/v1/recommendations", response_model=None, responses=_responses(shapes.Offers, 413, 422))
     async def recommendations_now(session: shapes.Session, k: K = 20) -> Response:
@@ -132,7 +141,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
             known = known_rows(snapshot, session.user_id, serve.max_k, config.recommend.weights)
         rows = session_rows(snapshot, known, viewed, length(k), config.recommend.weights)
         metrics.served.labels("session").inc()
-        return _json(_offers(snapshot, session.user_id, "session", rows))
+        return _json(_Offered(snapshot, session.user_id, "session", rows).told())
 
     @endpoint("/v1/similar", shapes.LookAlikes, 404)
     async def similar(item_id: Id, k: K = 20) -> Response:
@@ -193,7 +202,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
             raise Refusal(404, "no_picture", "this item has no picture")
         tag = f'"{snapshot.pictures.content_hash(at)}-{size}"'
         headers = {"etag": tag, "cache-control": "private, max-age=3600"}
-        if request.headers.get("if-none-match") == tag:
+        if holds(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         try:
             jpeg = await thumbnails.get(snapshot.pictures, at, size)
@@ -298,20 +307,35 @@ async def _uploaded(request: Request) -> bytes:
         return await part.read()
 
 
-def _offers(snapshot: Snapshot, user_id: str | None, source: str, rows: list[Any]) -> dict[str, Any]:
-    live = None if snapshot.live is None else snapshot.live.offers
-    tables = (live, snapshot.offers) if source == "live" else (snapshot.offers, live)
-    knows = (o for o in tables if o is not None and user_id is not None and o.of(user_id) is not None)
-    offers = next(knows, None)
-    return {
-        "user_id": user_id,
-        "known": offers is not None,
-        "source": source,
-        "made_at": _moment(made(snapshot, user_id, source)),
-        "model_ids": [] if offers is None else list(offers.model_ids),
-        "items": told(snapshot, rows),
-        "state": _state(snapshot),
-    }
+class _Offered:
+    """A list for a user, with what an answer tells of it beside its rows."""
+
+    def __init__(self, snapshot: Snapshot, user_id: str | None, source: str, rows: list[Row]) -> None:
+        live = None if snapshot.live is None else snapshot.live.offers
+        tables = (live, snapshot.offers) if source == "live" else (snapshot.offers, live)
+        knows = (o for o in tables if o is not None and user_id is not None and o.of(user_id) is not None)
+        self._snapshot, self._user_id, self._source, self._rows = snapshot, user_id, source, rows
+        self._known = next(knows, None)
+        self._made_at = made(snapshot, user_id, source) if rows else None
+
+    @property
+    def tag(self) -> str:
+        """Of all that is told: a list may be another one though it was made at the same time."""
+        models = None if self._known is None else self._known.model_ids
+        loaded = self._snapshot.loaded_at  # with which every fact of the catalogue may change
+        return list_tag(loaded, self._user_id, self._source, self._made_at, models, *self._rows)
+
+    def told(self) -> dict[str, Any]:
+        """The answer."""
+        return {
+            "user_id": self._user_id,
+            "known": self._known is not None,
+            "source": self._source,
+            "made_at": _moment(self._made_at),
+            "model_ids": [] if self._known is None else list(self._known.model_ids),
+            "items": told(self._snapshot, self._rows),
+            "state": _state(self._snapshot),
+        }
 
 
 def _list(snapshot: Snapshot, rows: list[Any], item: int) -> list[dict[str, Any]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -110,6 +109,12 @@ class Live:
     made_at: NDArray[np.float64]
     seconds: float
     newest_at: float | None = None
+    by_age: NDArray[np.int64] = field(init=False)
+    """Users, as positions, who got their list last; the first `LATEST`."""
+
+    def __post_init__(self) -> None:
+        # Here, where lists are read, and not when it is first wanted, which is where everybody is answered.
+        object.__setattr__(self, "by_age", np.argsort(-self.made_at, kind="stable")[:LATEST])
 
     def of(self, user_id: str, now: float, batch_at: float) -> range | None:
         """The rows of a user that count at `now`, with lists of a batch run from `batch_at`."""
@@ -122,11 +127,6 @@ class Live:
         """When the list of a user was made, in seconds since 1970; None where there is none."""
         user = self.offers.users.position(user_id)
         return None if user < 0 else float(self.made_at[user])
-
-    @cached_property
-    def by_age(self) -> NDArray[np.int64]:
-        """Users, as positions, who got their list last; the first `LATEST`."""
-        return np.argsort(-self.made_at, kind="stable")[:LATEST]
 
     @property
     def nbytes(self) -> int:

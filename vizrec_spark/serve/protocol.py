@@ -51,6 +51,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             self._headers_came()
             self._was_read()
             super().connection_lost(exc)
+            self._unset_keepalive_if_required()  # uvicorn leaves it where the other end has reset the connection
 
         def pause_writing(self) -> None:
             super().pause_writing()

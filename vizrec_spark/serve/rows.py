@@ -94,7 +94,8 @@ def rows_for(
 
 
 def made(snapshot: Snapshot, user_id: str | None, source: str) -> float | None:
-    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now."""
+    """When the list that `source` has for the user was made, in seconds since 1970; None where it is made only now.
+    Of a live list whether it counts or not: ask of one that was answered."""
     if source == "live" and snapshot.live is not None and user_id is not None:
         return snapshot.live.made(user_id)
     return snapshot.batch_at if source == "batch" and snapshot.batch_at > 0 else None
@@ -184,7 +185,9 @@ def _looks(snapshot: Snapshot, viewed: Sequence[int]) -> _Looks:
     count = np.minimum(neighbors.start[seen + 1] - start, _LOOK_ALIKES)
     age = np.repeat(np.arange(len(seen)), count)
     where = np.arange(len(age)) + np.repeat(start - (np.cumsum(count) - count), count)
-    item, strength = neighbors.item[where].astype(np.int64), neighbors.strength(where) * FADING**age
+    # Powers of one number at a time, then looked up: those of an array need not be the same to the last bit.
+    influence = np.array([FADING**n for n in range(len(seen))])[age]
+    item, strength = neighbors.item[where].astype(np.int64), neighbors.strength(where) * influence
     order = np.lexsort(
         (-strength, item)
     )  # which leaves those that are equal as they stand, the latest look first

@@ -12,6 +12,7 @@ let viewed = []; // ids of the items looked at, the latest last
 let offset = 0;
 let open = null; // id of the product that is shown
 let seen = {}; // path and tag of the list that is shown, or that the session's list was made from
+const troubles = new Map(); // what went wrong, by part of the page, the latest last
 let asked = {}; // number of the latest request by part of the page: an older answer that comes late is dropped
 
 class Trouble extends Error {
@@ -35,7 +36,13 @@ async function call(path, options = {}) {
   throw new Trouble(response.status, fault?.code, fault?.message ?? `The shop answered ${response.status}.`);
 }
 
-const json = async (path, options) => (await call(path, options)).json();
+// The connection may be cut while the answer comes.
+const body = response =>
+  response.json().catch(() => {
+    throw new Trouble(0, "cut", "The shop's answer did not come whole. Is the service running?");
+  });
+
+const json = async (path, options) => body(await call(path, options));
 const query = values => new URLSearchParams(values).toString();
 
 function make(tag, className, text) {
@@ -135,16 +142,17 @@ function say(text) {
 // Runs one part of the page: shows that it works, keeps the newest answer only, tells what went wrong.
 async function part(name, place, work) {
   const mine = (asked[name] = (asked[name] ?? 0) + 1);
+  const from = key;
   place.classList.add("busy");
   place.setAttribute("aria-busy", "true");
   try {
     const show = await work();
     if (mine !== asked[name]) return false;
-    byId("trouble").hidden = true;
+    settle(name);
     show();
     return true;
   } catch (trouble) {
-    if (mine === asked[name]) complain(trouble);
+    if (mine === asked[name]) complain(name, trouble, from);
     return false;
   } finally {
     if (mine === asked[name]) {
@@ -160,16 +168,32 @@ function leave(name) {
   byId(name).hidden = true;
   byId(name).classList.remove("busy");
   byId(name).removeAttribute("aria-busy");
+  settle(name);
 }
 
-function complain(trouble) {
+// `from`: the key with which was asked; what another one is told says nothing of the one that is used now.
+function complain(name, trouble, from) {
   if (!(trouble instanceof Trouble)) throw trouble;
+  if (trouble.status === 401 && from !== key) return;
   if (trouble.status === 401) {
     byId("key-form").hidden = false;
     byId("key").focus();
   }
-  byId("trouble").textContent = trouble.status === 401 && !key ? "Enter the key of this shop." : trouble.message;
-  byId("trouble").hidden = false;
+  troubles.delete(name);
+  troubles.set(name, trouble.status === 401 && !key ? "Enter the key of this shop." : trouble.message);
+  tell();
+}
+
+// What went wrong with these parts of the page is so no more, or the visitor has gone on from it.
+function settle(...names) {
+  for (const name of names) troubles.delete(name);
+  tell();
+}
+
+function tell() {
+  const last = [...troubles.values()].at(-1);
+  byId("trouble").hidden = last === undefined;
+  if (last !== undefined && byId("trouble").textContent !== last) byId("trouble").textContent = last;
 }
 
 const shopper = () => byId("shopper").value;
@@ -183,21 +207,25 @@ const sessionList = () =>
     body: JSON.stringify({ ...(shopper() && { user_id: shopper() }), viewed }),
   });
 
-function forYou() {
-  return part("for-you", byId("for-you-items"), async () => {
+async function forYou() {
+  const shown = await part("for-you", byId("for-you-items"), async () => {
     const path = listPath();
     if (viewed.length) {
       const answer = await sessionList();
       return () => showList(answer, fill);
     }
     const response = await call(path);
-    const answer = await response.json();
+    const answer = await body(response);
     return () => {
       seen = { path, tag: response.headers.get("etag") };
       showList(answer, fill);
     };
   });
+  if (!shown) seen = {}; // what stands there is not what was asked for: `follow` is to ask for all of it
+  return shown;
 }
+
+const offered = () => [...byId("for-you-items").querySelectorAll(".card")].map(button => button.dataset.item).join("\n");
 
 function showList(answer, into) {
   into(byId("for-you-items"), answer.items, "Nothing is left to offer.");
@@ -213,11 +241,14 @@ async function follow() {
   const path = listPath();
   const response = await call(path, seen.path === path ? { headers: { "If-None-Match": seen.tag } } : {});
   if (response.status === 304) return;
-  const own = await response.json();
+  const own = await body(response);
   const answer = viewed.length ? await sessionList() : own;
   if (mine !== asked["for-you"]) return; // the visitor has asked for something meanwhile
   seen = { path, tag: response.headers.get("etag") };
+  settle("for-you");
+  const before = offered();
   showList(answer, refill);
+  if (offered() !== before) say("The list for you has changed.");
 }
 
 function noteFor(answer) {
@@ -232,6 +263,7 @@ function noteFor(answer) {
 
 async function look(id) {
   viewed = [...viewed.filter(other => other !== id), id].slice(-LONGEST_SESSION);
+  settle("found");
   const product = byId("product");
   let told = "";
   const [shown, changed] = await Promise.all([
@@ -303,10 +335,15 @@ function shop() {
 
 async function shoppers() {
   const answer = await json(`/v1/users?${query({ limit: 24 })}`);
+  settle("shoppers");
+  const select = byId("shopper");
+  const named = [...select.options].map(option => option.value).slice(1);
+  if (named.length && document.activeElement === select) return; // somebody chooses just now
   const chosen = shopper();
   // Whoever is chosen stays, whether they are among those named now or not.
   const users = answer.users.includes(chosen) || !chosen ? answer.users : [chosen, ...answer.users];
-  byId("shopper").replaceChildren(
+  if (users.length === named.length && users.every((user, n) => user === named[n])) return;
+  select.replaceChildren(
     new Option("Somebody new", ""),
     ...users.map(user => new Option(user, user, false, user === chosen)),
   );
@@ -318,6 +355,7 @@ async function search(file) {
   const form = new FormData();
   form.append("picture", file);
   const upload = byId("upload");
+  settle("product");
   const shown = await part("found", byId("found"), async () => {
     const answer = await json(`/v1/search?k=${STRIP}`, { method: "POST", body: form });
     return () => {
@@ -343,12 +381,14 @@ function close(section) {
 
 byId("shopper").addEventListener("change", async () => {
   viewed = [];
+  settle("found");
   leave("product");
   if (!(await forYou())) return;
   say(shopper() ? `Shopping as ${shopper()}. The list for you has changed.` : "Shopping as somebody new.");
 });
 byId("forget").addEventListener("click", async () => {
   viewed = [];
+  settle("found");
   leave("product");
   byId("for-you-items").focus();
   if (await forYou()) say("Forgotten. The list for you has changed.");
@@ -366,6 +406,7 @@ byId("key-form").addEventListener("submit", event => {
   sessionStorage.setItem("vizrec-key", key);
   byId("key").value = "";
   byId("key-form").hidden = true;
+  settle(...troubles.keys());
   begin();
 });
 
@@ -425,8 +466,9 @@ function later() {
 document.addEventListener("visibilitychange", turn);
 
 async function begin() {
+  const from = key;
   offset = 0;
-  await Promise.all([shop(), forYou(), shoppers().catch(complain)]);
+  await Promise.all([shop(), forYou(), shoppers().catch(trouble => complain("shoppers", trouble, from))]);
   document.body.dataset.ready = "true";
   wait = FOLLOW_MS;
   later();
