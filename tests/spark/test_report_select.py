@@ -24,6 +24,7 @@ from vizrec_spark.config.models import IngestConfig
 from vizrec_spark.errors import InputError, TableError
 from vizrec_spark.report import select
 from vizrec_spark.report.collect import build_gallery, choose_shoppers, choose_showcases, known_items
+from vizrec_spark.report.facts import gather_facts
 from vizrec_spark.report.look import look_at_item, look_at_user
 from vizrec_spark.report.model import Facts
 from vizrec_spark.report.notebook import plot_metrics, show_neighbors, show_recommendations
@@ -588,6 +589,29 @@ def test_a_page_reads_each_table_in_one_version(context: StageContext, rows: Row
     context.tables.delete(RUNS, F.col("stage") == "ingest")
     assert context.tables.read(RUNS).count() < before
     assert [tables.read(RUNS).count(), tables.pinned_or_empty(RUNS).count()] == [before, before]
+
+
+def test_facts_tell_users_and_those_who_have_offers(context: StageContext) -> None:
+    tables = context.tables
+    tables.delete(RECOMMENDATIONS, F.col("user_id") == "starter")
+    of_nobody = tables.read(RECOMMENDATIONS).withColumns(
+        {"user_id": F.lit("left"), "model_id": F.lit("model-2")}
+    )
+    tables.append(RECOMMENDATIONS, of_nobody.limit(1).withColumn("rank", F.lit(1)))
+    users, offered = (
+        {row.user_id for row in tables.read(table).collect()} for table in (USERS, RECOMMENDATIONS)
+    )
+    facts = gather_facts(context, "enc")
+    assert (facts.n_users, facts.n_served) == (len(users), len(users & offered))
+    assert 0 < facts.n_served < facts.n_users and facts.model_id == "model-1"
+    tables.overwrite(
+        RECOMMENDATIONS, tables.read(RECOMMENDATIONS).withColumn("model_id", F.lit(None).cast("string"))
+    )
+    unmodelled = gather_facts(context, "enc")
+    assert (unmodelled.n_served, unmodelled.model_id) == (facts.n_served, None)
+    shutil.rmtree(tables.location(RECOMMENDATIONS))
+    none = gather_facts(context, "enc")
+    assert (none.n_users, none.n_served, none.n_interactions) == (len(users), 0, facts.n_interactions)
 
 
 def test_a_notebook_draws_pages_in_frames(context: StageContext) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import functions as F
@@ -18,29 +17,34 @@ from vizrec_spark.tables.schemas import (
 )
 
 
-def gather_facts(context: StageContext, encoder_id: str | None, pool: ThreadPoolExecutor) -> Facts:
-    """The facts as the tables have them now, asked for by threads of `pool`; `encoder_id`: the configured one's.
+def gather_facts(context: StageContext, encoder_id: str | None) -> Facts:
+    """The facts as the tables have them now; `encoder_id`: the configured one's. Runs four jobs.
 
     Raises: TableError when `items`, `users` or `interactions` is missing.
     """
     tables = context.tables
-    latest = pool.submit(lambda: tables.read(INTERACTIONS).select(F.max("timestamp").cast("double")).first())
-    used = pool.submit(lambda: tables.read_or_empty(RECOMMENDATIONS).select("model_id").first())
-    items = pool.submit(lambda: tables.read(ITEMS).count())
-    users = pool.submit(lambda: tables.read(USERS).count())
-    pictures = pool.submit(lambda: tables.read_or_empty(IMAGES).count())
-    interactions = pool.submit(lambda: tables.read(INTERACTIONS).count())
-    last, offer = latest.result(), used.result()
+    counted = tables.read(INTERACTIONS).agg(
+        F.count(F.lit(1)).alias("n"), F.max("timestamp").cast("double").alias("latest")
+    )
+    first = tables.read_or_empty(RECOMMENDATIONS).where("rank = 1").select("user_id", "rank", "model_id")
+    offered = tables.read(USERS).select("user_id").join(first, "user_id", "left")
+    people = offered.agg(
+        F.count(F.lit(1)).alias("n"),
+        F.count("rank").alias("n_served"),
+        F.max("model_id").alias("model_id"),
+    )
+    log, users = counted.collect()[0], people.collect()[0]
     return Facts(
         run_id=context.run_id,
-        n_items=items.result(),
-        n_users=users.result(),
-        n_pictures=pictures.result(),
-        n_interactions=interactions.result(),
-        latest=moment(last[0]) if last is not None else None,
+        n_items=tables.read(ITEMS).count(),
+        n_users=users.n,
+        n_pictures=tables.read_or_empty(IMAGES).count(),
+        n_interactions=log.n,
+        latest=moment(log.latest),
         encoder_id=encoder_id,
         encoder_name=context.config.embed.encoder if encoder_id is not None else None,
-        model_id=offer.model_id if offer is not None else None,
+        model_id=users.model_id,
+        n_served=users.n_served,
     )
 
 

@@ -104,7 +104,7 @@ class Showcase:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page says about the run and its data."""
+    """What the page says about the run and its data; `n_served`: users who have an offer."""
 
     run_id: str
     n_items: int
@@ -115,6 +115,7 @@ class Facts:
     encoder_id: str | None = None
     encoder_name: str | None = None
     model_id: str | None = None
+    n_served: int = 0
 
 
 @dataclass(frozen=True)

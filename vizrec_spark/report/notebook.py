@@ -16,6 +16,7 @@ from vizrec_spark.report.model import Gallery
 from vizrec_spark.report.render import render_look
 from vizrec_spark.report.sections.evaluations import read_quality_rows
 from vizrec_spark.report.sections.quality import show_quality
+from vizrec_spark.report.sections.runs import read_runs
 from vizrec_spark.tables import TableStore
 
 
@@ -59,7 +60,7 @@ def plot_metrics(tables: TableStore, config: Config) -> Shown:
 
     Raises: TableError where nothing has been measured.
     """
-    quality = show_quality(read_quality_rows(tables), config.evaluate)
+    quality = show_quality(read_quality_rows(tables, read_runs(tables)), config.evaluate)
     if not quality.evaluations:
         raise TableError(quality.answer.sentence)
     told = f"{quality.answer.word}: {quality.answer.sentence}"

@@ -17,8 +17,10 @@ from vizrec_spark.report.model import Gallery, Section
 from vizrec_spark.report.pictures import keep_pictures, small_pictures
 from vizrec_spark.report.pinned import PinnedTables
 from vizrec_spark.report.render import render, same_but_for_run
-from vizrec_spark.report.sections.health import read_health, show_health
+from vizrec_spark.report.sections.health import show_health
 from vizrec_spark.report.sections.quality import Quality, read_quality
+from vizrec_spark.report.sections.refused import read_refusals
+from vizrec_spark.report.sections.runs import read_runs
 from vizrec_spark.report.sections.search import read_search
 from vizrec_spark.report.sections.space import read_space, show_space
 from vizrec_spark.report.sections.weights import read_weights
@@ -101,20 +103,20 @@ def _read_page(context: StageContext, pool: ThreadPoolExecutor) -> Page:
     encoder_id = current_encoder(tables, context.config.embed)
     showcases = pool.submit(_showcases, context, encoder_id)
     looked = pool.submit(read_space, context, encoder_id, config.map)
-    searched, ran = pool.submit(read_search, context, encoder_id), pool.submit(read_health, context)
     measured, weights = pool.submit(_quality, context), pool.submit(read_weights, context)
+    searched, refused = pool.submit(read_search, context, encoder_id), pool.submit(read_refusals, context)
+    counted = pool.submit(gather_facts, context, encoder_id)
     chosen, looks = replace(shoppers.result(), near=showcases.result().near), looked.result()
-    quality, worst = measured.result()
+    runs, quality, worst = measured.result()
     wanted = sorted(chosen.item_ids | looks.item_ids | items_of(worst))
     pictures, new = small_pictures(tables, wanted, config.thumbnail, context.config.ingest.images.max_pixels)
     kept = pool.submit(keep_pictures, tables, new)
-    facts = gather_facts(context, encoder_id, pool)
     known = known_items(tables.read(ITEMS), wanted, pictures)
-    search = searched.result()
+    facts, search = counted.result(), searched.result()
     row = search.quality
     compared, mean = (0, None) if row is None else (row.n_items, row.mean_cosine)
     sections = (
-        show_health(ran.result(), context.config, facts.n_items, facts.n_users, row),
+        show_health(runs, refused.result(), context.config, facts, row),
         quality,
         show_worst(worst, known),
         weights.result(),
@@ -124,9 +126,10 @@ def _read_page(context: StageContext, pool: ThreadPoolExecutor) -> Page:
     return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
 
 
-def _quality(context: StageContext) -> tuple[Quality, list[Row]]:
-    quality = read_quality(context)
-    return quality, read_worst(context.tables, quality)
+def _quality(context: StageContext) -> tuple[list[Row], Quality, list[Row]]:
+    runs = read_runs(context.tables)
+    quality = read_quality(context, runs)
+    return runs, quality, read_worst(context.tables, quality)
 
 
 def _shoppers(context: StageContext) -> Chosen:

@@ -21,6 +21,8 @@ def standing(runs: DataFrame, restores: DataFrame) -> DataFrame:
             continue
         gone += [(unit.run_id, unit.stage, restore.at) for unit in restore.takes_back]
         undone |= {unit.run_id for unit in restore.takes_back if unit.stage == "restore"}
+    if not gone:
+        return runs
     same = (F.col("run_id") == F.col("_run_id")) & (F.col("stage") == F.col("_stage"))
     before = F.unix_micros("finished_at") <= F.col("_at")
     return runs.join(F.broadcast(runs.sparkSession.createDataFrame(gone, _GONE)), same & before, "left_anti")

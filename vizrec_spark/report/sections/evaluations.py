@@ -12,11 +12,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.report.facts import moment
 from vizrec_spark.tables import TableStore
-from vizrec_spark.tables.schemas import METRICS, RESTORES, RUNS
-from vizrec_spark.tables.standing import standing
-
-EVALUATIONS = 8
-"""Evaluations that are read, the last ones."""
+from vizrec_spark.tables.schemas import METRICS
 
 RANKING = ("ndcg", "recall", "hit_rate", "map", "mrr")
 """Metrics of which the first that was measured is the headline, by what stands before the @."""
@@ -76,12 +72,9 @@ class QualityRows:
     ended: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_quality_rows(tables: TableStore) -> QualityRows:
-    """The rows of the last `EVALUATIONS` evaluations; runs two small jobs."""
-    recorded = tables.read_or_empty(RUNS).where("stage = 'evaluate'")
-    runs = standing(recorded, tables.read_or_empty(RESTORES))
-    each = runs.groupBy("run_id").agg(F.max(F.col("finished_at").cast("double")).alias("at"))
-    ended = {row.run_id: row.at for row in each.orderBy(F.desc("at")).limit(EVALUATIONS).collect()}
+def read_quality_rows(tables: TableStore, runs: Sequence[Row]) -> QualityRows:
+    """The rows of the evaluations among collected `last_runs`. One small job."""
+    ended = {row.run_id: row.at for row in runs if row.step == "evaluate"}
     if not ended:
         return QualityRows()
     of_these = F.col("run_id").isin(*ended)

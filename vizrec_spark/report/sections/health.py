@@ -1,6 +1,6 @@
 """Is the last run healthy: stages, refused input, recall, who gets offers, and what has moved since the run before.
 
-`read_health` brings a few rows to the driver, `findings` judges them; docs/reading-the-report.md says by which bounds.
+Few rows come to the driver, and `findings` judges them; docs/reading-the-report.md says by which bounds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import Row
 
 from vizrec_spark.config import Config
-from vizrec_spark.report.model import Answer
+from vizrec_spark.report.model import Answer, Facts
 from vizrec_spark.report.sections.drift import Moved, drift
 from vizrec_spark.report.sections.findings import (
     BAD,
@@ -26,11 +26,8 @@ from vizrec_spark.report.sections.findings import (
     served_finding,
     stage_findings,
 )
-from vizrec_spark.report.sections.refused import Refusals, Sample, read_refusals
-from vizrec_spark.report.sections.runs import TOGETHER, Ran, by_step, last_runs
-from vizrec_spark.stage import StageContext
-from vizrec_spark.tables.schemas import RECOMMENDATIONS, RESTORES, RUNS, USERS
-from vizrec_spark.tables.standing import standing
+from vizrec_spark.report.sections.refused import Refusals, Sample
+from vizrec_spark.report.sections.runs import TOGETHER, Ran, by_step
 
 
 @dataclass(frozen=True)
@@ -70,28 +67,16 @@ class Health:
         return Answer("Is the last run healthy?", self.level, ", ".join([word, *told]), good, when)
 
 
-@dataclass(frozen=True)
-class HealthRows:
-    """What the tables know: the last two runs of each stage, what was refused, and how many users have offers."""
-
-    runs: Sequence[Row]
-    refusals: Refusals
-    samples: tuple[Sample, ...]
-    served: int
-
-
-def read_health(context: StageContext) -> HealthRows:
-    """The rows of the section; runs five small jobs."""
-    tables = context.tables
-    stands = standing(tables.read_or_empty(RUNS), tables.read_or_empty(RESTORES))
-    first = tables.read_or_empty(RECOMMENDATIONS).where("rank = 1").select("user_id")
-    served = first.join(tables.read(USERS).select("user_id"), "user_id", "left_semi")
-    return HealthRows(last_runs(stands, 2).collect(), *read_refusals(context), served.count())
-
-
-def show_health(found: HealthRows, config: Config, n_items: int, n_users: int, quality: Row | None) -> Health:
-    """The section; `quality`: the row of table `similarity_quality`, None where nobody has searched."""
-    latest, before = by_step(found.runs, 1), by_step(found.runs, 2)
+def show_health(
+    runs: Sequence[Row],
+    refused: tuple[Refusals, tuple[Sample, ...]],
+    config: Config,
+    facts: Facts,
+    quality: Row | None,
+) -> Health:
+    """The section of collected `last_runs`; `quality`: the row of table `similarity_quality`, None where nobody has
+    searched."""
+    latest, before = by_step(runs, 1), by_step(runs, 2)
     moved = drift(
         {s: (r.rows, r.metrics) for s, r in latest.items()},
         {s: (r.rows, r.metrics) for s, r in before.items()},
@@ -99,12 +84,12 @@ def show_health(found: HealthRows, config: Config, n_items: int, n_users: int, q
     judged = [
         *stage_findings(latest, datetime.now(UTC), timedelta(hours=config.report.fresh_hours)),
         refused_finding(latest),
-        served_finding(found.served, n_users),
-        pictured_finding(None if quality is None else quality.n_items, n_items),
+        served_finding(facts.n_served, facts.n_users),
+        pictured_finding(None if quality is None else quality.n_items, facts.n_items),
         recall_finding(quality, config.similar.target_recall),
         *drift_findings(moved),
     ]
     ordered = sorted((f for f in judged if f is not None), key=lambda f: (BAD, LOOK, GOOD).index(f.level))
     each = {(run.run_id, run.stage): run for run in latest.values()}  # a promotion stands there twice
     in_order = sorted(each.values(), key=lambda run: run.ended)
-    return Health(tuple(ordered), tuple(in_order), tuple(moved), found.refusals, found.samples)
+    return Health(tuple(ordered), tuple(in_order), tuple(moved), *refused)

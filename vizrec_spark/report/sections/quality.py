@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pyspark.sql import Row
 
 from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.report.model import Answer, Chart
@@ -34,9 +37,9 @@ class Quality:
     template = "quality.html.j2"
 
 
-def read_quality(context: StageContext) -> Quality:
-    """The section; runs two small jobs."""
-    return show_quality(read_quality_rows(context.tables), context.config.evaluate)
+def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
+    """The section, from collected `last_runs`. One small job."""
+    return show_quality(read_quality_rows(context.tables, runs), context.config.evaluate)
 
 
 def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:

@@ -10,6 +10,9 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from vizrec_spark.report.facts import moment
+from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.schemas import RESTORES, RUNS
+from vizrec_spark.tables.standing import standing
 
 BUILDS_ON = {
     "ingest": (),
@@ -25,6 +28,9 @@ TOGETHER = ("ingest", "similar", "recommend")
 
 GATED = ("evaluate", "promote")
 """Jobs that the gate may hold."""
+
+KEPT = 8
+"""Runs of each step that are read, the last ones."""
 
 STAGES = (*BUILDS_ON, *GATED)
 """Stages whose records count. What else leaves one, such as upkeep or a restore, is no step of the pipeline."""
@@ -43,6 +49,12 @@ class Ran:
     changed: int
     rows: Mapping[str, int]
     metrics: Mapping[str, float]
+
+
+def read_runs(tables: TableStore) -> list[Row]:
+    """Collected `last_runs` of what stands, `KEPT` of each step. A small job or two."""
+    stands = standing(tables.read_or_empty(RUNS), tables.read_or_empty(RESTORES))
+    return last_runs(stands, KEPT).collect()
 
 
 def last_runs(runs: DataFrame, n: int) -> DataFrame:
