@@ -52,7 +52,7 @@ def spool(embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: P
     filled = np.zeros(len(sha256), bool)
     names = embeddings.sparkSession.createDataFrame(pa.table({"sha256": sha256}))
     wanted = embeddings.select("sha256", "vector").join(F.broadcast(names), "sha256", "left_semi")
-    for batch in _arrow_batches(wanted):
+    for batch in arrow_batches(wanted):
         rows = pc.index_in(batch.column(0), value_set=sha256).to_numpy()
         raw[rows] = vector_rows(batch.column(1), dimension)
         filled[rows] = True
@@ -64,7 +64,7 @@ def spool(embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: P
     return Features(np.memmap(file, np.float32, "r", shape=raw.shape))
 
 
-def _arrow_batches(frame: DataFrame) -> Iterator[pa.RecordBatch]:
+def arrow_batches(frame: DataFrame) -> Iterator[pa.RecordBatch]:
     """The rows of `frame` as Arrow batches, a partition at a time."""
     packed = frame.mapInArrow(_packed, "batch binary")
     for row in packed.toLocalIterator(prefetchPartitions=True):

@@ -59,6 +59,36 @@ class HeadConfig(Section):
     class_weights: bool = False
 
 
+class AugmentConfig(Section):
+    """How pictures are changed at random each time that they are learned from; 0 or false: not at all."""
+
+    flip: bool = True
+    rotate: Open = 0.03
+    shift: Open = 0.08
+    zoom: Open = 0.1
+    brightness: Open = 0.15
+    contrast: Open = 0.15
+
+
+class FineTuneConfig(Section):
+    """Depth `fine_tune`: the last blocks of the encoder learn too, on pictures."""
+
+    blocks: Annotated[int, Field(ge=1)] = 2
+    batch_norm: bool = False
+    augment: AugmentConfig = AugmentConfig()
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    epochs: Annotated[int, Field(ge=1)] = 20
+    patience: Annotated[int, Field(ge=1)] = 4
+    learning_rate: Positive = 0.0001
+    warmup: Open = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    dropout: Open = 0.3
+    label_smoothing: Open = 0.1
+    class_weights: bool = False
+    checkpoint: Name = "work/fine_tune"
+
+
 class ProjectionConfig(Section):
     """The projection that look-alikes are compared in."""
 
@@ -84,11 +114,13 @@ class AdaptGateConfig(Section):
 
 
 class AdaptConfig(Section):
-    """Stage `adapt`: a head and a projection learned from labels on stored embeddings."""
+    """Stage `adapt`: a head and a projection learned from labels, on stored embeddings or behind fine-tuned blocks."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "catalogue"
+    depth: Literal["head", "fine_tune"] = "head"
     labels: LabelsConfig = LabelsConfig()
     split: SplitConfig = SplitConfig()
+    fine_tune: FineTuneConfig = FineTuneConfig()
     head: HeadConfig = HeadConfig()
     projection: ProjectionConfig = ProjectionConfig()
     gate: AdaptGateConfig = AdaptGateConfig()
