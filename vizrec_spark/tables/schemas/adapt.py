@@ -81,6 +81,55 @@ ADAPTED_ENCODERS = Table(
     },
 )
 
+FINE_TUNED_ENCODERS = Table(
+    "fine_tuned_encoders",
+    "adapt",
+    "Encoders whose last blocks have learned from labelled pictures; `embed.encoder` takes `fine_tuned:<encoder_id>`.",
+    StructType(
+        [
+            column("encoder_id", STRING, "Hash of the id of the encoder that it was and of all weights."),
+            column("made_from", STRING, "Fingerprint of pictures, labels, parts, settings and that encoder."),
+            column("name", STRING, "The adapted encoder that it was made for, as `adapt.name` calls it."),
+            column("base_encoder_id", STRING, "The encoder that it was, at float32."),
+            column("input_height", INT, "Height of the pictures that it takes, in pixels."),
+            column("input_width", INT, "Width of the pictures that it takes, in pixels."),
+            column("dimension", INT, "Length of its vectors."),
+            column("classes", ArrayType(STRING), "The labels that it has learned."),
+            column("blocks", ArrayType(STRING), "The blocks that have learned."),
+            column("precision", STRING, "In what it was computed meanwhile; the weights are float32."),
+            column("epochs", INT, "Epochs of the best weights."),
+            column("loss_before", DOUBLE, "Log-loss on the validation pictures before the first epoch."),
+            column("loss_after", DOUBLE, "The same after the best epoch."),
+            column("settings", STRING, "Section `adapt.fine_tune` that it was made with, as JSON."),
+            column("sha256", STRING, "SHA-256 of its file, see table encoder_files."),
+            column("created_at", TimestampType(), "When it was made (UTC)."),
+        ]
+    ),
+    ("encoder_id",),
+    {
+        "dimension_positive": "dimension > 0",
+        "input_positive": "input_height > 0 AND input_width > 0",
+        "epochs_from_one": "epochs >= 1",
+        "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
+    },
+)
+
+ENCODER_FILES = Table(
+    "encoder_files",
+    "adapt",
+    "The files of fine-tuned encoders in pieces: Keras 3 files (.keras) from pixels of 0..255, scaling included.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The fine-tuned encoder, see table fine_tuned_encoders."),
+            column("piece", INT, "0, 1, 2, ... in the file."),
+            column("content", BinaryType(), "The bytes of this piece."),
+        ]
+    ),
+    ("encoder_id", "piece"),
+    {"piece_from_zero": "piece >= 0"},
+    partition_by=("encoder_id",),
+)
+
 ENCODER_PROMOTIONS = Table(
     "encoder_promotions",
     "adapt",
