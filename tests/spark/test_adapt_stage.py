@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from tests.landing import picture
-from vizrec_spark.adapt.stage import STAGE as ADAPT
+from vizrec_spark.app.adapting import STAGE as ADAPT
 from vizrec_spark.app.encoders import _print_versions
 from vizrec_spark.config import load_config
 from vizrec_spark.embed.stage import STAGE as EMBED

@@ -1,19 +1,25 @@
-"""Wires stage `adapt`: labels and stored vectors to a version of an adapted encoder, judged, registered, promoted."""
+"""Wires stage `adapt`: labels and vectors to a version of an adapted encoder, judged, registered, promoted."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.adapt.choose import learn
+from vizrec_spark.adapt.encoders import Encoders
+from vizrec_spark.adapt.fine_tune.make import Labelled, Result, make
+from vizrec_spark.adapt.fine_tune.pixels import contents_of
 from vizrec_spark.adapt.gate import decide
 from vizrec_spark.adapt.judge import Judged, judge
 from vizrec_spark.adapt.judging.retrieval import mean_with_interval
@@ -27,9 +33,10 @@ from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.kernels.adapted import Adapted, to_bytes
-from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import known_encoder
+from vizrec_spark.tables.fine_tuned import PREFIX
 from vizrec_spark.tables.registry import (
     Origin,
     encoder_id_of,
@@ -58,14 +65,24 @@ _SOURCES = (ITEMS, IMAGES, EMBEDDINGS)
 _JUDGEMENT = (ADAPTATION_METRICS, CONFUSIONS, ADAPTATION_CURVES, ADAPTATION_MISTAKES)
 
 
-def run(context: StageContext) -> StageResult:
+@dataclass(frozen=True)
+class _Base:
+    """The encoder behind which head and projection are learned: its id, how `embed` names it, and its vectors."""
+
+    encoder_id: str
+    config: EmbedConfig
+    features: Features
+
+
+def run(context: StageContext, encoders: Encoders) -> StageResult:
     """Learns a new version of `adapt.name`, registers it with what the test pictures say, and promotes it if the gate
-    lets it pass.
+    lets it pass. With depth fine_tune the encoder's last blocks learn first, and the rest behind the vectors that it
+    then gives.
 
     The row of the registry is written after all that belongs to it, and the promotion last: killed anywhere and run
     again, the same version comes of the same input. What was learned before, number for number, keeps its version.
     Raises: TableError without embeddings, or when another run has taken the version; LabelError for labels that
-    nothing can be learned from.
+    nothing can be learned from; EncoderError for an encoder that cannot be fine-tuned.
     """
     tables, config = context.tables, context.config.adapt
     encoder = known_encoder(tables, context.config.embed)
@@ -85,37 +102,41 @@ def run(context: StageContext) -> StageResult:
     truth = task.matrix(pictures.labels)
     with tempfile.TemporaryDirectory(prefix="vizrec-adapt-", dir=config.scratch) as folder:
         began = time.monotonic()
-        features = spool(mine, pictures.sha256, encoder.dimension, Path(folder) / "features.f32")
-        part, groups = _parts(pictures, truth, features, config)
+        plain = _Base(
+            encoder.encoder_id,
+            named_as(EmbedConfig(), context.config.embed),
+            spool(mine, pictures.sha256, encoder.dimension, Path(folder) / "features.f32"),
+        )
+        part, groups = _parts(pictures, truth, plain.features, config)
         require_parts(truth, part, task, named=pictures.part is not None)
-        learned = learn(features, truth, part, task.classes, task.kind, config)
+        base, tuned = plain, None
+        if config.depth == "fine_tune":
+            labelled = Labelled(pictures.sha256, plain.features, truth, part)
+            tuned = make(context, encoders.keras_file(context), labelled, task, images, Path(folder))
+            log.info("adapt: %s", tuned.told)
+            base = _behind(context, encoders, tuned, plain, pictures, images, Path(folder))
+        learned = learn(base.features, truth, part, task.classes, task.kind, config)
         seconds = time.monotonic() - began
-        log.info("adapt: learned from stored vectors in %.1f s", seconds)
+        log.info("adapt: learned in %.1f s", seconds)
         for line in learned.told:
             log.info("adapt: %s", line)
         rows = np.flatnonzero(part == "test")
         compared = to_compare(rows, config.seed)
-        probabilities = predicted(learned.adapted, features, rows)[1]
-        plain, own = (
-            precisions(which, features, compared, truth, config.k) for which in (None, learned.adapted)
-        )
+        probabilities = predicted(learned.adapted, base.features, rows)[1]
+        before = precisions(None, plain.features, compared, truth, config.k)
+        own = precisions(learned.adapted, base.features, compared, truth, config.k)
         names = pictures.sha256.take(pa.array(rows))
-        judged = judge(task, truth[rows], probabilities, plain, own, names, config)
-        serves = _serving(context, encoder.encoder_id, learned.adapted)
+        judged = judge(task, truth[rows], probabilities, before, own, names, config)
         current = None
+        serves = _serving(context, (base, plain), learned.adapted)
         if serves is not None:
-            theirs = precisions(serves, features, compared, truth, config.k)
+            theirs = precisions(serves[0], serves[1], compared, truth, config.k)
             current = mean_with_interval(own - theirs, config.replicates, config.seed)
     written = [_labelled(context, pictures, part, groups)]
     versions[LABELLED_PICTURES.name] = written[0].version
-    origin = Origin(
-        encoder.encoder_id,
-        named_as(EmbedConfig(), context.config.embed),
-        config.model_dump_json(),
-        versions,
-    )
+    origin = Origin(base.encoder_id, base.config, config.model_dump_json(), versions)
     metrics = {row.metric: row.value for row in judged.metrics if row.label == ""}
-    encoder_id = encoder_id_of(encoder.encoder_id, config.name, learned.adapted)
+    encoder_id = encoder_id_of(base.encoder_id, config.name, learned.adapted)
     version = version_of(tables, config.name, encoder_id)
     if version is None:
         version = 1 if newest is None else int(newest.version) + 1
@@ -138,7 +159,11 @@ def run(context: StageContext) -> StageResult:
         "learning_seconds": seconds,
         "passed_gate": float(decision.promoted),
     }
-    return StageResult(written, _notes(config, part, version, judged, decision.sentence), figures)
+    notes = _notes(config, part, version, judged, decision.sentence)
+    if tuned is not None:
+        written = [*tuned.written, *written]
+        notes.insert(1, tuned.told)
+    return StageResult(written, notes, figures)
 
 
 def check(config: Config) -> None:
@@ -154,7 +179,30 @@ def check(config: Config) -> None:
         )
 
 
-STAGE = Stage("adapt", "teach an encoder the labels of this catalogue", run, check)
+def _behind(
+    context: StageContext, encoders: Encoders, tuned: Result, plain: _Base, pictures: Pictures, images: DataFrame,
+    folder: Path,
+) -> _Base:  # fmt: skip
+    """The fine-tuned encoder and its vectors of the labelled pictures, made as `embed` will; without one, `plain`."""
+    if tuned.encoder_id is None:
+        return plain
+    named = context.config.embed.model_copy(
+        update={
+            **{name: EmbedConfig.model_fields[name].default for name in ("weights", "layer", "input_size")},
+            "encoder": f"{PREFIX}{tuned.encoder_id}",
+            "preprocessing": "auto",
+            "options": {},
+            "sha256": None,
+        }
+    )
+    encoded = encoders.encode(context, named, contents_of(images, pictures.sha256))
+    rows = encoded.rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        log.info("adapt: %s of the labelled pictures encoded by %s", f"{rows.count():,}", encoded.encoder_id)
+        features = spool(rows, pictures.sha256, encoded.dimension, folder / "tuned.f32")
+    finally:
+        rows.unpersist()
+    return _Base(encoded.encoder_id, named_as(EmbedConfig(), encoded.config), features)
 
 
 def _parts(
@@ -175,8 +223,11 @@ def _parts(
     return stratified(truth, groups, keys, split.validation_share, split.test_share), groups
 
 
-def _serving(context: StageContext, base: str, learned: Adapted) -> Adapted | None:
-    """The version that serves now, for comparison; None without another one on this base.
+def _serving(
+    context: StageContext, bases: Sequence[_Base], learned: Adapted
+) -> tuple[Adapted, Features] | None:
+    """The version that serves now and the vectors that it stands behind, for comparison; None without another one on
+    one of `bases`.
 
     It may have learned from some of these test pictures, which speaks for it.
     """
@@ -185,9 +236,10 @@ def _serving(context: StageContext, base: str, learned: Adapted) -> Adapted | No
     if version is None:
         return None
     serves = registered(context.tables, config.name, version)
-    if serves.base_encoder_id != base or to_bytes(serves.adapted) == to_bytes(learned):
+    if to_bytes(serves.adapted) == to_bytes(learned):
         return None
-    return serves.adapted
+    features = {base.encoder_id: base.features for base in bases}.get(serves.base_encoder_id)
+    return None if features is None else (serves.adapted, features)
 
 
 def _labelled(
