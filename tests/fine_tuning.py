@@ -69,8 +69,8 @@ def lesson(source: Path, kind: Kind = "multi_class", n: int = 72) -> Lesson:
 
 def learn(source: Path, folder: Path, more: tuple[Any, ...] = ()) -> FineTuned:
     """The training that a test compares with itself."""
-    found = fine_tune(source, lesson(source), SETTINGS, 7, folder, more)
-    assert found is not None
+    found = fine_tune(source, lesson(source), SETTINGS, 7, folder, more=more)
+    assert found.path is not None
     return found
 
 

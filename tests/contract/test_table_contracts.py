@@ -285,6 +285,15 @@ VALID: dict[str, Values] = {
         "part": "train",
         "group_id": SHA,
     },
+    "adaptation_trials": {
+        "study_id": "head-1",
+        "trial": 0,
+        "parameters": {"dropout": 0.5},
+        "metric": "log_loss",
+        "value": 0.4,
+        "epochs": [0.5, 0.4],
+        "pruned": False,
+    },
     "fine_tuned_encoders": {
         "encoder_id": "shop_tuned-1",
         "made_from": SHA,
@@ -462,6 +471,10 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "dimension_positive": [{"dimension": 0}],
         "kind_known": [{"kind": "regression"}],
         "sha256_is_hex": [{"sha256": "x"}],
+    },
+    "adaptation_trials": {
+        "trial_from_zero": [{"trial": -1}],
+        "value_not_negative": [{"value": -0.1}, {"value": NAN}],
     },
     "fine_tuned_encoders": {
         "dimension_positive": [{"dimension": 0}],

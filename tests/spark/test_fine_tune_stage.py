@@ -19,6 +19,7 @@ from vizrec_spark.adapt.fine_tune.pixels import contents_of, spool_pixels
 from vizrec_spark.app.adapting import STAGE as ADAPT
 from vizrec_spark.app.shelf import PlainShelf
 from vizrec_spark.config import load_config, setting
+from vizrec_spark.config.models import AdaptConfig
 from vizrec_spark.embed.resolve import published_runtime
 from vizrec_spark.embed.stage import STAGE as EMBED
 from vizrec_spark.errors import EncoderError
@@ -31,6 +32,8 @@ from vizrec_spark.tables.fine_tuned import SparkShelf
 from vizrec_spark.tables.registry import Registered, serving
 from vizrec_spark.tables.schemas import (
     ADAPTATION_METRICS,
+    ADAPTATION_TRIALS,
+    ADAPTED_ENCODERS,
     EMBEDDINGS,
     ENCODER_FILES,
     FINE_TUNED_ENCODERS,
@@ -142,7 +145,7 @@ def test_a_version_stands_behind_the_fine_tuned_encoder(shop: Shop, first: Regis
 def test_the_same_is_not_trained_twice(
     shop: Shop, first: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_training(*_: object) -> None:
+    def no_training(*_: object, **__: object) -> None:
         raise AssertionError("what is in the tables was trained again")
 
     monkeypatch.setattr("vizrec_spark.adapt.fine_tune.make.fine_tune", no_training)
@@ -151,6 +154,38 @@ def test_the_same_is_not_trained_twice(
     assert any("was fine-tuned by an earlier run" in note for note in result.notes)
     with pytest.raises(AssertionError, match="trained again"):
         ADAPT.run(shop.context("adapt.fine_tune.blocks=1"))
+
+
+def test_a_search_keeps_its_trials_and_the_best_is_what_is_learned(
+    shop: Shop, first: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = "fine_tune: {blocks: [2], learning_rate: {low: 0.005, high: 0.02}}, head: {widths: [0, 4]}"
+    searched = ("adapt.name=searched", f"adapt.search={{trials: 2, {spans}}}", "adapt.gate.promote=false")
+    result = ADAPT.run(shop.context(*searched))
+    trials = shop.tables.read(ADAPTATION_TRIALS).orderBy("study_id", "trial").collect()
+    assert [(row.study_id.split("-")[0], row.trial) for row in trials] == [
+        *(("fine_tune", 0), ("fine_tune", 1)),
+        *(("head", 0), ("head", 1)),
+    ]
+    assert trials[0].parameters["blocks"] == 2 and len(trials[0].epochs) == 4
+    best = min((row for row in trials[:2] if not row.pruned), key=lambda row: row.value)
+    tuned = shop.tables.read(FINE_TUNED_ENCODERS).where("name = 'searched'").collect()
+    assert [row.loss_after for row in tuned] == [best.value]
+    kept = shop.tables.read(ADAPTED_ENCODERS).where("name = 'searched'").first()
+    settings = AdaptConfig.model_validate_json(kept.settings)
+    assert settings.fine_tune.learning_rate == best.parameters["learning_rate"]
+    least = min(trials[2:], key=lambda row: row.value)
+    assert settings.head.layers == ((int(least.parameters["width"]),) if least.parameters["width"] else ())
+    assert not list((shop.folder / "checkpoint").iterdir())
+
+    # A finished study is taken as it is.
+    def no_training(*_: object, **__: object) -> None:
+        raise AssertionError("a finished trial was trained again")
+
+    monkeypatch.setattr("vizrec_spark.adapt.fine_tune.make.fine_tune", no_training)
+    monkeypatch.setattr("vizrec_spark.adapt.search.network_loss", no_training)
+    again = ADAPT.run(shop.context(*searched))
+    assert again.metrics["version"] == result.metrics["version"] == 1
 
 
 def test_embed_and_search_take_it_by_name(shop: Shop, first: Registered) -> None:

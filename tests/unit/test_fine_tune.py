@@ -160,7 +160,7 @@ def test_several_labels_in_bfloat16_with_normalisation_that_learns(source: Path,
         }
     )
     found = fine_tune(source, lesson(source, "multi_label"), settings, 3, tmp_path)
-    assert found is not None and found.precision == "bfloat16"
+    assert found.path is not None and found.precision == "bfloat16"
     load = import_keras().saving.load_model
     before, after = (load(path, compile=False) for path in (source, found.path))
     same = {w.path: np.array_equal(w, new) for w, new in zip(before.weights, after.weights, strict=True)}
@@ -171,7 +171,8 @@ def test_several_labels_in_bfloat16_with_normalisation_that_learns(source: Path,
 
 def test_where_nothing_is_gained_the_encoder_stays(source: Path, tmp_path: Path) -> None:
     hopeless = SETTINGS.model_copy(update={"learning_rate": 1e3, "epochs": 2, "patience": 1, "warmup": 0.0})
-    assert fine_tune(source, lesson(source), hopeless, 7, tmp_path) is None
+    found = fine_tune(source, lesson(source), hopeless, 7, tmp_path)
+    assert (found.path, found.epochs, found.after) == (None, 0, found.before)
 
 
 def test_a_file_that_is_no_encoder_is_told(tmp_path: Path, source: Path) -> None:

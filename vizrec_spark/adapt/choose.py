@@ -17,7 +17,7 @@ from vizrec_spark.adapt.moments import Moments, moments_of
 from vizrec_spark.adapt.network import Examples, train
 from vizrec_spark.adapt.shape import Directions, Shape
 from vizrec_spark.adapt.spool import Features
-from vizrec_spark.config.models import AdaptConfig
+from vizrec_spark.config.models import AdaptConfig, HeadConfig
 from vizrec_spark.kernels.adapted import Adapted, Floats, Head, Kind, probabilities_of, summed_logits
 
 _STEPS, _CLOSE = 60, 1e-4  # of the search for a temperature
@@ -76,6 +76,18 @@ def learn(
         f"projection: {shape}",
     )
     return Learned(adapted, told)
+
+
+def network_loss(
+    features: Features, truth: NDArray[np.bool_], part: NDArray[np.str_], kind: Kind, head: HeadConfig, seed: int
+) -> float:  # fmt: skip
+    """The log-loss, at the best temperature, on part ``validation`` of the network that learns from ``train``."""
+    early, held = (
+        Examples(features, np.flatnonzero(part == name), truth, kind) for name in ("train", "validation")
+    )
+    members = train(early, head, seed, validation=held).members
+    logits = np.concatenate([summed_logits(members, x) for _, x in features.blocks(held.rows)])
+    return _calibrated(logits, truth[held.rows], kind)[1]
 
 
 @dataclass(frozen=True)

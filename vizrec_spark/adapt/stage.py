@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.adapt.choose import learn
 from vizrec_spark.adapt.encoders import Encoders
-from vizrec_spark.adapt.fine_tune.make import Labelled, Result, make
+from vizrec_spark.adapt.fine_tune.make import Labelled, Result, Workshop
 from vizrec_spark.adapt.fine_tune.pixels import contents_of
 from vizrec_spark.adapt.gate import decide
 from vizrec_spark.adapt.judge import Judged, judge
@@ -26,6 +26,7 @@ from vizrec_spark.adapt.judging.retrieval import mean_with_interval
 from vizrec_spark.adapt.near_groups import near_groups
 from vizrec_spark.adapt.pictures import Pictures, gather
 from vizrec_spark.adapt.predict import precisions, predicted, to_compare
+from vizrec_spark.adapt.search import search_fine_tune, search_head
 from vizrec_spark.adapt.split import keys_of, stratified, without_copies
 from vizrec_spark.adapt.spool import Features, spool
 from vizrec_spark.adapt.task import require_parts, require_same_labels, task_of
@@ -110,11 +111,18 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
         part, groups = _parts(pictures, truth, plain.features, config)
         require_parts(truth, part, task, named=pictures.part is not None)
         base, tuned = plain, None
+        trials: list[Written] = []
+        labelled = Labelled(pictures.sha256, plain.features, truth, part)
         if config.depth == "fine_tune":
-            labelled = Labelled(pictures.sha256, plain.features, truth, part)
-            tuned = make(context, encoders.keras_file(context), labelled, task, images, Path(folder))
+            source = encoders.keras_file(context)
+            workshop = Workshop(context, source, labelled, task, images, Path(folder))
+            if config.search.trials:
+                config, trials = search_fine_tune(context, config, labelled, task, workshop)
+            tuned = workshop.make(config.fine_tune)
             log.info("adapt: %s", tuned.told)
             base = _behind(context, encoders, tuned, plain, pictures, images, Path(folder))
+        if config.search.trials:
+            config, trials = search_head(context, config, base.encoder_id, base.features, labelled, task)
         learned = learn(base.features, truth, part, task.classes, task.kind, config)
         seconds = time.monotonic() - began
         log.info("adapt: learned in %.1f s", seconds)
@@ -163,6 +171,7 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
     if tuned is not None:
         written = [*tuned.written, *written]
         notes.insert(1, tuned.told)
+    written = [*trials, *written]
     return StageResult(written, notes, figures)
 
 

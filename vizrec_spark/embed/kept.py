@@ -55,7 +55,8 @@ def fetched(shelf: Shelf, encoder_id: str, cache_dir: Path) -> BuiltEncoder:
     row = shelf.fine_tuned(encoder_id)
     if row is None:
         raise EncoderError(
-            f"table fine_tuned_encoders has no {encoder_id}: `vizrec encoders` lists what stage `adapt` has made."
+            f"table fine_tuned_encoders has no {encoder_id}: take an encoder_id that it has, or run stage `adapt` with "
+            "adapt.depth=fine_tune."
         )
     path = cache_dir / f"{encoder_id}.keras"
     if not path.is_file() or file_sha256(path) != row["sha256"]:

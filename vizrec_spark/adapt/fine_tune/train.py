@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vizrec_spark.adapt.fine_tune.batches import Clock, Rows, in_order, shuffled
 from vizrec_spark.adapt.fine_tune.blocks import free, train_last
 from vizrec_spark.adapt.fine_tune.pixels import Pixels
 from vizrec_spark.adapt.fine_tune.precision import chosen, compute_in
-from vizrec_spark.adapt.fine_tune.resume import Checkpoint, Standing, reseed
+from vizrec_spark.adapt.fine_tune.resume import MONITORED, Checkpoint, Standing, reseed
 from vizrec_spark.adapt.network import label_weights
 from vizrec_spark.config.models import FineTuneConfig
 from vizrec_spark.errors import EncoderError
@@ -48,9 +48,10 @@ class Lesson:
 @dataclass(frozen=True)
 class FineTuned:
     """The best epoch: the encoder as ``.keras`` file, how many epochs it took, the log-loss on the validation pictures
-    before and after, the blocks that have learned, and the numbers in which they did."""
+    before and after, the blocks that have learned, and the numbers in which they did. Where no epoch had a lower loss
+    than the encoder as it was, there is no file, and `epochs` is 0."""
 
-    path: Path
+    path: Path | None
     epochs: int
     before: float
     after: float
@@ -59,15 +60,16 @@ class FineTuned:
 
 
 def fine_tune(
-    source: Path, lesson: Lesson, config: FineTuneConfig, seed: int, folder: Path, more: Sequence[Any] = ()
-) -> FineTuned | None:
-    """Fine-tunes the encoder in `source`; None where no epoch had a lower loss on `lesson.held` than the encoder as it
-    is, with labels learned on its features.
+    source: Path, lesson: Lesson, config: FineTuneConfig, seed: int, folder: Path, *,
+    told: Callable[[float], None] = lambda _: None, more: Sequence[Any] = (),
+) -> FineTuned:  # fmt: skip
+    """Fine-tunes the encoder in `source` on `lesson.early`; the log-loss on `lesson.held` chooses the epoch.
 
     First the labels learn alone, from stored features, so that the encoder's first steps are not blind (Kumar et al.
     2022, "Fine-Tuning can Distort Pretrained Features"). Then they and the last blocks, by AdamW at a rate that rises
     and falls along a cosine. All that is needed to go on after a kill is in `folder`, which must be of this lesson
-    and these settings alone. more: further callbacks. Raises: EncoderError for a file that is no encoder, or more
+    and these settings alone. told: gets the log-loss after each epoch, those before a kill included; more: further
+    callbacks of Keras. Raises: EncoderError for a file that is no encoder, or more
     blocks than it has.
     """
     keras = import_keras()
@@ -79,6 +81,8 @@ def fine_tune(
     labels = _labels(lesson, config)
     model = _model(encoder, labels, config, seed)
     before, losses = checkpoint.start(), checkpoint.losses()
+    for loss in losses:
+        told(loss)
     if before is None or not _ended(before, losses, config):
         weights = label_weights(lesson.truth[lesson.early], even=config.class_weights)
         batches = shuffled(lesson.pixels, lesson.early, lesson.truth, weights, config.batch_size, clock)
@@ -102,14 +106,15 @@ def fine_tune(
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: _at(model, clock, epoch)),
             *checkpoint.callbacks(before, config.patience),
             _progress(keras, config.epochs, len(batches)),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: told(float(logs[MONITORED]))),
             *more,
         ]
         model.fit(
             batches, validation_data=held, epochs=config.epochs, callbacks=callbacks, shuffle=False, verbose=0
         )
-    standing = Standing.of(before, checkpoint.losses())
+    standing, names = Standing.of(before, checkpoint.losses()), tuple(block.name for block in blocks)
     if standing.epochs == 0:
-        return None
+        return FineTuned(None, 0, before, before, names, precision)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the optimizer's state, which nobody needs any more
         model.load_weights(checkpoint.best)
@@ -117,7 +122,6 @@ def fine_tune(
     free(encoder)
     path = folder / "encoder.keras"
     encoder.save(path)
-    names = tuple(block.name for block in blocks)
     return FineTuned(path, standing.epochs, before, standing.best, names, precision)
 
 

@@ -10,11 +10,13 @@ from pydantic import model_validator
 from vizrec_spark.config.models.adapt import (
     AdaptConfig,
     AdaptGateConfig,
+    AdaptSearchConfig,
     AugmentConfig,
     FineTuneConfig,
     HeadConfig,
     LabelsConfig,
     ProjectionConfig,
+    ShareSpanConfig,
     SplitConfig,
 )
 from vizrec_spark.config.models.als import AlsConfig
@@ -51,6 +53,7 @@ from vizrec_spark.config.models.tune import SpanConfig, TuneConfig
 __all__ = [
     "AdaptConfig",
     "AdaptGateConfig",
+    "AdaptSearchConfig",
     "AffinePreprocessing",
     "AlsConfig",
     "AugmentConfig",
@@ -79,6 +82,7 @@ __all__ = [
     "RerankConfig",
     "Section",
     "ServeConfig",
+    "ShareSpanConfig",
     "SimilarConfig",
     "SourceConfig",
     "SpanConfig",

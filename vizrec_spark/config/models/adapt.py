@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vizrec_spark.config.models.section import Name, Section
+from vizrec_spark.config.models.section import Name, Section, Share
+from vizrec_spark.config.models.tune import SpanConfig
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 Open = Annotated[float, Field(ge=0, lt=1)]
@@ -89,6 +90,55 @@ class FineTuneConfig(Section):
     checkpoint: Name = "work/fine_tune"
 
 
+class ShareSpanConfig(Section):
+    """Both ends of what is tried of a number from 0 to 1."""
+
+    low: Share = 0.0
+    high: Share
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ShareSpanConfig:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+class HeadSearchConfig(Section):
+    """What is tried of section `adapt.head`."""
+
+    widths: Annotated[tuple[Annotated[int, Field(ge=0, le=8192)], ...], Field(min_length=1)] = (
+        0,
+        256,
+        512,
+        1024,
+    )
+    dropout: ShareSpanConfig = ShareSpanConfig(high=0.7)
+    input_dropout: ShareSpanConfig = ShareSpanConfig(high=0.5)
+    label_smoothing: ShareSpanConfig = ShareSpanConfig(high=0.2)
+    mixup: ShareSpanConfig = ShareSpanConfig(high=0.8)
+    learning_rate: SpanConfig = SpanConfig(low=0.0002, high=0.005)
+    weight_decay: SpanConfig = SpanConfig(low=0.0001, high=0.1)
+
+
+class FineTuneSearchConfig(Section):
+    """What is tried of section `adapt.fine_tune`."""
+
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4)
+    dropout: ShareSpanConfig = ShareSpanConfig(high=0.6)
+    label_smoothing: ShareSpanConfig = ShareSpanConfig(high=0.2)
+    learning_rate: SpanConfig = SpanConfig(low=0.00002, high=0.001)
+    weight_decay: SpanConfig = SpanConfig(low=0.001, high=0.1)
+
+
+class AdaptSearchConfig(Section):
+    """The search for settings of head and fine-tuning, on validation pictures."""
+
+    trials: Annotated[int, Field(ge=0)] = 0
+    patience: Annotated[int, Field(ge=1)] = 10
+    head: HeadSearchConfig = HeadSearchConfig()
+    fine_tune: FineTuneSearchConfig = FineTuneSearchConfig()
+
+
 class ProjectionConfig(Section):
     """The projection that look-alikes are compared in."""
 
@@ -122,6 +172,7 @@ class AdaptConfig(Section):
     split: SplitConfig = SplitConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
     head: HeadConfig = HeadConfig()
+    search: AdaptSearchConfig = AdaptSearchConfig()
     projection: ProjectionConfig = ProjectionConfig()
     gate: AdaptGateConfig = AdaptGateConfig()
     k: Annotated[int, Field(ge=1, le=1000)] = 10

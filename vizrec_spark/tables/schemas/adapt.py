@@ -130,6 +130,29 @@ ENCODER_FILES = Table(
     partition_by=("encoder_id",),
 )
 
+ADAPTATION_TRIALS = Table(
+    "adaptation_trials",
+    "adapt",
+    "What was tried for the head or the fine-tuning of an adapted encoder, and its loss on validation pictures.",
+    StructType(
+        [
+            column("study_id", STRING, "Fingerprint of the pictures, the space and what is not searched."),
+            column("trial", INT, "0, 1, 2, ... within the study."),
+            column(
+                "parameters",
+                MapType(STRING, DOUBLE),
+                "Settings of `adapt.head` or `adapt.fine_tune` by name; `width` is that of the head's only layer.",
+            ),
+            column("metric", STRING, "What was measured: log_loss."),
+            column("value", DOUBLE, "Its least value on the validation pictures; smaller is better."),
+            column("epochs", ArrayType(DOUBLE), "Fine-tuning: its value after each epoch."),
+            column("pruned", BooleanType(), "Whether the trial was stopped early, as it promised little."),
+        ]
+    ),
+    ("study_id", "trial"),
+    {"trial_from_zero": "trial >= 0", "value_not_negative": "value >= 0 AND NOT isnan(value)"},
+)
+
 ENCODER_PROMOTIONS = Table(
     "encoder_promotions",
     "adapt",
