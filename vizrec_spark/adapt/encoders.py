@@ -40,7 +40,7 @@ class Encoders(Protocol):
     """The encoders that `embed.encoder` may name."""
 
     def keras_file(self, context: StageContext) -> KerasFile:
-        """The configured encoder. Raises: EncoderError when it is none of Keras; WeightsUnavailable."""
+        """The configured encoder, which is one of Keras. Raises: EncoderError; WeightsUnavailable."""
         ...
 
     def encode(self, context: StageContext, config: EmbedConfig, pictures: DataFrame) -> Encoded:

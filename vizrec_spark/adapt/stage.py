@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.kernels.adapted import Adapted, to_bytes
+from vizrec_spark.kernels.trials import require_optuna
+from vizrec_spark.scratch import run_folder
 from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import known_encoder
@@ -101,12 +102,12 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
         accept = config.labels.accept_changes
         require_same_labels(task, newest.classes, config.name, newest.version, accept)
     truth = task.matrix(pictures.labels)
-    with tempfile.TemporaryDirectory(prefix="vizrec-adapt-", dir=config.scratch) as folder:
+    with run_folder(config.scratch, "vizrec-adapt-", _removed) as folder:
         began = time.monotonic()
         plain = _Base(
             encoder.encoder_id,
             named_as(EmbedConfig(), context.config.embed),
-            spool(mine, pictures.sha256, encoder.dimension, Path(folder) / "features.f32"),
+            spool(mine, pictures.sha256, encoder.dimension, folder / "features.f32"),
         )
         part, groups = _parts(pictures, truth, plain.features, config)
         require_parts(truth, part, task, named=pictures.part is not None)
@@ -115,12 +116,12 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
         labelled = Labelled(pictures.sha256, plain.features, truth, part)
         if config.depth == "fine_tune":
             source = encoders.keras_file(context)
-            workshop = Workshop(context, source, labelled, task, images, Path(folder))
+            workshop = Workshop(context, source, labelled, task, images, folder)
             if config.search.trials:
                 config, trials = search_fine_tune(context, config, labelled, task, workshop)
             tuned = workshop.make(config.fine_tune)
             log.info("adapt: %s", tuned.told)
-            base = _behind(context, encoders, tuned, plain, pictures, images, Path(folder))
+            base = _behind(context, encoders, tuned, plain, pictures, images, folder)
         if config.search.trials:
             config, trials = search_head(context, config, base.encoder_id, base.features, labelled, task)
         learned = learn(base.features, truth, part, task.classes, task.kind, config)
@@ -176,16 +177,28 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
 
 
 def check(config: Config) -> None:
-    """Raises: ConfigError when `embed.encoder` is itself an adapted encoder, or the scratch folder is missing."""
+    """Raises: ConfigError when `embed.encoder` is itself an adapted encoder or cannot be fine-tuned although it shall,
+    the scratch folder is missing, or a search is asked for without Optuna."""
     if is_adapted(config.embed.encoder):
         raise ConfigError(
             f"stage `adapt` starts from a plain encoder's vectors, and embed.encoder = {config.embed.encoder!r} is "
             "an adapted one: set embed.encoder for this run to the encoder that it was adapted from."
         )
+    if config.adapt.depth == "fine_tune" and config.embed.encoder.endswith(".onnx"):
+        raise ConfigError(
+            f"adapt.depth = fine_tune needs an encoder of Keras, and embed.encoder = {config.embed.encoder!r} is an "
+            ".onnx file, whose weights stay as they are: set adapt.depth=head, or embed.encoder to a Keras encoder."
+        )
+    if config.adapt.search.trials:
+        require_optuna()
     if config.adapt.scratch is not None and not Path(config.adapt.scratch).is_dir():
         raise ConfigError(
             f"adapt.scratch = {config.adapt.scratch!r} is no folder: make it, or set it to null."
         )
+
+
+def _removed(left: Path) -> None:
+    log.info("adapt: removed the files of a run that was killed, %s", left)
 
 
 def _behind(

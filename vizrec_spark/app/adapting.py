@@ -13,7 +13,6 @@ from vizrec_spark.adapt.stage import check, run
 from vizrec_spark.config.models import EmbedConfig
 from vizrec_spark.embed.resolve import built_encoder, ready_encoder
 from vizrec_spark.embed.udf import embed_images, ship_model
-from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import Stage, StageContext
 from vizrec_spark.tables.fine_tuned import SparkShelf
 
@@ -24,12 +23,8 @@ class EmbedEncoders:
     def keras_file(self, context: StageContext) -> KerasFile:
         """See `Encoders.keras_file`."""
         config = context.config.embed
-        built, kind = built_encoder(config, SparkShelf(context.tables))
-        if kind == "onnx":
-            raise EncoderError(
-                f"adapt.depth = fine_tune needs an encoder of Keras, and {config.encoder} is an .onnx file, whose "
-                "weights stay as they are: set adapt.depth=head, or embed.encoder to a Keras encoder."
-            )
+        # `check` has refused .onnx files, the only encoders of another kind.
+        built, _ = built_encoder(config, SparkShelf(context.tables))
         return KerasFile(built.encoder_id, built.path, built.input_size, built.dimension)
 
     def encode(self, context: StageContext, config: EmbedConfig, pictures: DataFrame) -> Encoded:

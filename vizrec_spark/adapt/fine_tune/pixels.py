@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.adapt.spool import arrow_batches
+from vizrec_spark.adapt.spool import ROOMIER, arrow_batches
 from vizrec_spark.errors import ImageRefused
 from vizrec_spark.imaging import load_rgb
+from vizrec_spark.scratch import make_file
 from vizrec_spark.stage import log
 
 Pixels = NDArray[np.uint8]
@@ -46,9 +47,10 @@ def spool_pixels(
 
     contents: sha256, content. They are decoded as stage `embed` does it, on `threads` threads of the driver: it is
     compressed pictures that travel, in Arrow batches, and a few of them are in memory at a time. The file takes
-    3 bytes a pixel. Runs a job.
+    3 bytes a pixel. Runs a job. Raises: DiskSpaceError.
     """
-    pixels = np.memmap(file, np.uint8, "w+", shape=(len(sha256), *size, 3))
+    make_file(file, 3 * len(sha256) * size[0] * size[1], ROOMIER)
+    pixels = np.memmap(file, np.uint8, "r+", shape=(len(sha256), *size, 3))
     there = np.zeros(len(sha256), bool)
     told = 0
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
