@@ -139,6 +139,18 @@ class AdaptSearchConfig(Section):
     fine_tune: FineTuneSearchConfig = FineTuneSearchConfig()
 
 
+class ContrastConfig(Section):
+    """Directions learned by the supervised contrastive loss, which stand for election beside the discriminants."""
+
+    enabled: bool = False
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.1
+    batch_size: Annotated[int, Field(ge=4, le=8192)] = 256
+    epochs: Annotated[int, Field(ge=1)] = 40
+    patience: Annotated[int, Field(ge=1)] = 5
+    learning_rate: Positive = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0001
+
+
 class ProjectionConfig(Section):
     """The projection that look-alikes are compared in."""
 
@@ -152,6 +164,13 @@ class ProjectionConfig(Section):
     dimensions: Annotated[int, Field(ge=0, le=4096)] = 128
     keep: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.0, 0.2, 0.4)
     labels: Annotated[tuple[Annotated[float, Field(ge=0, le=10)], ...], Field(min_length=1)] = (0.0, 1.0, 2.0)
+    contrast: ContrastConfig = ContrastConfig()
+
+    @model_validator(mode="after")
+    def _contrast_has_directions(self) -> ProjectionConfig:
+        if self.contrast.enabled and self.dimensions == 0:
+            raise ValueError("`contrast` starts from leading directions: set `dimensions` above 0")
+        return self
 
 
 class AdaptGateConfig(Section):
