@@ -45,7 +45,7 @@ def learn_contrast(
     clock = Clock(seed)
     source = _Prepared(examples.features)
     weights = label_weights(examples.truth[examples.rows], even=False)
-    batches = shuffled(source, examples.rows, examples.truth, weights, config.batch_size, clock)  # type: ignore[arg-type]
+    batches = shuffled(source, examples.rows, examples.truth, weights, config.batch_size, clock)
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, max(1, len(batches)) * config.epochs)
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
@@ -57,7 +57,7 @@ def learn_contrast(
     ]
     held = None
     if validation is not None:
-        held = in_order(source, validation.rows, validation.truth, _MOST_HELD)  # type: ignore[arg-type]
+        held = in_order(source, validation.rows, validation.truth, _MOST_HELD)
         callbacks.append(
             keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True)
         )

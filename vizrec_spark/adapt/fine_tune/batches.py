@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """What has something of one shape and kind for each row: an array, or what acts like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, ...)."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Kind of its numbers."""
+        ...
+
+    def __getitem__(self, rows: Rows, /) -> NDArray[Any]:
+        """What there is for some rows, (len(rows), ...)."""
+        ...
 
 
 @dataclass
@@ -22,7 +40,7 @@ class Clock:
 
 
 def shuffled(
-    source: NDArray[Any], rows: Rows, truth: NDArray[np.bool_], weights: NDArray[np.float32], size: int, clock: Clock
+    source: Source, rows: Rows, truth: NDArray[np.bool_], weights: NDArray[np.float32], size: int, clock: Clock
 ) -> Any:  # fmt: skip
     """Batches (source, truth float32, weight) of `rows`, `size` each, those too few for a last batch left out.
 
@@ -44,7 +62,7 @@ def shuffled(
     return _dataset(generate, (*_signature(source, truth), weight), steps)
 
 
-def in_order(source: NDArray[Any], rows: Rows, truth: NDArray[np.bool_], size: int) -> Any:
+def in_order(source: Source, rows: Rows, truth: NDArray[np.bool_], size: int) -> Any:
     """Batches (source, truth float32) of all `rows`, the last one smaller; see `shuffled`."""
 
     def generate() -> Iterator[tuple[Any, Any]]:
@@ -55,7 +73,7 @@ def in_order(source: NDArray[Any], rows: Rows, truth: NDArray[np.bool_], size: i
     return _dataset(generate, _signature(source, truth), -(-len(rows) // size))
 
 
-def _signature(source: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[Any, Any]:
+def _signature(source: Source, truth: NDArray[np.bool_]) -> tuple[Any, Any]:
     import tensorflow as tf
 
     return (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,16 @@ def train_last(model: Any, count: int, *, batch_norm: bool) -> list[Block]:
             "adapt.fine_tune.blocks higher, or adapt.fine_tune.batch_norm."
         )
     return chosen
+
+
+def usable(model: Any, counts: Sequence[int], *, batch_norm: bool) -> list[int]:
+    """Those of `counts` that `train_last` takes."""
+    found = []
+    for count in counts:
+        with suppress(EncoderError):
+            train_last(model, count, batch_norm=batch_norm)
+            found.append(count)
+    return found
 
 
 def free(model: Any) -> None:

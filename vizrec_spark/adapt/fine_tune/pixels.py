@@ -22,6 +22,23 @@ from vizrec_spark.stage import log
 
 Pixels = NDArray[np.uint8]
 
+
+class Placed:
+    """Pictures of some of n rows by the numbers of these rows. pixels: (m, height, width, 3); place: (n,), where in
+    `pixels` a row is, -1 where it is not."""
+
+    def __init__(self, pixels: Pixels, place: NDArray[np.int64]) -> None:
+        self._pixels, self._place = pixels, place
+        self.shape, self.dtype = (len(place), *pixels.shape[1:]), pixels.dtype
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Pixels:
+        """Raises: IndexError for a row that has none."""
+        places = self._place[rows]
+        if (places < 0).any():
+            raise IndexError("a row without a picture")
+        return np.asarray(self._pixels[places])
+
+
 _AT_A_TIME = 64  # pictures that leave Arrow together
 _TOLD = 5000
 

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vizrec_spark.adapt.fine_tune.augment import augmentation
-from vizrec_spark.adapt.fine_tune.batches import Clock, Rows, in_order, shuffled
+from vizrec_spark.adapt.fine_tune.batches import Clock, Rows, Source, in_order, shuffled
 from vizrec_spark.adapt.fine_tune.blocks import free, train_last
-from vizrec_spark.adapt.fine_tune.pixels import Pixels
 from vizrec_spark.adapt.fine_tune.precision import chosen, compute_in
 from vizrec_spark.adapt.fine_tune.resume import MONITORED, Checkpoint, Standing, reseed
 from vizrec_spark.adapt.network import label_weights
@@ -37,7 +36,7 @@ class Lesson:
     """What is learned from, by row: pixels (n, height, width, 3) uint8, features (n, d) float32 of the encoder as it
     is, truth (n, classes); rows of which it learns, and of which the epochs are judged."""
 
-    pixels: Pixels
+    pixels: Source
     features: Floats
     truth: NDArray[np.bool_]
     kind: Kind
@@ -75,7 +74,7 @@ def fine_tune(
     keras = import_keras()
     precision = chosen(config.precision)
     keras.utils.set_random_seed(seed)
-    encoder = _loaded(source)
+    encoder = loaded(source)
     blocks = train_last(encoder, config.blocks, batch_norm=config.batch_norm)
     checkpoint, clock = Checkpoint(folder), Clock(seed)
     labels = _labels(lesson, config)
@@ -83,17 +82,17 @@ def fine_tune(
     before, losses = checkpoint.start(), checkpoint.losses()
     for loss in losses:
         told(loss)
-    if before is None or not _ended(before, losses, config):
+    if before is None or not (checkpoint.gave_nothing() or _ended(before, losses, config)):
         weights = label_weights(lesson.truth[lesson.early], even=config.class_weights)
         batches = shuffled(lesson.pixels, lesson.early, lesson.truth, weights, config.batch_size, clock)
         held = in_order(lesson.pixels, lesson.held, lesson.truth, config.batch_size)
         if before is None:
             _learn_labels(labels, lesson, config, weights, Clock(seed))
         compute_in(encoder, precision)
-        _compile(model, _rate(config, len(batches)), config, lesson.kind)
+        _compile(model, _rate(config, len(batches)), config, lesson.kind, precision)
         if before is None:
             before = float(model.evaluate(held, return_dict=True, verbose=0)["log_loss"])
-            checkpoint.begin(before)
+        checkpoint.restore(model)
         log.info(
             "adapt: fine-tuning %s in %s on %s pictures%s; log-loss on validation pictures %.4f before",
             ", ".join(block.name for block in blocks),
@@ -110,10 +109,17 @@ def fine_tune(
             *more,
         ]
         model.fit(
-            batches, validation_data=held, epochs=config.epochs, callbacks=callbacks, shuffle=False, verbose=0
+            batches,
+            validation_data=held,
+            initial_epoch=len(losses),
+            epochs=config.epochs,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
         )
     standing, names = Standing.of(before, checkpoint.losses()), tuple(block.name for block in blocks)
     if standing.epochs == 0:
+        checkpoint.keep_losses_alone()
         return FineTuned(None, 0, before, before, names, precision)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the optimizer's state, which nobody needs any more
@@ -125,7 +131,8 @@ def fine_tune(
     return FineTuned(path, standing.epochs, before, standing.best, names, precision)
 
 
-def _loaded(source: Path) -> Any:
+def loaded(source: Path) -> Any:
+    """The Keras model in a file. Raises: EncoderError."""
     try:
         return import_keras().saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
@@ -155,7 +162,8 @@ def _labels(lesson: Lesson, config: FineTuneConfig) -> Any:
 
 
 def _ended(before: float, losses: Sequence[float], config: FineTuneConfig) -> bool:
-    stopped = Standing.of(before, losses).wait >= config.patience
+    # As Keras' early stopping, which never ends after the first epoch.
+    stopped = len(losses) > 1 and Standing.of(before, losses).wait >= config.patience
     return stopped or len(losses) >= config.epochs or any(map(math.isnan, losses))
 
 
@@ -186,10 +194,14 @@ def _model(encoder: Any, labels: Any, config: FineTuneConfig, seed: int) -> Any:
     return keras.Model(inputs, labels(encoder(x)), name="fine_tuning")
 
 
-def _compile(model: Any, rate: Any, config: FineTuneConfig, kind: Kind) -> None:
+def _compile(model: Any, rate: Any, config: FineTuneConfig, kind: Kind, precision: str = "float32") -> None:
     keras = import_keras()
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    if (
+        precision == "float16"
+    ):  # in which small gradients are 0: scaled up, and steps with infinite ones left out
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     if kind == "multi_label":
         loss: Any = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
         metric: Any = keras.metrics.BinaryCrossentropy("log_loss", from_logits=True)
