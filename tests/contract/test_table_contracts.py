@@ -312,6 +312,7 @@ VALID: dict[str, Values] = {
         "sha256": SHA,
         "created_at": WHEN,
     },
+    "fine_tuned_pictures": {"encoder_id": "shop_tuned-1", "sha256": SHA, "part": "train"},
     "encoder_files": {"encoder_id": "shop_tuned-1", "piece": 0, "content": b"PK"},
     "adapted_encoders": {
         "name": "shop",
@@ -481,6 +482,10 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "input_positive": [{"input_height": 0}, {"input_width": -1}],
         "epochs_from_one": [{"epochs": 0}],
         "sha256_is_hex": [{"sha256": "x"}],
+    },
+    "fine_tuned_pictures": {
+        "sha256_is_hex": [{"sha256": "x"}],
+        "part_known": [{"part": "test"}],
     },
     "encoder_files": {"piece_from_zero": [{"piece": -1}]},
     "encoder_promotions": {"number_from_one": [{"number": 0}], "version_from_one": [{"version": 0}]},

@@ -37,9 +37,11 @@ from vizrec_spark.tables.schemas import (
     EMBEDDINGS,
     ENCODER_FILES,
     FINE_TUNED_ENCODERS,
+    FINE_TUNED_PICTURES,
     IMAGE_LABELS,
     IMAGES,
     ITEMS,
+    LABELLED_PICTURES,
 )
 
 N = 90
@@ -154,6 +156,35 @@ def test_the_same_is_not_trained_twice(
     assert any("was fine-tuned by an earlier run" in note for note in result.notes)
     with pytest.raises(AssertionError, match="trained again"):
         ADAPT.run(shop.context("adapt.fine_tune.blocks=1"))
+
+
+def test_a_picture_that_cannot_be_decoded_any_more_is_left_out_and_told(
+    shop: Shop, first: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = (
+        shop.tables.read(LABELLED_PICTURES).where("name = 'shop' AND part = 'test'").orderBy("sha256").first()
+    )
+    whole = shop.spark.createDataFrame(shop.tables.read(IMAGES).collect(), IMAGES.schema)
+    broken = F.when(F.col("sha256") == kept.sha256, F.lit(b"no picture")).otherwise(F.col("content"))
+    shop.tables.overwrite(IMAGES, whole.withColumn("content", broken))
+    try:
+        result = ADAPT.run(shop.context("adapt.gate.promote=false"))
+    finally:
+        shop.tables.overwrite(IMAGES, whole)
+    assert "1 labelled pictures cannot be encoded any more and are left out" in result.notes
+    [row] = shop.tables.read(LABELLED_PICTURES).where(F.col("sha256") == kept.sha256).collect()
+    assert row.part == "left_out"
+
+
+def test_nothing_that_a_fine_tuned_base_has_learned_from_is_judged(shop: Shop, first: Registered) -> None:
+    learned = {row.sha256 for row in shop.tables.read(FINE_TUNED_PICTURES).collect()}
+    assert learned
+    direct = (f"embed.encoder=fine_tuned:{first.base_encoder_id}", "embed.preprocessing=auto")
+    EMBED.run(shop.context(*direct))
+    again = ("adapt.name=behind", "adapt.depth=head", "adapt.seed=5", "adapt.gate.promote=false")
+    ADAPT.run(shop.context(*direct, *again))
+    judged = shop.tables.read(LABELLED_PICTURES).where("name = 'behind' AND part = 'test'").collect()
+    assert judged and not learned & {row.sha256 for row in judged}
 
 
 def test_a_search_keeps_its_trials_and_the_best_is_what_is_learned(

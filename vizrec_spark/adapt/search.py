@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vizrec_spark import __version__
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 _METRIC = "log_loss"
+_NO_NUMBER = 1e9  # is kept as the loss of a trial that has none, so that it counts as the worst
 _STARTUP, _WARMUP = 4, 2  # trials before any is stopped early, and epochs that each may have
 
 Searched = TypeVar("Searched", HeadConfig, FineTuneConfig)
@@ -73,7 +75,11 @@ def search_fine_tune(
         return loss
 
     spans = config.search.fine_tune
-    ranges = {name: getattr(spans, name) for name in type(spans).model_fields}
+    ranges: dict[str, Any] = {name: getattr(spans, name) for name in type(spans).model_fields}
+    ranges["blocks"] = workshop.usable_blocks(spans.blocks, config.fine_tune)
+    if dropped := sorted(set(spans.blocks) - set(ranges["blocks"])):
+        few = "so many last blocks of the encoder are not there, or have nothing to learn"
+        log.warning("adapt: adapt.search.fine_tune.blocks = %s left out: %s", dropped, few)
     facts = (workshop.source.encoder_id, labelled.fingerprint(task), config.seed)
     tuned, written = _searched(
         context, config, config.fine_tune, "fine_tune", ranges, facts, objective, workshop.forget
@@ -98,10 +104,12 @@ def _searched(
     text = f"{__version__}|{fixed}|{sorted(space.known.items())}|{facts}"
     study = f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     earlier = trials_of(tables, ADAPTATION_TRIALS, study)
-    written = [tables.unchanged(ADAPTATION_TRIALS)]
+    written: list[Written] = [tables.unchanged(ADAPTATION_TRIALS)]
 
     def finished(number: int, trial: Tried) -> None:
-        written[:] = [keep_trial(tables, context.spark, ADAPTATION_TRIALS, study, number, trial, _METRIC)]
+        written[:] = together(
+            [*written, keep_trial(tables, context.spark, ADAPTATION_TRIALS, study, number, trial, _METRIC)]
+        )
         early = f", stopped after {len(trial.epochs)} epochs" if trial.pruned else ""
         told = (number, study, _METRIC, trial.value, early, _words(trial.settings))
         log.info("adapt: trial %d of %s: %s %.4f%s with %s", *told)
@@ -115,6 +123,7 @@ def _searched(
         finished,
         minimize=True,
         pruner=pruner,
+        no_number=_NO_NUMBER,
     )
     chosen = best(tried, minimize=True)
     log.info(
@@ -126,6 +135,11 @@ def _searched(
         if trial.settings != tried[chosen].settings:
             loser(with_values(configured, trial.settings))
     return with_values(configured, tried[chosen].settings), written
+
+
+def together(written: Sequence[Written]) -> list[Written]:
+    """Writes to one table as one: what it is after the last, and the rows that all have changed."""
+    return [replace(written[-1], changed=sum(one.changed for one in written))] if written else []
 
 
 def values_of(section: HeadConfig | FineTuneConfig, names: Mapping[str, Any]) -> dict[str, float]:

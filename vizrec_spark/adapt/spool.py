@@ -53,6 +53,18 @@ def spool(embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: P
     4 · n · d bytes. Raises: TableError when a picture has no vector; InputError for vectors of another length;
     DiskSpaceError.
     """
+    features, filled = spool_some(embeddings, sha256, dimension, file)
+    if not filled.all():
+        raise TableError(
+            f"{int((~filled).sum()):,} labelled pictures have lost their vectors while they were read: run it again."
+        )
+    return features
+
+
+def spool_some(
+    embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: Path
+) -> tuple[Features, NDArray[np.bool_]]:
+    """Like `spool`, and which pictures have a vector, (n,); the rows of others are 0."""
     make_file(file, 4 * len(sha256) * dimension, ROOMIER)
     raw = np.memmap(file, np.float32, "r+", shape=(len(sha256), dimension))
     filled = np.zeros(len(sha256), bool)
@@ -62,12 +74,8 @@ def spool(embeddings: DataFrame, sha256: pa.StringArray, dimension: int, file: P
         rows = pc.index_in(batch.column(0), value_set=sha256).to_numpy()
         raw[rows] = vector_rows(batch.column(1), dimension)
         filled[rows] = True
-    if not filled.all():
-        raise TableError(
-            f"{int((~filled).sum()):,} labelled pictures have lost their vectors while they were read: run it again."
-        )
     raw.flush()
-    return Features(np.memmap(file, np.float32, "r", shape=raw.shape))
+    return Features(np.memmap(file, np.float32, "r", shape=raw.shape)), filled
 
 
 def arrow_batches(frame: DataFrame) -> Iterator[pa.RecordBatch]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -25,9 +27,9 @@ from vizrec_spark.adapt.judging.retrieval import mean_with_interval
 from vizrec_spark.adapt.near_groups import near_groups
 from vizrec_spark.adapt.pictures import Pictures, gather
 from vizrec_spark.adapt.predict import precisions, predicted, to_compare
-from vizrec_spark.adapt.search import search_fine_tune, search_head
-from vizrec_spark.adapt.split import keys_of, stratified, without_copies
-from vizrec_spark.adapt.spool import Features, spool
+from vizrec_spark.adapt.search import search_fine_tune, search_head, together
+from vizrec_spark.adapt.split import keys_of, not_judged, stratified, without_copies
+from vizrec_spark.adapt.spool import Features, spool, spool_some
 from vizrec_spark.adapt.task import require_parts, require_same_labels, task_of
 from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
@@ -38,7 +40,7 @@ from vizrec_spark.scratch import run_folder
 from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import known_encoder
-from vizrec_spark.tables.fine_tuned import PREFIX
+from vizrec_spark.tables.fine_tuned import PREFIX, learned_from, require_alone
 from vizrec_spark.tables.registry import (
     Origin,
     encoder_id_of,
@@ -109,11 +111,20 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
             named_as(EmbedConfig(), context.config.embed),
             spool(mine, pictures.sha256, encoder.dimension, folder / "features.f32"),
         )
-        part, groups = _parts(pictures, truth, plain.features, config)
-        require_parts(truth, part, task, named=pictures.part is not None)
+        before = learned_from(tables, context.config.embed.encoder)
+        part, groups = _parts(pictures, truth, plain.features, config, before)
+        require = partial(
+            require_parts,
+            truth,
+            task=task,
+            named=pictures.part is not None,
+            because=_because(before, pictures, context.config),
+        )
+        require(part)
         base, tuned = plain, None
         trials: list[Written] = []
-        labelled = Labelled(pictures.sha256, plain.features, truth, part)
+        unencoded: list[str] = []
+        labelled = Labelled(pictures.sha256, plain.features, truth, part, before)
         if config.depth == "fine_tune":
             source = encoders.keras_file(context)
             workshop = Workshop(context, source, labelled, task, images, folder)
@@ -121,9 +132,16 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
                 config, trials = search_fine_tune(context, config, labelled, task, workshop)
             tuned = workshop.make(config.fine_tune)
             log.info("adapt: %s", tuned.told)
-            base = _behind(context, encoders, tuned, plain, pictures, images, folder)
+            base, there = _behind(context, encoders, tuned, plain, pictures, images, folder)
+            if lost := int((~there).sum()):
+                unencoded.append(f"{lost:,} labelled pictures cannot be encoded any more and are left out")
+                log.warning("adapt: %s", unencoded[0])
+                part = np.where(there, part, "left_out")
+                labelled = replace(labelled, part=part)
+                require(part)
         if config.search.trials:
-            config, trials = search_head(context, config, base.encoder_id, base.features, labelled, task)
+            found = search_head(context, config, base.encoder_id, base.features, labelled, task)
+            config, trials = found[0], [*trials, *found[1]]
         learned = learn(base.features, truth, part, task.classes, task.kind, config)
         seconds = time.monotonic() - began
         log.info("adapt: learned in %.1f s", seconds)
@@ -132,10 +150,10 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
         rows = np.flatnonzero(part == "test")
         compared = to_compare(rows, config.seed)
         probabilities = predicted(learned.adapted, base.features, rows)[1]
-        before = precisions(None, plain.features, compared, truth, config.k)
+        plainly = precisions(None, plain.features, compared, truth, config.k)
         own = precisions(learned.adapted, base.features, compared, truth, config.k)
         names = pictures.sha256.take(pa.array(rows))
-        judged = judge(task, truth[rows], probabilities, before, own, names, config)
+        judged = judge(task, truth[rows], probabilities, plainly, own, names, config)
         current = None
         serves = _serving(context, (base, plain), learned.adapted)
         if serves is not None:
@@ -172,13 +190,15 @@ def run(context: StageContext, encoders: Encoders) -> StageResult:
     if tuned is not None:
         written = [*tuned.written, *written]
         notes.insert(1, tuned.told)
-    written = [*trials, *written]
+    written = [*together(trials), *written]
+    notes[1:1] = unencoded
     return StageResult(written, notes, figures)
 
 
 def check(config: Config) -> None:
     """Raises: ConfigError when `embed.encoder` is itself an adapted encoder or cannot be fine-tuned although it shall,
-    the scratch folder is missing, or a search is asked for without Optuna."""
+    the scratch folder is missing, or a search is asked for without Optuna; EncoderError as `require_alone`."""
+    require_alone(config.embed)
     if is_adapted(config.embed.encoder):
         raise ConfigError(
             f"stage `adapt` starts from a plain encoder's vectors, and embed.encoder = {config.embed.encoder!r} is "
@@ -204,10 +224,11 @@ def _removed(left: Path) -> None:
 def _behind(
     context: StageContext, encoders: Encoders, tuned: Result, plain: _Base, pictures: Pictures, images: DataFrame,
     folder: Path,
-) -> _Base:  # fmt: skip
-    """The fine-tuned encoder and its vectors of the labelled pictures, made as `embed` will; without one, `plain`."""
+) -> tuple[_Base, NDArray[np.bool_]]:  # fmt: skip
+    """The fine-tuned encoder and its vectors of the labelled pictures, made as `embed` will, and which pictures have
+    one; without such an encoder, `plain`."""
     if tuned.encoder_id is None:
-        return plain
+        return plain, np.ones(len(pictures), bool)
     named = context.config.embed.model_copy(
         update={
             **{name: EmbedConfig.model_fields[name].default for name in ("weights", "layer", "input_size")},
@@ -221,16 +242,17 @@ def _behind(
     rows = encoded.rows.persist(StorageLevel.DISK_ONLY)
     try:
         log.info("adapt: %s of the labelled pictures encoded by %s", f"{rows.count():,}", encoded.encoder_id)
-        features = spool(rows, pictures.sha256, encoded.dimension, folder / "tuned.f32")
+        features, there = spool_some(rows, pictures.sha256, encoded.dimension, folder / "tuned.f32")
     finally:
         rows.unpersist()
-    return _Base(encoded.encoder_id, named_as(EmbedConfig(), encoded.config), features)
+    return _Base(encoded.encoder_id, named_as(EmbedConfig(), encoded.config), features), there
 
 
 def _parts(
-    pictures: Pictures, truth: NDArray[np.bool_], features: Features, config: AdaptConfig
+    pictures: Pictures, truth: NDArray[np.bool_], features: Features, config: AdaptConfig, before: pa.Table
 ) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """The part and the group of nearly equal pictures of each; a group never lies in two parts."""
+    """The part and the group of nearly equal pictures of each; a group never lies in two parts, and none of which the
+    encoder has learned something `before` (sha256, part) is in part test."""
     split = config.split
     groups = near_groups(
         pictures.hashes,
@@ -239,10 +261,27 @@ def _parts(
         bits=split.duplicate_bits,
         cosine=split.duplicate_cosine,
     )
+    at = pc.index_in(pictures.sha256, value_set=before["sha256"])
+    learned = (
+        pc.fill_null(before["part"].combine_chunks().take(at), "")
+        .to_numpy(zero_copy_only=False)
+        .astype("U10")
+    )
     if pictures.part is not None:
-        return without_copies(pictures.part, groups), groups
+        return not_judged(without_copies(pictures.part, groups), groups, learned), groups
     keys = keys_of(pictures.sha256.to_pylist(), config.seed)
-    return stratified(truth, groups, keys, split.validation_share, split.test_share), groups
+    return stratified(truth, groups, keys, split.validation_share, split.test_share, learned), groups
+
+
+def _because(before: pa.Table, pictures: Pictures, config: Config) -> str:
+    """What is to be said where a part has too little, of an encoder that has learned from labelled pictures before."""
+    known = int(pc.sum(pc.is_in(pictures.sha256, value_set=before["sha256"])).as_py() or 0)
+    if not known:
+        return ""
+    return (
+        f" embed.encoder = {config.embed.encoder!r} has learned from {known:,} of {len(pictures):,} pictures, and "
+        "is not judged on them or their like: start from the encoder that it was made from, or add other pictures."
+    )
 
 
 def _serving(

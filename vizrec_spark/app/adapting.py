@@ -11,9 +11,11 @@ from pyspark.sql import functions as F
 from vizrec_spark.adapt.encoders import Encoded, KerasFile
 from vizrec_spark.adapt.stage import check, run
 from vizrec_spark.config.models import EmbedConfig
-from vizrec_spark.embed.resolve import built_encoder, ready_encoder
+from vizrec_spark.embed.resolve import built_encoder, ids_of, ready_encoder
 from vizrec_spark.embed.udf import embed_images, ship_model
+from vizrec_spark.errors import EncoderError
 from vizrec_spark.stage import Stage, StageContext
+from vizrec_spark.tables.encoders import current_encoder
 from vizrec_spark.tables.fine_tuned import SparkShelf
 
 
@@ -25,6 +27,12 @@ class EmbedEncoders:
         config = context.config.embed
         # `check` has refused .onnx files, the only encoders of another kind.
         built, _ = built_encoder(config, SparkShelf(context.tables))
+        stored = current_encoder(context.tables, config)
+        if stored not in ids_of(built.encoder_id):
+            raise EncoderError(
+                f"the configuration makes encoder {built.encoder_id}, the stored vectors are those of {stored}: the "
+                "weights, the model file or the release of Keras is another. Run embed with it, then adapt."
+            )
         return KerasFile(built.encoder_id, built.path, built.input_size, built.dimension)
 
     def encode(self, context: StageContext, config: EmbedConfig, pictures: DataFrame) -> Encoded:

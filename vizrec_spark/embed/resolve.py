@@ -91,7 +91,7 @@ def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
     Vectors without a row in `encoders` are those of a first run that did not end. Where there are some of several
     kinds, none counts.
     """
-    tables, ids = context.tables, _ways(float32_id)
+    tables, ids = context.tables, ids_of(float32_id)
     known = current_encoder(tables, context.config.embed)
     if known is not None:
         return ids.get(known)
@@ -100,7 +100,7 @@ def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
     return found[0] if len(found) == 1 else None
 
 
-def _ways(float32_id: str) -> dict[str, Recorded]:
+def ids_of(float32_id: str) -> dict[str, Recorded]:
     """How vectors of an encoder may have been made, by the id that they then have."""
     ids = {float32_id: Recorded("float32", None)}
     for runtime in get_args(RuntimeName):
@@ -124,7 +124,7 @@ def published_runtime(config: EmbedConfig, encoder_id: str, threads: int, shelf:
         base = named_as(config, EmbedConfig.model_validate_json(row["base_config"]))
         return AdaptedRuntime(published_runtime(base, row["base_encoder_id"], threads, shelf), adapted)
     built, kind = built_encoder(config, shelf)
-    recorded = _ways(built.encoder_id).get(encoder_id)
+    recorded = ids_of(built.encoder_id).get(encoder_id)
     if recorded is None:
         raise EncoderError(
             f"the configuration makes encoder {built.encoder_id}, the vectors are those of {encoder_id}: the weights, "

@@ -64,12 +64,15 @@ def search(
     *,
     minimize: bool = False,
     pruner: Any = None,
+    no_number: float | None = None,
 ) -> list[Tried]:
     """All trials, `earlier` ones first, in order; `finished(number, trial)` is called after each new one.
 
     Trial 0 is what is configured, and is never pruned, so that the best is never worse. Each trial draws from its own
     seed and from what was tried before: a search that was interrupted goes on as if nothing had happened. pruner: one
     of Optuna's, for objectives that report epochs; None: none.
+    no_number: a trial whose metric is NaN or infinite, be it trial 0, counts as pruned, with the best number of its
+    epochs as its metric, or this where there is none; None: its metric is taken as it is.
 
     Raises: ConfigError when Optuna is not installed.
     """
@@ -86,7 +89,7 @@ def search(
         study.sampler = optuna.samplers.TPESampler(seed=budget.seed + number)
         asked = study.ask() if number else None
         settings = space.configured if asked is None else space.draw(asked)
-        trial = _run(objective, settings, asked, minimize)
+        trial = _with_a_number(_run(objective, settings, asked, minimize), minimize, no_number)
         if asked is None:
             study.add_trial(_frozen(space, trial))
         elif trial.pruned:
@@ -137,6 +140,14 @@ def _run(
         return Tried(settings, objective(settings, report), tuple(epochs))
     except Pruned:
         return Tried(settings, (min if minimize else max)(epochs), tuple(epochs), pruned=True)
+
+
+def _with_a_number(trial: Tried, minimize: bool, no_number: float | None) -> Tried:
+    if no_number is None or math.isfinite(trial.value):
+        return trial
+    numbers = [value for value in trial.epochs if math.isfinite(value)]
+    value = (min if minimize else max)(numbers) if numbers else no_number
+    return trial._replace(value=value, pruned=True)
 
 
 def _gains(tried: Sequence[Tried], minimize: bool) -> list[float]:

@@ -14,22 +14,25 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from vizrec_spark.adapt.encoders import KerasFile
-from vizrec_spark.adapt.fine_tune.pixels import contents_of, spool_pixels
-from vizrec_spark.adapt.fine_tune.train import FineTuned, Lesson, fine_tune
+from vizrec_spark.adapt.fine_tune.blocks import usable
+from vizrec_spark.adapt.fine_tune.pixels import Placed, contents_of, spool_pixels
+from vizrec_spark.adapt.fine_tune.train import FineTuned, Lesson, fine_tune, loaded
 from vizrec_spark.adapt.spool import Features
 from vizrec_spark.adapt.task import Task
 from vizrec_spark.config.models import FineTuneConfig
 from vizrec_spark.errors import LabelError
 from vizrec_spark.kernels.adapted import tuned_id
 from vizrec_spark.kernels.keras_import import import_keras
+from vizrec_spark.scratch import claimed, remove_abandoned
 from vizrec_spark.stage import StageContext, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.fine_tuned import Made, made_from, register_file
-from vizrec_spark.tables.schemas import ENCODER_FILES, FINE_TUNED_ENCODERS
+from vizrec_spark.tables.schemas import ENCODER_FILES, FINE_TUNED_ENCODERS, FINE_TUNED_PICTURES
 
 _VERSION = 1  # another where the same input shall give another encoder
 
@@ -38,12 +41,22 @@ _HOW_IT_RUNS = {"checkpoint"}
 
 @dataclass(frozen=True)
 class Labelled:
-    """n labelled pictures: sha256 (n,), the vectors of the encoder as it is, truth (n, classes), part (n,)."""
+    """n labelled pictures: sha256 (n,), the vectors of the encoder as it is, truth (n, classes), part (n,); before:
+    sha256, part of what that encoder has been fine-tuned on."""
 
     sha256: pa.StringArray
     features: Features
     truth: NDArray[np.bool_]
     part: NDArray[np.str_]
+    before: pa.Table
+
+    def learned(self) -> pa.Table:
+        """sha256, part of what is learned from or chosen on, now or before; of two parts the one of now."""
+        now = np.isin(self.part, ("train", "validation"))
+        names = self.sha256.filter(pa.array(now))
+        mine = pa.table({"sha256": names, "part": pa.array(self.part[now], pa.string())})
+        others = pc.invert(pc.is_in(self.before["sha256"], value_set=names))
+        return pa.concat_tables([mine, self.before.filter(others)])
 
     def fingerprint(self, task: Task) -> str:
         """SHA-256 of the task, and of names, parts and labels of the pictures that are learned from or chosen on."""
@@ -87,11 +100,15 @@ class Workshop:
         of it in the tables; or takes from them what was made of the same before."""
         tables, fingerprint = self._context.tables, self.fingerprint(settings)
         known = made_from(tables, fingerprint)
-        unchanged = [tables.unchanged(table) for table in (ENCODER_FILES, FINE_TUNED_ENCODERS)]
+        of_tables = (ENCODER_FILES, FINE_TUNED_PICTURES, FINE_TUNED_ENCODERS)
+        unchanged = [tables.unchanged(table) for table in of_tables]
         if known is not None:
+            self._tidy()
             return Result(known.encoder_id, unchanged, f"{known.encoder_id} was fine-tuned by an earlier run")
         tuned = self.train(settings)
         if tuned.path is None:
+            with claimed(self._folder(settings)):  # says, in a few bytes, that it need not be tried again
+                self._tidy()
             told = (
                 "fine-tuning has not lowered the log-loss on validation pictures: the encoder stays as it is"
             )
@@ -113,8 +130,9 @@ class Workshop:
             tuned.after,
             settings.model_dump_json(),
         )
-        written = register_file(tables, self._context.spark, made, tuned.path)
+        written = register_file(tables, self._context.spark, made, tuned.path, self._pictures.learned())
         self.forget(settings)
+        self._tidy()
         told = (
             f"{made.encoder_id}: {', '.join(tuned.blocks)} of {source.encoder_id} fine-tuned in {tuned.epochs} epochs; "
             f"log-loss on validation pictures {tuned.before:.4f} before, {tuned.after:.4f} after"
@@ -124,7 +142,13 @@ class Workshop:
     def train(self, settings: FineTuneConfig, told: Callable[[float], None] = lambda _: None) -> FineTuned:
         """`train.fine_tune` of the encoder; what has come to its end and is not forgotten is not trained again."""
         folder, seed = self._folder(settings), self._config.seed
-        return fine_tune(self.source.path, self._lesson, settings, seed, folder, told=told)
+        folder.mkdir(parents=True, exist_ok=True)
+        with claimed(folder):
+            return fine_tune(self.source.path, self._lesson, settings, seed, folder, told=told)
+
+    def usable_blocks(self, counts: Sequence[int], settings: FineTuneConfig) -> list[int]:
+        """Those of `counts` that are so many last blocks of the encoder that something in them can learn."""
+        return usable(loaded(self.source.path), counts, batch_norm=settings.batch_norm)
 
     def forget(self, settings: FineTuneConfig) -> None:
         """Removes the checkpoint of a training."""
@@ -146,23 +170,34 @@ class Workshop:
         return digest.hexdigest()
 
     def _folder(self, settings: FineTuneConfig) -> Path:
-        return Path(self._config.fine_tune.checkpoint) / self.fingerprint(settings)[:16]
+        parent = Path(self._config.fine_tune.checkpoint)
+        return parent / f"{self._config.name}-{self.fingerprint(settings)[:16]}"
+
+    def _tidy(self) -> None:
+        """Removes the checkpoints of this name that no process of this host has in use: of other pictures, settings or
+        trials, for which nobody comes back once an encoder is made."""
+        for left in remove_abandoned(Path(self._config.fine_tune.checkpoint), f"{self._config.name}-*"):
+            log.info("adapt: removed the checkpoint of an earlier training, %s", left)
 
     @cached_property
     def _lesson(self) -> Lesson:
         pictures = self._pictures
         wanted = np.isin(pictures.part, ("train", "validation"))
-        pixels, there = spool_pixels(
-            contents_of(self._images, pictures.sha256.filter(pa.array(wanted))),
-            pictures.sha256,
+        names = pictures.sha256.filter(pa.array(wanted))
+        pixels, found = spool_pixels(
+            contents_of(self._images, names),
+            names,
             self.source.input_size,
             max_pixels=self._context.config.ingest.images.max_pixels,
             threads=os.cpu_count() or 1,
             file=self._scratch / "pixels.u8",
         )
+        there = np.zeros(len(wanted), bool)
+        there[wanted] = found
         if lost := int((~there[wanted]).sum()):
             log.warning("adapt: %s pictures cannot be decoded and are left out", f"{lost:,}")
         early, held = (np.flatnonzero(there & (pictures.part == name)) for name in ("train", "validation"))
         if not len(early) or not len(held):
             raise LabelError("fine-tuning needs pictures to learn from and to choose on that can be decoded.")
-        return Lesson(pixels, pictures.features.raw, pictures.truth, self._task.kind, early, held)
+        placed = Placed(pixels, np.where(wanted, np.cumsum(wanted) - 1, -1))
+        return Lesson(placed, pictures.features.raw, pictures.truth, self._task.kind, early, held)

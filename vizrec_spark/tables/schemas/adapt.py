@@ -33,7 +33,8 @@ LABELLED_PICTURES = Table(
             column(
                 "part",
                 STRING,
-                "`train`, `validation` or `test`; `left_out`: nearly the same picture is in a later part.",
+                "`train`, `validation` or `test`; `left_out`: nearly the same picture is in a later part, the encoder "
+                "has learned from one, or it cannot be encoded any more.",
             ),
             column("group_id", STRING, "Least SHA-256 of the pictures that are nearly the same as this one."),
         ]
@@ -105,13 +106,32 @@ FINE_TUNED_ENCODERS = Table(
             column("created_at", TimestampType(), "When it was made (UTC)."),
         ]
     ),
-    ("encoder_id",),
+    ("encoder_id", "made_from"),
     {
         "dimension_positive": "dimension > 0",
         "input_positive": "input_height > 0 AND input_width > 0",
         "epochs_from_one": "epochs >= 1",
         "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
     },
+)
+
+FINE_TUNED_PICTURES = Table(
+    "fine_tuned_pictures",
+    "adapt",
+    "What each fine-tuned encoder has learned from, its base included: no version behind it is judged on these.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The fine-tuned encoder, see table fine_tuned_encoders."),
+            column("sha256", STRING, "SHA-256 of the picture's bytes."),
+            column("part", STRING, "`train`: learned from; `validation`: its epochs were chosen on it."),
+        ]
+    ),
+    ("encoder_id", "sha256"),
+    {
+        "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
+        "part_known": "part IN ('train', 'validation')",
+    },
+    partition_by=("encoder_id",),
 )
 
 ENCODER_FILES = Table(
