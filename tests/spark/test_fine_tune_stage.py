@@ -176,17 +176,6 @@ def test_a_picture_that_cannot_be_decoded_any_more_is_left_out_and_told(
     assert row.part == "left_out"
 
 
-def test_nothing_that_a_fine_tuned_base_has_learned_from_is_judged(shop: Shop, first: Registered) -> None:
-    learned = {row.sha256 for row in shop.tables.read(FINE_TUNED_PICTURES).collect()}
-    assert learned
-    direct = (f"embed.encoder=fine_tuned:{first.base_encoder_id}", "embed.preprocessing=auto")
-    EMBED.run(shop.context(*direct))
-    again = ("adapt.name=behind", "adapt.depth=head", "adapt.seed=5", "adapt.gate.promote=false")
-    ADAPT.run(shop.context(*direct, *again))
-    judged = shop.tables.read(LABELLED_PICTURES).where("name = 'behind' AND part = 'test'").collect()
-    assert judged and not learned & {row.sha256 for row in judged}
-
-
 def test_a_search_keeps_its_trials_and_the_best_is_what_is_learned(
     shop: Shop, first: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,3 +254,14 @@ def test_a_file_that_was_changed_is_not_loaded(shop: Shop, first: Registered, tm
     shop.tables.upsert(ENCODER_FILES, whole)
     with pytest.raises(EncoderError, match="fine_tuned_encoders has no shop_tuned-0"):
         EMBED.run(shop.context("embed.encoder=fine_tuned:shop_tuned-0", "embed.preprocessing=auto"))
+
+
+def test_nothing_that_a_fine_tuned_base_has_learned_from_is_judged(shop: Shop, first: Registered) -> None:
+    learned = {row.sha256 for row in shop.tables.read(FINE_TUNED_PICTURES).collect()}
+    assert learned
+    direct = (f"embed.encoder=fine_tuned:{first.base_encoder_id}", "embed.preprocessing=auto")
+    EMBED.run(shop.context(*direct))
+    again = ("adapt.name=behind", "adapt.depth=head", "adapt.seed=5", "adapt.gate.promote=false")
+    ADAPT.run(shop.context(*direct, *again))
+    judged = shop.tables.read(LABELLED_PICTURES).where("name = 'behind' AND part = 'test'").collect()
+    assert judged and not learned & {row.sha256 for row in judged}
