@@ -257,7 +257,8 @@ def test_a_file_that_was_changed_is_not_loaded(shop: Shop, first: Registered, tm
 
 
 def test_nothing_that_a_fine_tuned_base_has_learned_from_is_judged(shop: Shop, first: Registered) -> None:
-    learned = {row.sha256 for row in shop.tables.read(FINE_TUNED_PICTURES).collect()}
+    of_base = shop.tables.read(FINE_TUNED_PICTURES).where(F.col("encoder_id") == first.base_encoder_id)
+    learned = {row.sha256 for row in of_base.collect()}
     assert learned
     direct = (f"embed.encoder=fine_tuned:{first.base_encoder_id}", "embed.preprocessing=auto")
     EMBED.run(shop.context(*direct))
