@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from vizrec_spark.adapt.stage import STAGE as ADAPT
+from vizrec_spark.app.adapting import STAGE as ADAPT
 from vizrec_spark.app.folder import folder_overrides
 from vizrec_spark.app.runner import logged_to
 from vizrec_spark.config import Config, load_config, setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vizrec_spark.adapt.stage import STAGE
+from vizrec_spark.app.adapting import STAGE
 from vizrec_spark.app.runner import add_arguments, run_stages
 
 

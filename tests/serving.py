@@ -31,6 +31,7 @@ from onnx import helper, numpy_helper
 from PIL import Image, ImageDraw
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from vizrec_spark.app.shelf import PlainShelf
 from vizrec_spark.config import Config, load_config, save_config, setting
 from vizrec_spark.config.encoders import encoder_key
 from vizrec_spark.embed.build import build_encoder
@@ -144,7 +145,7 @@ def make_shop(folder: Path) -> Shop:
         ],
     )
     built = build_encoder(encoder_spec(config.embed), folder / "encoders")
-    runtime = published_runtime(config.embed, built.encoder_id, 1)
+    runtime = published_runtime(config.embed, built.encoder_id, 1, PlainShelf(config.tables))
     pictures: dict[str, list[bytes]] = {item: [drawn(n)] for n, item in enumerate(PLAIN)}
     pictures[PLAIN[0]].append(drawn(400))
     pictures[ODD] = [drawn(401, kind="PNG")]

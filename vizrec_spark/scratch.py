@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from vizrec_spark.errors import DiskSpaceError
+
 _CLAIM = "in-use.lock"
+_TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -49,6 +54,40 @@ def remove_abandoned(parent: Path, pattern: str = "*") -> list[Path]:
         except (OSError, ValueError, KeyError):  # gone meanwhile, or not ours to remove
             continue
     return removed
+
+
+@contextmanager
+def run_folder(parent: str | None, prefix: str, removed: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder of this run's own in `parent`, or in the system's temporary folder; removed at the end.
+
+    Folders of this prefix that killed runs of this host have left there go first; `removed` gets each.
+    """
+    place = Path(parent or tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    for left in remove_abandoned(place, f"{prefix}*"):
+        removed(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder, claimed(Path(folder)):
+        yield Path(folder)
+
+
+def make_file(path: Path, size: int, remedy: str) -> None:
+    """Makes a file of `size` bytes with its blocks: a process that writes to a mapped hole of a full disk is killed.
+
+    Raises: DiskSpaceError, which says `remedy`, when the disk, or what the user may have of it, has too little room.
+    """
+    free = shutil.disk_usage(path.parent).free
+    told = f"expected {size:,} bytes of room for {path.name} in {path.parent}, found {free:,}: {remedy}."
+    if size > free:  # looked at first, because making the file would fill the disk before it fails
+        raise DiskSpaceError(told)
+    with path.open("wb") as file:
+        if not size:
+            return
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in _TOO_LARGE:
+                raise DiskSpaceError(told) from error
+            file.truncate(size)  # a file system that cannot set blocks aside
 
 
 def _locked(file: IO[str]) -> bool:

@@ -39,6 +39,7 @@ from tests.serving import (
     running,
     write_table,
 )
+from vizrec_spark.app.shelf import PlainShelf
 from vizrec_spark.config.encoders import encoder_key
 from vizrec_spark.embed.resolve import published_runtime
 from vizrec_spark.imaging import REASONS, load_rgb
@@ -143,7 +144,7 @@ def test_pictures_are_thumbnails_that_clients_may_keep(service: Service, shop: S
 
 
 def test_a_picture_finds_its_look_alikes_exactly(service: Service, shop: Shop) -> None:
-    runtime = published_runtime(shop.config.embed, shop.encoder_id, 1)
+    runtime = published_runtime(shop.config.embed, shop.encoder_id, 1, PlainShelf(shop.config.tables))
     for content in (shop.pictures[PLAIN[7]][0], drawn(77, kind="PNG"), drawn(78, side=300, kind="WEBP")):
         answer = service.upload(content, k=6)
         wanted = list(shop.cosines(runtime.encode(load_rgb(content, runtime.input_size)[None])[0]).items())[

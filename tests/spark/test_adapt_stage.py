@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from tests.landing import picture
-from vizrec_spark.adapt.stage import STAGE as ADAPT
+from vizrec_spark.app.adapting import STAGE as ADAPT
 from vizrec_spark.app.encoders import _print_versions
 from vizrec_spark.config import load_config
 from vizrec_spark.embed.stage import STAGE as EMBED
@@ -132,6 +132,9 @@ def test_stage_adapt_starts_from_a_plain_encoder(shop: Shop) -> None:
     assert ADAPT.check is not None and EMBED.check is not None
     with pytest.raises(ConfigError, match="starts from a plain encoder's vectors"):
         ADAPT.check(shop.context("embed.encoder=adapted:shop").config)
+    with pytest.raises(ConfigError, match=r"is an \.onnx file, whose weights stay as they are"):
+        ADAPT.check(shop.context("embed.encoder=some.onnx", "adapt.depth=fine_tune").config)
+    ADAPT.check(shop.context("embed.encoder=some.onnx").config)
     EMBED.check(shop.context("embed.encoder=adapted:shop@canary").config)
     with pytest.raises(EncoderError, match="expected adapted:<name>"):
         EMBED.check(shop.context("embed.encoder='adapted:'").config)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vizrec_spark.app.shelf import PlainShelf
 from vizrec_spark.config import load_config
 from vizrec_spark.embed import build
 from vizrec_spark.embed.applications import application_model, check_encoder
@@ -285,7 +286,7 @@ def test_the_hash_stands_in_the_configuration_and_holds_wherever_an_encoder_is_m
     with pytest.raises(EncoderError, match=r"embed\.sha256 asks for 1111"):
         STAGE.check(config)
     with pytest.raises(EncoderError, match=r"embed\.sha256 asks for 1111"):
-        published_runtime(config.embed, "resnet50-000000000000", threads=1)
+        published_runtime(config.embed, "resnet50-000000000000", 1, PlainShelf(config.tables))
 
 
 def test_a_keras_file_of_any_size(keras: Any, pictures: np.ndarray, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def loaded(shop: Shop) -> Snapshot:
 
 def test_what_is_read_is_in_the_contracts() -> None:
     contracts = {table.name: table for table in ALL_TABLES}
-    for source in (*c.SOURCES, c.LIVE_RECOMMENDATIONS):
+    beside = (c.LIVE_RECOMMENDATIONS, c.ADAPTED_ENCODERS, c.FINE_TUNED_ENCODERS, c.ENCODER_FILES)
+    for source in (*c.SOURCES, *beside):
         table = contracts[source.name]
         assert (source.writer, source.contract) == (table.writer, table.version)
         assert set(source.columns) <= set(table.columns)

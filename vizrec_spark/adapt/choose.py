@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vizrec_spark.adapt.contrast import Contrast, learn_contrast
 from vizrec_spark.adapt.discriminant import Discriminants
 from vizrec_spark.adapt.kernel_machine import KernelSums
 from vizrec_spark.adapt.moments import Moments, moments_of
 from vizrec_spark.adapt.network import Examples, train
 from vizrec_spark.adapt.shape import Directions, Shape
 from vizrec_spark.adapt.spool import Features
-from vizrec_spark.config.models import AdaptConfig
+from vizrec_spark.config.models import AdaptConfig, HeadConfig
 from vizrec_spark.kernels.adapted import Adapted, Floats, Head, Kind, probabilities_of, summed_logits
 
 _STEPS, _CLOSE = 60, 1e-4  # of the search for a temperature
@@ -51,8 +52,13 @@ def learn(
     tried = _candidates(before, Examples(features, held, truth, kind), config)
     chosen = _elected(tried, truth[held], kind)
     drawn = np.sort(np.random.default_rng(config.seed).permutation(len(held))[:_JUDGED])
+    directions = Directions.of(before.discriminants, before.moments, leading)
+    contrast = None
+    if config.projection.contrast.enabled:
+        contrast = _contrast(before, directions, config, validation=Examples(features, held, truth, kind))
+        directions = replace(directions, contrast=contrast.directions)
     shape = Shape.choose(
-        Directions.of(before.discriminants, before.moments, leading),
+        directions,
         features.rows(held[drawn]),
         truth[held[drawn]],
         probabilities_of(chosen.logits[drawn], kind, chosen.temperature),
@@ -63,19 +69,43 @@ def learn(
     members = [
         head.scaled(share / one.temperature) for one, share in chosen.parts for head in one.anew(after)
     ]
-    adapted = Adapted(
-        kind,
-        classes,
-        tuple(members),
-        chosen.temperature,
-        shape.projection(Directions.of(after.discriminants, after.moments, leading)),
-    )
+    final = Directions.of(after.discriminants, after.moments, leading)
+    if shape.shrinkage is None and contrast is not None:
+        final = replace(final, contrast=_contrast(after, final, config, epochs=contrast.epochs).directions)
+    adapted = Adapted(kind, classes, tuple(members), chosen.temperature, shape.projection(final))
     told = (
         "log-loss on validation pictures: " + ", ".join(f"{one.name} {one.loss:.4f}" for one in tried),
         f"head: {', '.join(f'{share:.0%} {one.name}' for one, share in chosen.parts)}; log-loss {chosen.loss:.4f}",
         f"projection: {shape}",
     )
     return Learned(adapted, told)
+
+
+def _contrast(
+    stand: _Stand, directions: Directions, config: AdaptConfig, *, validation: Examples | None = None,
+    epochs: int | None = None,
+) -> Contrast:  # fmt: skip
+    return learn_contrast(
+        stand.examples,
+        directions.leading,
+        directions.discriminants.centre,
+        config.projection.contrast,
+        config.seed,
+        validation=validation,
+        epochs=epochs,
+    )
+
+
+def network_loss(
+    features: Features, truth: NDArray[np.bool_], part: NDArray[np.str_], kind: Kind, head: HeadConfig, seed: int
+) -> float:  # fmt: skip
+    """The log-loss, at the best temperature, on part ``validation`` of the network that learns from ``train``."""
+    early, held = (
+        Examples(features, np.flatnonzero(part == name), truth, kind) for name in ("train", "validation")
+    )
+    members = train(early, head, seed, validation=held).members
+    logits = np.concatenate([summed_logits(members, x) for _, x in features.blocks(held.rows)])
+    return _calibrated(logits, truth[held.rows], kind)[1]
 
 
 @dataclass(frozen=True)

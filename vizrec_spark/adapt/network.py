@@ -132,10 +132,10 @@ def _targets(truth: NDArray[np.bool_], members: int) -> NDArray[np.float32]:
     return np.repeat(truth[:, None, :].astype(np.float32), members, axis=1)
 
 
-def _weights(examples: Examples, config: HeadConfig) -> NDArray[np.float32]:
-    """A weight for each of the rows, 1 in the mean: as if each label had as many pictures, where that is asked for."""
-    mine = examples.truth[examples.rows]
-    if not config.class_weights:
+def label_weights(mine: NDArray[np.bool_], *, even: bool) -> NDArray[np.float32]:
+    """A weight for each picture, 1 in the mean: with `even` as if each label had as many pictures. mine: their labels,
+    (n, classes)."""
+    if not even:
         return np.ones(len(mine), np.float32)
     weight = (mine / np.maximum(mine.sum(axis=0), 1)).sum(axis=1) / np.maximum(mine.sum(axis=1), 1)
     return np.asarray(weight / weight.mean(), np.float32)
@@ -145,7 +145,7 @@ def _batches(
     keras: Any, examples: Examples, config: HeadConfig, seed: int, centre: NDArray[np.float32], scale: float
 ) -> Any:
     size = min(config.batch_size, len(examples.rows))
-    weights = _weights(examples, config)
+    weights = label_weights(examples.truth[examples.rows], even=config.class_weights)
 
     class Shuffled(keras.utils.PyDataset):
         """Batches in a new order each epoch, each mixed with itself in another order."""

@@ -18,11 +18,12 @@ from vizrec_spark.kernels.adapted import Floats, Projection, vectors_of, with_la
 @dataclass(frozen=True)
 class Directions:
     """What projections are put together from: discriminants; total: the covariance around the mean of all, (d, d);
-    leading: its first eigenvectors, (d, r)."""
+    leading: its first eigenvectors, (d, r); contrast: directions learned by contrast, (d, r), or None."""
 
     discriminants: Discriminants
     total: NDArray[np.float64]
     leading: NDArray[np.float64]
+    contrast: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, discriminants: Discriminants, moments: Moments, dimensions: int) -> Directions:
@@ -33,17 +34,18 @@ class Directions:
 
 @dataclass(frozen=True)
 class Shape:
-    """What vectors are made of: discriminants at `shrinkage`, plain directions of weight `keep`, and labels; and the
-    `precision` of the nearest neighbours by them."""
+    """What vectors are made of: discriminants at `shrinkage`, or None: directions learned by contrast; plain directions
+    of weight `keep`, and labels; and the `precision` of the nearest neighbours by them."""
 
-    shrinkage: float
+    shrinkage: float | None
     keep: float
     label_weight: float
     precision: float
 
     def __str__(self) -> str:
+        told = "contrast" if self.shrinkage is None else f"shrinkage {self.shrinkage:g}"
         return (
-            f"shrinkage {self.shrinkage:g}, plain features {self.keep:g}, labels {self.label_weight:g}; precision on "
+            f"{told}, plain features {self.keep:g}, labels {self.label_weight:g}; precision on "
             f"validation pictures {self.precision:.4f}"
         )
 
@@ -55,7 +57,8 @@ class Shape:
         """The best of all combinations that `config.projection` names, by precision of the `config.k` nearest
         neighbours among some pictures: φ(x) (n, d), truth and probabilities (n, classes). Of equals the first."""
         tried, found = config.projection, []
-        for shrinkage, keep in product(tried.shrinkage, tried.keep):
+        shrinkages: list[float | None] = [*tried.shrinkage, *([] if directions.contrast is None else [None])]
+        for shrinkage, keep in product(shrinkages, tried.keep):
             plain = projection(directions, shrinkage, keep, 0.0)
             seen = vectors_of(plain, prepared, probabilities)
             for weight in tried.labels:
@@ -69,10 +72,17 @@ class Shape:
         return projection(directions, self.shrinkage, self.keep, self.label_weight)
 
 
-def projection(directions: Directions, shrinkage: float, keep: float, label_weight: float) -> Projection:
+def projection(
+    directions: Directions, shrinkage: float | None, keep: float, label_weight: float
+) -> Projection:
     """Both kinds of directions, each scaled to vectors of mean square 1 (times `keep`²)."""
     discriminants, total = directions.discriminants, directions.total
-    parts = [_unit(discriminants.directions(shrinkage), total)]
+    if shrinkage is None:
+        assert directions.contrast is not None  # it was chosen
+        telling = directions.contrast
+    else:
+        telling = discriminants.directions(shrinkage)
+    parts = [_unit(telling, total)]
     if keep > 0 and directions.leading.shape[1] > 0:
         parts.append(keep * _unit(directions.leading, total))
     matrix = np.column_stack(parts).astype(np.float32)

@@ -1,35 +1,46 @@
-"""Wires stage `adapt`: labels and stored vectors to a version of an adapted encoder, judged, registered, promoted."""
+"""Wires stage `adapt`: labels and vectors to a version of an adapted encoder, judged, registered, promoted."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.adapt.choose import learn
+from vizrec_spark.adapt.encoders import Encoders
+from vizrec_spark.adapt.fine_tune.make import Labelled, Result, Workshop
+from vizrec_spark.adapt.fine_tune.pixels import contents_of
 from vizrec_spark.adapt.gate import decide
 from vizrec_spark.adapt.judge import Judged, judge
 from vizrec_spark.adapt.judging.retrieval import mean_with_interval
 from vizrec_spark.adapt.near_groups import near_groups
 from vizrec_spark.adapt.pictures import Pictures, gather
 from vizrec_spark.adapt.predict import precisions, predicted, to_compare
-from vizrec_spark.adapt.split import keys_of, stratified, without_copies
-from vizrec_spark.adapt.spool import Features, spool
+from vizrec_spark.adapt.search import search_fine_tune, search_head, together
+from vizrec_spark.adapt.split import keys_of, not_judged, stratified, without_copies
+from vizrec_spark.adapt.spool import Features, spool, spool_some
 from vizrec_spark.adapt.task import require_parts, require_same_labels, task_of
 from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AdaptConfig, Config, EmbedConfig
 from vizrec_spark.errors import ConfigError, TableError
 from vizrec_spark.kernels.adapted import Adapted, to_bytes
-from vizrec_spark.stage import Stage, StageContext, StageResult, log
+from vizrec_spark.kernels.trials import require_optuna
+from vizrec_spark.scratch import run_folder
+from vizrec_spark.stage import StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import known_encoder
+from vizrec_spark.tables.fine_tuned import PREFIX, learned_from, require_alone
 from vizrec_spark.tables.registry import (
     Origin,
     encoder_id_of,
@@ -58,14 +69,24 @@ _SOURCES = (ITEMS, IMAGES, EMBEDDINGS)
 _JUDGEMENT = (ADAPTATION_METRICS, CONFUSIONS, ADAPTATION_CURVES, ADAPTATION_MISTAKES)
 
 
-def run(context: StageContext) -> StageResult:
+@dataclass(frozen=True)
+class _Base:
+    """The encoder behind which head and projection are learned: its id, how `embed` names it, and its vectors."""
+
+    encoder_id: str
+    config: EmbedConfig
+    features: Features
+
+
+def run(context: StageContext, encoders: Encoders) -> StageResult:
     """Learns a new version of `adapt.name`, registers it with what the test pictures say, and promotes it if the gate
-    lets it pass.
+    lets it pass. With depth fine_tune the encoder's last blocks learn first, and the rest behind the vectors that it
+    then gives.
 
     The row of the registry is written after all that belongs to it, and the promotion last: killed anywhere and run
     again, the same version comes of the same input. What was learned before, number for number, keeps its version.
     Raises: TableError without embeddings, or when another run has taken the version; LabelError for labels that
-    nothing can be learned from.
+    nothing can be learned from; EncoderError for an encoder that cannot be fine-tuned.
     """
     tables, config = context.tables, context.config.adapt
     encoder = known_encoder(tables, context.config.embed)
@@ -83,39 +104,66 @@ def run(context: StageContext) -> StageResult:
         accept = config.labels.accept_changes
         require_same_labels(task, newest.classes, config.name, newest.version, accept)
     truth = task.matrix(pictures.labels)
-    with tempfile.TemporaryDirectory(prefix="vizrec-adapt-", dir=config.scratch) as folder:
+    with run_folder(config.scratch, "vizrec-adapt-", _removed) as folder:
         began = time.monotonic()
-        features = spool(mine, pictures.sha256, encoder.dimension, Path(folder) / "features.f32")
-        part, groups = _parts(pictures, truth, features, config)
-        require_parts(truth, part, task, named=pictures.part is not None)
-        learned = learn(features, truth, part, task.classes, task.kind, config)
+        plain = _Base(
+            encoder.encoder_id,
+            named_as(EmbedConfig(), context.config.embed),
+            spool(mine, pictures.sha256, encoder.dimension, folder / "features.f32"),
+        )
+        before = learned_from(tables, context.config.embed.encoder)
+        part, groups = _parts(pictures, truth, plain.features, config, before)
+        require = partial(
+            require_parts,
+            truth,
+            task=task,
+            named=pictures.part is not None,
+            because=_because(before, pictures, context.config),
+        )
+        require(part)
+        base, tuned = plain, None
+        trials: list[Written] = []
+        unencoded: list[str] = []
+        labelled = Labelled(pictures.sha256, plain.features, truth, part, before)
+        if config.depth == "fine_tune":
+            source = encoders.keras_file(context)
+            workshop = Workshop(context, source, labelled, task, images, folder)
+            if config.search.trials:
+                config, trials = search_fine_tune(context, config, labelled, task, workshop)
+            tuned = workshop.make(config.fine_tune)
+            log.info("adapt: %s", tuned.told)
+            base, there = _behind(context, encoders, tuned, plain, pictures, images, folder)
+            if lost := int((~there).sum()):
+                unencoded.append(f"{lost:,} labelled pictures cannot be encoded any more and are left out")
+                log.warning("adapt: %s", unencoded[0])
+                part = np.where(there, part, "left_out")
+                labelled = replace(labelled, part=part)
+                require(part)
+        if config.search.trials:
+            found = search_head(context, config, base.encoder_id, base.features, labelled, task)
+            config, trials = found[0], [*trials, *found[1]]
+        learned = learn(base.features, truth, part, task.classes, task.kind, config)
         seconds = time.monotonic() - began
-        log.info("adapt: learned from stored vectors in %.1f s", seconds)
+        log.info("adapt: learned in %.1f s", seconds)
         for line in learned.told:
             log.info("adapt: %s", line)
         rows = np.flatnonzero(part == "test")
         compared = to_compare(rows, config.seed)
-        probabilities = predicted(learned.adapted, features, rows)[1]
-        plain, own = (
-            precisions(which, features, compared, truth, config.k) for which in (None, learned.adapted)
-        )
+        probabilities = predicted(learned.adapted, base.features, rows)[1]
+        plainly = precisions(None, plain.features, compared, truth, config.k)
+        own = precisions(learned.adapted, base.features, compared, truth, config.k)
         names = pictures.sha256.take(pa.array(rows))
-        judged = judge(task, truth[rows], probabilities, plain, own, names, config)
-        serves = _serving(context, encoder.encoder_id, learned.adapted)
+        judged = judge(task, truth[rows], probabilities, plainly, own, names, config)
         current = None
+        serves = _serving(context, (base, plain), learned.adapted)
         if serves is not None:
-            theirs = precisions(serves, features, compared, truth, config.k)
+            theirs = precisions(serves[0], serves[1], compared, truth, config.k)
             current = mean_with_interval(own - theirs, config.replicates, config.seed)
     written = [_labelled(context, pictures, part, groups)]
     versions[LABELLED_PICTURES.name] = written[0].version
-    origin = Origin(
-        encoder.encoder_id,
-        named_as(EmbedConfig(), context.config.embed),
-        config.model_dump_json(),
-        versions,
-    )
+    origin = Origin(base.encoder_id, base.config, config.model_dump_json(), versions)
     metrics = {row.metric: row.value for row in judged.metrics if row.label == ""}
-    encoder_id = encoder_id_of(encoder.encoder_id, config.name, learned.adapted)
+    encoder_id = encoder_id_of(base.encoder_id, config.name, learned.adapted)
     version = version_of(tables, config.name, encoder_id)
     if version is None:
         version = 1 if newest is None else int(newest.version) + 1
@@ -138,29 +186,73 @@ def run(context: StageContext) -> StageResult:
         "learning_seconds": seconds,
         "passed_gate": float(decision.promoted),
     }
-    return StageResult(written, _notes(config, part, version, judged, decision.sentence), figures)
+    notes = _notes(config, part, version, judged, decision.sentence)
+    if tuned is not None:
+        written = [*tuned.written, *written]
+        notes.insert(1, tuned.told)
+    written = [*together(trials), *written]
+    notes[1:1] = unencoded
+    return StageResult(written, notes, figures)
 
 
 def check(config: Config) -> None:
-    """Raises: ConfigError when `embed.encoder` is itself an adapted encoder, or the scratch folder is missing."""
+    """Raises: ConfigError when `embed.encoder` is itself an adapted encoder or cannot be fine-tuned although it shall,
+    the scratch folder is missing, or a search is asked for without Optuna; EncoderError as `require_alone`."""
+    require_alone(config.embed)
     if is_adapted(config.embed.encoder):
         raise ConfigError(
             f"stage `adapt` starts from a plain encoder's vectors, and embed.encoder = {config.embed.encoder!r} is "
             "an adapted one: set embed.encoder for this run to the encoder that it was adapted from."
         )
+    if config.adapt.depth == "fine_tune" and config.embed.encoder.endswith(".onnx"):
+        raise ConfigError(
+            f"adapt.depth = fine_tune needs an encoder of Keras, and embed.encoder = {config.embed.encoder!r} is an "
+            ".onnx file, whose weights stay as they are: set adapt.depth=head, or embed.encoder to a Keras encoder."
+        )
+    if config.adapt.search.trials:
+        require_optuna()
     if config.adapt.scratch is not None and not Path(config.adapt.scratch).is_dir():
         raise ConfigError(
             f"adapt.scratch = {config.adapt.scratch!r} is no folder: make it, or set it to null."
         )
 
 
-STAGE = Stage("adapt", "teach an encoder the labels of this catalogue", run, check)
+def _removed(left: Path) -> None:
+    log.info("adapt: removed the files of a run that was killed, %s", left)
+
+
+def _behind(
+    context: StageContext, encoders: Encoders, tuned: Result, plain: _Base, pictures: Pictures, images: DataFrame,
+    folder: Path,
+) -> tuple[_Base, NDArray[np.bool_]]:  # fmt: skip
+    """The fine-tuned encoder and its vectors of the labelled pictures, made as `embed` will, and which pictures have
+    one; without such an encoder, `plain`."""
+    if tuned.encoder_id is None:
+        return plain, np.ones(len(pictures), bool)
+    named = context.config.embed.model_copy(
+        update={
+            **{name: EmbedConfig.model_fields[name].default for name in ("weights", "layer", "input_size")},
+            "encoder": f"{PREFIX}{tuned.encoder_id}",
+            "preprocessing": "auto",
+            "options": {},
+            "sha256": None,
+        }
+    )
+    encoded = encoders.encode(context, named, contents_of(images, pictures.sha256))
+    rows = encoded.rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        log.info("adapt: %s of the labelled pictures encoded by %s", f"{rows.count():,}", encoded.encoder_id)
+        features, there = spool_some(rows, pictures.sha256, encoded.dimension, folder / "tuned.f32")
+    finally:
+        rows.unpersist()
+    return _Base(encoded.encoder_id, named_as(EmbedConfig(), encoded.config), features), there
 
 
 def _parts(
-    pictures: Pictures, truth: NDArray[np.bool_], features: Features, config: AdaptConfig
+    pictures: Pictures, truth: NDArray[np.bool_], features: Features, config: AdaptConfig, before: pa.Table
 ) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """The part and the group of nearly equal pictures of each; a group never lies in two parts."""
+    """The part and the group of nearly equal pictures of each; a group never lies in two parts, and none of which the
+    encoder has learned something `before` (sha256, part) is in part test."""
     split = config.split
     groups = near_groups(
         pictures.hashes,
@@ -169,14 +261,34 @@ def _parts(
         bits=split.duplicate_bits,
         cosine=split.duplicate_cosine,
     )
+    at = pc.index_in(pictures.sha256, value_set=before["sha256"])
+    learned = (
+        pc.fill_null(before["part"].combine_chunks().take(at), "")
+        .to_numpy(zero_copy_only=False)
+        .astype("U10")
+    )
     if pictures.part is not None:
-        return without_copies(pictures.part, groups), groups
+        return not_judged(without_copies(pictures.part, groups), groups, learned), groups
     keys = keys_of(pictures.sha256.to_pylist(), config.seed)
-    return stratified(truth, groups, keys, split.validation_share, split.test_share), groups
+    return stratified(truth, groups, keys, split.validation_share, split.test_share, learned), groups
 
 
-def _serving(context: StageContext, base: str, learned: Adapted) -> Adapted | None:
-    """The version that serves now, for comparison; None without another one on this base.
+def _because(before: pa.Table, pictures: Pictures, config: Config) -> str:
+    """What is to be said where a part has too little, of an encoder that has learned from labelled pictures before."""
+    known = int(pc.sum(pc.is_in(pictures.sha256, value_set=before["sha256"])).as_py() or 0)
+    if not known:
+        return ""
+    return (
+        f" embed.encoder = {config.embed.encoder!r} has learned from {known:,} of {len(pictures):,} pictures, and "
+        "is not judged on them or their like: start from the encoder that it was made from, or add other pictures."
+    )
+
+
+def _serving(
+    context: StageContext, bases: Sequence[_Base], learned: Adapted
+) -> tuple[Adapted, Features] | None:
+    """The version that serves now and the vectors that it stands behind, for comparison; None without another one on
+    one of `bases`.
 
     It may have learned from some of these test pictures, which speaks for it.
     """
@@ -185,9 +297,10 @@ def _serving(context: StageContext, base: str, learned: Adapted) -> Adapted | No
     if version is None:
         return None
     serves = registered(context.tables, config.name, version)
-    if serves.base_encoder_id != base or to_bytes(serves.adapted) == to_bytes(learned):
+    if to_bytes(serves.adapted) == to_bytes(learned):
         return None
-    return serves.adapted
+    features = {base.encoder_id: base.features for base in bases}.get(serves.base_encoder_id)
+    return None if features is None else (serves.adapted, features)
 
 
 def _labelled(

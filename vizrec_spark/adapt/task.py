@@ -69,9 +69,11 @@ def task_of(labels: pa.ListArray, several: bool, config: LabelsConfig) -> Task:
     return Task(kind, classes)
 
 
-def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, *, named: bool) -> None:
+def require_parts(
+    truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, *, named: bool, because: str = ""
+) -> None:
     """Raises: LabelError when a part is empty, validation or test has one picture alone, or a label is missing from
-    training or test; `named`: whether the catalogue names the parts."""
+    training or test; `named`: whether the catalogue names the parts; because: what is told beside it."""
     for name in ("train", "validation", "test"):
         there = part == name
         if there.sum() < (1 if name == "train" else 2):  # judged by the neighbours of each picture
@@ -81,7 +83,7 @@ def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, 
                 else "Add labelled pictures: nearly equal ones stay in one part."
             )
             found = "no picture" if not there.any() else "one picture, and two are wanted"
-            raise LabelError(f"part {name} has {found}. {what}")
+            raise LabelError(f"part {name} has {found}. {what}{because}")
         missing = [task.classes[at] for at in np.flatnonzero(~truth[there].any(axis=0))]
         if missing and name != "validation":
             use = "be learned" if name == "train" else "be judged"
@@ -92,7 +94,9 @@ def require_parts(truth: NDArray[np.bool_], part: NDArray[np.str_], task: Task, 
                 else "Nearly equal pictures stay in one part, and it has too few others: add some, or leave the label "
                 "out in adapt.labels.label."
             )
-            raise LabelError(f"part {name} has no picture of {_some(missing)}, which so cannot {use}. {what}")
+            raise LabelError(
+                f"part {name} has no picture of {_some(missing)}, which so cannot {use}. {what}{because}"
+            )
 
 
 def require_same_labels(task: Task, known: Sequence[str], name: str, version: int, accept: bool) -> None:

@@ -32,6 +32,7 @@ from vizrec_spark.report.stage import write_atomically
 from vizrec_spark.similar.exact import exact_neighbors
 from vizrec_spark.similar.vectors import item_pictures, item_vectors
 from vizrec_spark.tables import TableStore
+from vizrec_spark.tables.fine_tuned import SparkShelf
 from vizrec_spark.tables.schemas import EMBEDDINGS, IMAGES
 
 KINDS = ("file", "item", "user")
@@ -116,7 +117,8 @@ def _near(tables: TableStore, config: Config, content: bytes, k: int) -> DataFra
     Raises: ImageRefused for bytes that are no picture; EncoderError where the encoder of the vectors cannot run here.
     """
     encoder_id = encoder_of(tables, config)
-    runtime = published_runtime(config.embed, encoder_id, config.embed.threads or os.cpu_count() or 1)
+    threads = config.embed.threads or os.cpu_count() or 1
+    runtime = published_runtime(config.embed, encoder_id, threads, SparkShelf(tables))
     pixels = load_rgb(content, runtime.input_size, max_pixels=config.ingest.images.max_pixels)
     embeddings = tables.pinned(EMBEDDINGS).where(F.col("encoder_id") == encoder_id)
     base = item_vectors(item_pictures(tables.pinned(IMAGES), embeddings), embeddings)

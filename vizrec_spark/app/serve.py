@@ -32,9 +32,10 @@ def run_serve(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"The service needs the package {error.name}: pip install 'vizrec-spark[serve]'."
             ) from None
+        from vizrec_spark.app.shelf import PlainShelf
         from vizrec_spark.embed.resolve import published_runtime
 
-        threads = config.embed.threads or os.cpu_count() or 1
-        run_server(config, lambda encoder_id: published_runtime(config.embed, encoder_id, threads))
+        threads, shelf = config.embed.threads or os.cpu_count() or 1, PlainShelf(config.tables)
+        run_server(config, lambda encoder_id: published_runtime(config.embed, encoder_id, threads, shelf))
 
     return guarded(body, args)

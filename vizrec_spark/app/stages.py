@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vizrec_spark.adapt.stage import STAGE as ADAPT
 from vizrec_spark.als.stage import STAGE as ALS
 from vizrec_spark.als.tuning.stage import STAGE as TUNE
+from vizrec_spark.app.adapting import STAGE as ADAPT
 from vizrec_spark.app.promotion import STAGE as PROMOTE
 from vizrec_spark.embed.stage import STAGE as EMBED
 from vizrec_spark.evaluate.holdout import STAGE as HOLDOUT

@@ -8,17 +8,22 @@ from typing import get_args
 
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.encoders import named_as
 from vizrec_spark.config.models import AffinePreprocessing, EmbedConfig
-from vizrec_spark.embed.build import build_encoder
+from vizrec_spark.embed.build import BuiltEncoder, build_encoder
 from vizrec_spark.embed.choice import Choice, Machine, Recorded, RuntimeName, choose
-from vizrec_spark.embed.encoder import EncoderSpec
+from vizrec_spark.embed.encoder import EncoderSpec, Kind
 from vizrec_spark.embed.export import export_encoder
 from vizrec_spark.embed.fingerprint import at_precision
+from vizrec_spark.embed.kept import AdaptedRuntime, Shelf, fetched
 from vizrec_spark.embed.preprocessing import affine
 from vizrec_spark.embed.runtimes import Runtime, load_runtime
 from vizrec_spark.errors import EncoderError
+from vizrec_spark.kernels.adapted import from_bytes
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.encoders import current_encoder
+from vizrec_spark.tables.fine_tuned import PREFIX, SparkShelf, is_fine_tuned
+from vizrec_spark.tables.registry import is_adapted
 from vizrec_spark.tables.schemas import EMBEDDINGS
 
 
@@ -52,17 +57,25 @@ def encoder_spec(config: EmbedConfig) -> EncoderSpec:
     )
 
 
+def built_encoder(config: EmbedConfig, shelf: Shelf) -> tuple[BuiltEncoder, Kind]:
+    """The configured encoder as one file, and its kind: built, or where it is a fine-tuned one taken from `shelf`;
+    from the cache where it has been before. Raises: EncoderError; WeightsUnavailable."""
+    if is_fine_tuned(config.encoder):
+        return fetched(shelf, config.encoder.removeprefix(PREFIX), Path(config.cache)), "file"
+    spec = encoder_spec(config)
+    return build_encoder(spec, Path(config.cache)), spec.kind
+
+
 def ready_encoder(context: StageContext) -> ReadyEncoder:
     """The configured encoder, from the driver's cache where it has been built and exported before.
 
     Raises: EncoderError; WeightsUnavailable.
     """
     config = context.config.embed
-    spec = encoder_spec(config)
-    built = build_encoder(spec, Path(config.cache))
+    built, kind = built_encoder(config, SparkShelf(context.tables))
     recorded = _recorded(context, built.encoder_id)
     machine = Machine.here(dict(context.spark.sparkContext.getConf().getAll()))
-    choice = choose(spec.kind, machine, config.runtime, config.precision, recorded)
+    choice = choose(kind, machine, config.runtime, config.precision, recorded)
     return ReadyEncoder(
         at_precision(built.encoder_id, choice.precision, choice.runtime),
         export_encoder(built, choice.runtime),
@@ -78,7 +91,7 @@ def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
     Vectors without a row in `encoders` are those of a first run that did not end. Where there are some of several
     kinds, none counts.
     """
-    tables, ids = context.tables, _ways(float32_id)
+    tables, ids = context.tables, ids_of(float32_id)
     known = current_encoder(tables, context.config.embed)
     if known is not None:
         return ids.get(known)
@@ -87,7 +100,7 @@ def _recorded(context: StageContext, float32_id: str) -> Recorded | None:
     return found[0] if len(found) == 1 else None
 
 
-def _ways(float32_id: str) -> dict[str, Recorded]:
+def ids_of(float32_id: str) -> dict[str, Recorded]:
     """How vectors of an encoder may have been made, by the id that they then have."""
     ids = {float32_id: Recorded("float32", None)}
     for runtime in get_args(RuntimeName):
@@ -95,21 +108,29 @@ def _ways(float32_id: str) -> dict[str, Recorded]:
     return ids
 
 
-def published_runtime(config: EmbedConfig, encoder_id: str, threads: int) -> Runtime:
+def published_runtime(config: EmbedConfig, encoder_id: str, threads: int, shelf: Shelf) -> Runtime:
     """The encoder that made the vectors of `encoder_id`, in this process, for one picture at a time; without Spark.
+
+    An adapted one is its base with what was learned behind it, both as `shelf` has them.
 
     Raises: EncoderError when the configuration makes another one, or this machine cannot run it as it was;
     WeightsUnavailable.
     """
-    spec = encoder_spec(config)
-    built = build_encoder(spec, Path(config.cache))
-    recorded = _ways(built.encoder_id).get(encoder_id)
+    if is_adapted(config.encoder):
+        row = shelf.adapted(encoder_id)
+        if row is None:
+            raise EncoderError(f"the registry has no adapted encoder {encoder_id}: run stage `adapt` again.")
+        adapted = from_bytes(bytes(row["weights"]), str(row["sha256"]))
+        base = named_as(config, EmbedConfig.model_validate_json(row["base_config"]))
+        return AdaptedRuntime(published_runtime(base, row["base_encoder_id"], threads, shelf), adapted)
+    built, kind = built_encoder(config, shelf)
+    recorded = ids_of(built.encoder_id).get(encoder_id)
     if recorded is None:
         raise EncoderError(
             f"the configuration makes encoder {built.encoder_id}, the vectors are those of {encoder_id}: the weights, "
             "the model file or the release of Keras is another. Use those that stage `embed` had, or run it again."
         )
-    choice = choose(spec.kind, Machine.here(), config.runtime, config.precision, recorded)
+    choice = choose(kind, Machine.here(), config.runtime, config.precision, recorded)
     if at_precision(built.encoder_id, choice.precision, choice.runtime) != encoder_id:
         raise EncoderError(
             f"the vectors of {encoder_id} were made in {recorded.precision}, the configuration asks for "

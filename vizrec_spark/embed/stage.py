@@ -19,6 +19,7 @@ from vizrec_spark.embed.select import missing_keys
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder, encoder_key
+from vizrec_spark.tables.fine_tuned import is_fine_tuned, require_alone
 from vizrec_spark.tables.registry import is_adapted, name_and_stage
 from vizrec_spark.tables.schemas import EMBEDDINGS, ENCODERS, ENCODING_FAILURES, IMAGES, QUARANTINE
 
@@ -96,6 +97,8 @@ def check(config: Config) -> None:
     """Raises: EncoderError for an encoder that cannot be meant."""
     if is_adapted(config.embed.encoder):
         name_and_stage(config.embed.encoder)
+    elif is_fine_tuned(config.embed.encoder):  # the tables know
+        require_alone(config.embed)
     else:
         check_encoder(encoder_spec(config.embed))
 

@@ -162,6 +162,17 @@ def adapted_id(base_encoder_id: str, name: str, digest: str) -> str:
     return f"{name}-{hashlib.sha256(f'{base_encoder_id} {digest}'.encode()).hexdigest()[:12]}"
 
 
+def tuned_id(base_encoder_id: str, name: str, weights: Sequence[NDArray[Any]]) -> str:
+    """``<name>_tuned-<12 hex digits>``: a hash of the id of the encoder that was fine-tuned, which stands for its
+    architecture and preprocessing, and of all weights as they are now."""
+    digest = hashlib.sha256(base_encoder_id.encode())
+    for weight in weights:
+        array = np.ascontiguousarray(weight, weight.dtype.newbyteorder("<"))
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.data)
+    return f"{name}_tuned-{digest.hexdigest()[:12]}"
+
+
 def to_bytes(adapted: Adapted) -> bytes:
     """`adapted` as an npz archive of plain arrays and a line of JSON; equal input gives equal bytes."""
     about = {

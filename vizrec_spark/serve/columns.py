@@ -56,6 +56,14 @@ LIVE_RECOMMENDATIONS = Source(
     "live_recommendations", "stream", 1, ("user_id", "offers", "updated_at", "model_id", "encoder_id")
 )
 
+ADAPTED_ENCODERS = Source(
+    "adapted_encoders", "adapt", 1, ("encoder_id", "base_encoder_id", "base_config", "sha256", "weights")
+)
+FINE_TUNED_ENCODERS = Source(
+    "fine_tuned_encoders", "adapt", 1, ("encoder_id", "input_height", "input_width", "dimension", "sha256")
+)
+ENCODER_FILES = Source("encoder_files", "adapt", 1, ("encoder_id", "piece", "content"))
+
 SOURCES: Final = (
     ITEMS,
     IMAGES,
@@ -66,4 +74,5 @@ SOURCES: Final = (
     SIMILARITY_QUALITY,
     RECOMMENDATIONS,
 )
-"""What a snapshot is made of; `LIVE_RECOMMENDATIONS`, which changes every second or so, is read apart."""
+"""What a snapshot is made of; `LIVE_RECOMMENDATIONS`, which changes every second or so, is read apart, and so is what
+stage `adapt` keeps, which search by picture asks for when it loads an encoder."""

@@ -190,7 +190,7 @@ class Loader:
             return None, "there are no vectors of the configured encoder: run stage `embed`"
         try:
             ready: Encoder = self._load_encoder(encoder[0])
-        except EncoderError as error:
+        except (EncoderError, TableError) as error:
             return None, str(error)
         if ready.dimension != encoder[1]:
             return None, f"the encoder gives {ready.dimension} numbers, its vectors have {encoder[1]}"

@@ -1,27 +1,17 @@
-"""What is tried, in which order: Optuna's tree-structured Parzen estimator over the settings of ALS."""
+"""What is tried of the settings of ALS, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vizrec_spark.config.models import AlsConfig, TuneConfig
 from vizrec_spark.config.models.als import settings_of
-from vizrec_spark.errors import ConfigError
+from vizrec_spark.kernels import trials
+from vizrec_spark.kernels.trials import Budget, Settings, Tried, require_optuna
 
 if TYPE_CHECKING:
     from optuna import Trial
-    from optuna.trial import FrozenTrial
-
-Settings = Mapping[str, float]
-"""Settings of section `als` by name; without `half_life_days`, all events count alike."""
-
-
-class Tried(NamedTuple):
-    """A finished trial: its settings and the metric, larger is better."""
-
-    settings: Settings
-    value: float
 
 
 def search(
@@ -31,46 +21,12 @@ def search(
     earlier: Sequence[Tried],
     finished: Callable[[int, Tried], None],
 ) -> list[Tried]:
-    """All trials, `earlier` ones first, in order; `finished(number, trial)` is called after each new one.
+    """`kernels.trials.search` over the settings of section `als`; without `half_life_days`, all events count alike.
 
-    Trial 0 is `als` as it is configured, so that the best is never worse. Stops after `tune.trials`, or when
-    `tune.patience` trials in a row were no better than the best before them. Each trial draws from its own seed and
-    from what was tried before: a search that was interrupted goes on as if nothing had happened.
-
-    Raises: ConfigError when Optuna is not installed.
+    Trial 0 is `als` as it is configured. Raises: ConfigError when Optuna is not installed.
     """
-    optuna = require_optuna()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = Space(als, tune)
-    study = optuna.create_study(direction="maximize")
-    tried = list(earlier)
-    for trial in tried:
-        study.add_trial(space.frozen(trial))
-    while len(tried) < tune.trials and not stale([trial.value for trial in tried], tune.patience):
-        number = len(tried)
-        study.sampler = optuna.samplers.TPESampler(seed=tune.seed + number)
-        if number == 0:
-            trial = Tried(space.configured, objective(space.configured))
-            study.add_trial(space.frozen(trial))
-        else:
-            asked = study.ask()
-            settings = space.draw(asked)
-            trial = Tried(settings, objective(settings))
-            study.tell(asked, trial.value)
-        tried.append(trial)
-        finished(number, trial)
-    return tried
-
-
-def stale(values: Sequence[float], patience: int) -> bool:
-    """Whether the last `patience` values are no better than the best before them."""
-    before = values[:-patience]
-    return len(before) > 0 and max(values[-patience:]) <= max(before)
-
-
-def best(tried: Sequence[Tried]) -> int:
-    """The number of the best trial; the earlier of equals."""
-    return max(range(len(tried)), key=lambda number: (tried[number].value, -number))
+    budget = Budget(tune.trials, tune.patience, tune.seed)
+    return trials.search(lambda settings, _: objective(settings), Space(als, tune), budget, earlier, finished)
 
 
 class Space:
@@ -83,7 +39,7 @@ class Space:
         if als.preference == "implicit":
             spans["alpha"] = tune.alpha
             spans["half_life_days"] = tune.half_life_days
-        self.configured = configured
+        self.configured: Settings = configured
         self._all: dict[str, Any] = {
             "rank": distributions.CategoricalDistribution(sorted({als.rank, *tune.ranks})),
             **{
@@ -111,24 +67,9 @@ class Space:
             drawn["half_life_days"] = trial.suggest_float("half_life_days", known.low, known.high, log=True)
         return drawn
 
-    def frozen(self, tried: Tried) -> FrozenTrial:
-        """A finished trial as Optuna keeps it."""
-        parameters: dict[str, Any] = {**tried.settings, "rank": int(tried.settings["rank"])}
+    def parameters(self, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings as Optuna's parameters, and their distributions by the same names."""
+        parameters: dict[str, Any] = {**settings, "rank": int(settings["rank"])}
         if "recency" in self._all:
             parameters["recency"] = "half_life_days" in parameters
-        known = {name: self._all[name] for name in parameters}
-        made: FrozenTrial = require_optuna().trial.create_trial(
-            params=parameters, distributions=known, value=tried.value
-        )
-        return made
-
-
-def require_optuna() -> Any:
-    """The package Optuna. Raises: ConfigError when it is not installed."""
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError(
-            "Tuning needs Optuna, which is not installed: pip install 'vizrec-spark[tune]'."
-        ) from None
-    return optuna
+        return parameters, {name: self._all[name] for name in parameters}

@@ -9,15 +9,17 @@ import yaml
 from vizrec_spark.als.checkpoints import checkpoints
 from vizrec_spark.als.recommender import AlsRecommender
 from vizrec_spark.als.settings import first_settings
-from vizrec_spark.als.tuning.search import Settings, Tried, best, require_optuna, search
-from vizrec_spark.als.tuning.study import study_id, trials_of
+from vizrec_spark.als.tuning.search import search
+from vizrec_spark.als.tuning.study import study_id
 from vizrec_spark.als.validation import last_share, mean_ndcg, relevant
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.config.models.als import with_settings
 from vizrec_spark.errors import TableError
+from vizrec_spark.kernels.trials import Settings, Tried, best, require_optuna
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.schemas import INTERACTIONS, TUNING_TRIALS
+from vizrec_spark.tables.trials import keep_trial, trials_of
 
 _SEARCHED = {"rank", "regularization", "alpha", "half_life_days"}
 
@@ -38,7 +40,7 @@ def run(context: StageContext) -> StageResult:
                 f"{tune.held_out:.0%} of all interactions. Set tune.held_out otherwise, or gather more data."
             )
         study, metric = study_id(interactions, als, tune), f"ndcg@{tune.k}"
-        earlier = trials_of(tables, study)
+        earlier = trials_of(tables, TUNING_TRIALS, study)
         known = split.where("NOT held_out").select(interactions.columns)
         users = wanted.select("user_id").distinct()
 
@@ -53,10 +55,7 @@ def run(context: StageContext) -> StageResult:
                 recommender.unpersist()
 
         def finished(number: int, trial: Tried) -> None:
-            row = (study, number, dict(trial.settings), metric, trial.value)
-            written[:] = [
-                tables.upsert(TUNING_TRIALS, context.spark.createDataFrame([row], TUNING_TRIALS.schema))
-            ]
+            written[:] = [keep_trial(tables, context.spark, TUNING_TRIALS, study, number, trial, metric)]
             log.info("trial %d: %s %.4f with %s", number, metric, trial.value, _words(trial.settings))
 
         tables.ensure(TUNING_TRIALS)

@@ -8,11 +8,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark import __version__
-from vizrec_spark.als.tuning.search import Settings, Tried, best
 from vizrec_spark.config.models import AlsConfig, TuneConfig
 from vizrec_spark.errors import TableError
+from vizrec_spark.kernels.trials import Settings, best
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import INTERACTIONS, TUNING_TRIALS
+from vizrec_spark.tables.trials import trials_of
 
 _NO_PART_OF_THE_STUDY = {"settings", "checkpoint_dir", "checkpoint_interval", "model_dir", "loss_sample"}
 _WHEN_TO_STOP = {"trials", "patience", "output"}
@@ -30,19 +31,13 @@ def study_id(interactions: DataFrame, als: AlsConfig, tune: TuneConfig) -> str:
     return "tune-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def trials_of(tables: TableStore, study: str) -> list[Tried]:
-    """The finished trials of a study, in order."""
-    rows = tables.read_or_empty(TUNING_TRIALS).where(F.col("study_id") == study).orderBy("trial").collect()
-    return [Tried(dict(row.parameters), row.value) for row in rows]
-
-
 def best_of_study(tables: TableStore, als: AlsConfig, tune: TuneConfig) -> Settings:
     """The best settings that job `tune` found for the interactions of `tables`, beginning with `als`.
 
     Raises: TableError where there is no such study.
     """
     study = study_id(tables.pinned(INTERACTIONS), als, tune)
-    tried = trials_of(tables, study)
+    tried = trials_of(tables, TUNING_TRIALS, study)
     if not tried:
         raise TableError(
             f"No trial of study {study} is in {tables.location(TUNING_TRIALS)}: run job `tune` on these tables with "

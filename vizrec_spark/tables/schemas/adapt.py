@@ -33,7 +33,8 @@ LABELLED_PICTURES = Table(
             column(
                 "part",
                 STRING,
-                "`train`, `validation` or `test`; `left_out`: nearly the same picture is in a later part.",
+                "`train`, `validation` or `test`; `left_out`: nearly the same picture is in a later part, the encoder "
+                "has learned from one, or it cannot be encoded any more.",
             ),
             column("group_id", STRING, "Least SHA-256 of the pictures that are nearly the same as this one."),
         ]
@@ -79,6 +80,97 @@ ADAPTED_ENCODERS = Table(
         "kind_known": "kind IN ('binary', 'multi_class', 'multi_label')",
         "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
     },
+)
+
+FINE_TUNED_ENCODERS = Table(
+    "fine_tuned_encoders",
+    "adapt",
+    "Encoders whose last blocks have learned from labelled pictures; `embed.encoder` takes `fine_tuned:<encoder_id>`.",
+    StructType(
+        [
+            column("encoder_id", STRING, "Hash of the id of the encoder that it was and of all weights."),
+            column("made_from", STRING, "Fingerprint of pictures, labels, parts, settings and that encoder."),
+            column("name", STRING, "The adapted encoder that it was made for, as `adapt.name` calls it."),
+            column("base_encoder_id", STRING, "The encoder that it was, at float32."),
+            column("input_height", INT, "Height of the pictures that it takes, in pixels."),
+            column("input_width", INT, "Width of the pictures that it takes, in pixels."),
+            column("dimension", INT, "Length of its vectors."),
+            column("classes", ArrayType(STRING), "The labels that it has learned."),
+            column("blocks", ArrayType(STRING), "The blocks that have learned."),
+            column("precision", STRING, "In what it was computed meanwhile; the weights are float32."),
+            column("epochs", INT, "Epochs of the best weights."),
+            column("loss_before", DOUBLE, "Log-loss on the validation pictures before the first epoch."),
+            column("loss_after", DOUBLE, "The same after the best epoch."),
+            column("settings", STRING, "Section `adapt.fine_tune` that it was made with, as JSON."),
+            column("sha256", STRING, "SHA-256 of its file, see table encoder_files."),
+            column("created_at", TimestampType(), "When it was made (UTC)."),
+        ]
+    ),
+    ("encoder_id", "made_from"),
+    {
+        "dimension_positive": "dimension > 0",
+        "input_positive": "input_height > 0 AND input_width > 0",
+        "epochs_from_one": "epochs >= 1",
+        "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
+    },
+)
+
+FINE_TUNED_PICTURES = Table(
+    "fine_tuned_pictures",
+    "adapt",
+    "What each fine-tuned encoder has learned from, its base included: no version behind it is judged on these.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The fine-tuned encoder, see table fine_tuned_encoders."),
+            column("sha256", STRING, "SHA-256 of the picture's bytes."),
+            column("part", STRING, "`train`: learned from; `validation`: its epochs were chosen on it."),
+        ]
+    ),
+    ("encoder_id", "sha256"),
+    {
+        "sha256_is_hex": "sha256 rlike '^[0-9a-f]{64}$'",
+        "part_known": "part IN ('train', 'validation')",
+    },
+    partition_by=("encoder_id",),
+)
+
+ENCODER_FILES = Table(
+    "encoder_files",
+    "adapt",
+    "The files of fine-tuned encoders in pieces: Keras 3 files (.keras) from pixels of 0..255, scaling included.",
+    StructType(
+        [
+            column("encoder_id", STRING, "The fine-tuned encoder, see table fine_tuned_encoders."),
+            column("piece", INT, "0, 1, 2, ... in the file."),
+            column("content", BinaryType(), "The bytes of this piece."),
+        ]
+    ),
+    ("encoder_id", "piece"),
+    {"piece_from_zero": "piece >= 0"},
+    partition_by=("encoder_id",),
+)
+
+ADAPTATION_TRIALS = Table(
+    "adaptation_trials",
+    "adapt",
+    "What was tried for the head or the fine-tuning of an adapted encoder, and its loss on validation pictures.",
+    StructType(
+        [
+            column("study_id", STRING, "Fingerprint of the pictures, the space and what is not searched."),
+            column("trial", INT, "0, 1, 2, ... within the study."),
+            column(
+                "parameters",
+                MapType(STRING, DOUBLE),
+                "Settings of `adapt.head` or `adapt.fine_tune` by name; `width` is that of the head's only layer.",
+            ),
+            column("metric", STRING, "What was measured: log_loss."),
+            column("value", DOUBLE, "Its least value on the validation pictures; smaller is better."),
+            column("epochs", ArrayType(DOUBLE), "Fine-tuning: its value after each epoch."),
+            column("pruned", BooleanType(), "Whether the trial was stopped early, as it promised little."),
+        ]
+    ),
+    ("study_id", "trial"),
+    {"trial_from_zero": "trial >= 0", "value_not_negative": "value >= 0 AND NOT isnan(value)"},
 )
 
 ENCODER_PROMOTIONS = Table(
