@@ -32,8 +32,8 @@ from vizrec_spark.serve.looks import Vectors
 from vizrec_spark.serve.rows import FADING, Row, known_rows, latest_users, session_rows
 from vizrec_spark.serve.snapshot import Loader, NotWhole, Snapshot
 from vizrec_spark.serve.texts import SortedTexts, Texts
+from vizrec_spark.tables import delta_log
 from vizrec_spark.tables import schemas as S
-from vizrec_spark.tables import store
 from vizrec_spark.tables.schemas import ALL_TABLES
 from vizrec_spark.wording import reason
 
@@ -60,7 +60,7 @@ def test_what_is_read_is_in_the_contracts() -> None:
 
 
 def test_upkeep_is_the_same_to_the_service_and_to_spark() -> None:
-    (words,) = re.findall(r"\^\((.*)\)", store._UPKEEP)
+    (words,) = re.findall(r"\^\((.*)\)", delta_log.UPKEEP)
     assert sorted(delta._UPKEEP) == sorted(words.split("|"))
 
 
