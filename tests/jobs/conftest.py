@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -51,6 +52,23 @@ def settings_stay_in_their_test(spark: SparkSession) -> Iterator[None]:
     """The next test has its own settings."""
     with settings_kept(spark):
         yield
+
+
+@contextmanager
+def started(
+    command: list[str], said: Path, environment: dict[str, str], folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command with a group of its own that adds to file `said`; killed when the body ends, if it has not ended."""
+    with said.open("ab") as out:
+        run = subprocess.Popen(
+            command, stdout=out, stderr=out, start_new_session=True, env=environment, cwd=folder
+        )
+    try:
+        yield run
+    finally:
+        with suppress(ProcessLookupError):  # it has ended
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def vizrec(*arguments: str, timeout: int = 1000) -> subprocess.CompletedProcess[str]:

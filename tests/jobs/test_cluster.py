@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tests.conftest import UNCOMPILED
 from tests.jobs.cluster import Cluster, can_hide, standalone
-from tests.jobs.conftest import PIPELINE_TABLES, DemoRun
+from tests.jobs.conftest import PIPELINE_TABLES, DemoRun, started
 from vizrec_spark.app.stages import BY_NAME, PIPELINE
 from vizrec_spark.tables import Table
 
@@ -93,21 +93,8 @@ def submitted(
     # Spark's own log tells of tasks that were lost. To compile code for so few rows would cost more than running it.
     conf = {"spark.log.level": "WARN", **UNCOMPILED}
     command[1:1] = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
-    with said.open("w") as out:
-        run = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            env=cluster.environment(),
-            cwd=cluster.drivers,
-            start_new_session=True,
-        )
-    try:
+    with started(command, said, cluster.environment(), cluster.drivers) as run:
         yield run
-    finally:
-        with suppress(ProcessLookupError):  # it has ended
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
 
 
 def differences(table: Table, found: DataFrame, wanted: DataFrame) -> list[str]:

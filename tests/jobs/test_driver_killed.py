@@ -11,13 +11,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun, rows_of
+from tests.jobs.conftest import PIPELINE_TABLES, SHORT_LIVED, DemoRun, rows_of, started
 from tests.jobs.versions import halves, latest, met, of_models_in_use, strange
 from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.errors import WriteConflict
@@ -73,16 +73,8 @@ class Reader(threading.Thread):
 def pipeline(demo: DemoRun, tables: Path, change: list[str], said: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The whole pipeline in processes of its own, which are killed when the body ends, if they have not ended."""
     command = [*demo.command("pipeline", tables), *(word for pair in change for word in ("--set", pair))]
-    with said.open("ab") as out:
-        run = subprocess.Popen(
-            command, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **SHORT_LIVED}
-        )
-    try:
+    with started(command, said, {**os.environ, **SHORT_LIVED}) as run:
         yield run
-    finally:
-        with suppress(ProcessLookupError):  # it has ended
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
 
 
 def finished(demo: DemoRun, tables: Path, said: Path) -> None:
