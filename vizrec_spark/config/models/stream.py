@@ -38,7 +38,7 @@ class StreamConfig(Section):
     reload_seconds: Annotated[float, Field(ge=0)] = 5.0
     remember_minutes: Annotated[int, Field(ge=1)] = 10
     checkpoint: Name = "work/stream"
-    direct_bytes: Annotated[int, Field(ge=0)] = 8_388_608
+    direct_bytes: Annotated[int, Field(ge=0)] = 16_777_216
     latest: Annotated[int, Field(ge=0)] = 10
     in_memory: Annotated[int, Field(ge=0)] = 2_000_000
     tail: Annotated[int, Field(ge=1)] = 50_000
