@@ -11,7 +11,16 @@ from vizrec_dags.alerts import tell_of_time_out
 from vizrec_dags.hold import skip_if_held
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
-from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, SHORT, TRAINING
+from vizrec_dags.settings import (
+    COMMON_PARAMS,
+    COMPARED,
+    CURRENT,
+    DEFAULT_ARGS,
+    MACROS,
+    MODEL,
+    SHORT,
+    TRAINING,
+)
 
 PARAMS = {
     **COMMON_PARAMS,
@@ -32,10 +41,7 @@ JUDGED = [
     f"evaluate.training={TRAINING}",
     # What was split is what is judged, whatever was loaded since.
     "evaluate.log_version={{ vizrec_log_version(ti.xcom_pull(task_ids='split')) }}",
-    f'evaluate.models={{"candidate": "{TRAINING}/recommendations", "current": "{CURRENT}/recommendations"}}',
-    "evaluate.reference=current",
-    "evaluate.gate.candidate=candidate",
-    "evaluate.gate.current=current",
+    *COMPARED,
     "evaluate.gate.metric={{ params.metric }}",
     "evaluate.gate.tolerance={{ params.tolerance | float }}",
     "evaluate.gate.minimum={{ 'null' if params.minimum is none else params.minimum | float }}",

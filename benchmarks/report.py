@@ -40,6 +40,7 @@ from vizrec_spark.tables.schemas import (
     ITEMS,
     METRICS,
     NEAR_DUPLICATES,
+    QUARANTINE,
     RECOMMENDATIONS,
     RUNS,
     SIMILARITY_QUALITY,
@@ -52,6 +53,7 @@ SECONDS, MEGABYTES = 60.0, 15.0
 
 ENCODER = "benchmark"
 PICTURES, SIDES = 64, (240, 320)
+REFUSED_FILES, REFUSED_RECORDS = 40, 2000
 EVENTS, OFFERS, NEIGHBORS, LOOKS = 20, 50, 10, 32
 MODELS, RUN_IDS = ("hybrid", "als", "popularity"), tuple(f"week-{n}" for n in range(8))
 SLICES = ("all", "cold_items", "head_items", "tail_items", "light_users", "heavy_users", "new_users")
@@ -65,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="vizrec-report-") as folder:
         pairs = [f"tables.root={folder}/tables", f"report.path={folder}/report.html", "spark.master=local[2]"]
+        pairs.append(f"ingest.images.path={folder}/landing")
+        write_refused(Path(folder, "landing"))
         write_tables(load_config(None, pairs), args.items, args.users)
         result: dict[str, float] = {"items": args.items, "users": args.users}
         for name in ("first", "again"):
@@ -82,6 +86,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if met else 1
 
 
+def write_refused(landing: Path) -> None:
+    """The files of refused pictures: half of them whole, which were refused for what the catalogue says."""
+    landing.mkdir()
+    for number in range(REFUSED_FILES):
+        whole = generated(number, SIDES)
+        (landing / f"r{number}.jpg").write_bytes(whole if number % 2 else whole[: len(whole) // 2])
+
+
 def run_report(pairs: list[str]) -> float:
     """Seconds of the command."""
     vizrec = str(Path(sys.executable).with_name("vizrec"))
@@ -95,7 +107,7 @@ def run_report(pairs: list[str]) -> float:
 
 
 def write_tables(config: Config, n_items: int, n_users: int) -> None:
-    """Every table that the report reads, but for quarantine."""
+    """Every table that the report reads."""
     conf = {"spark.master": "local[2]", "spark.driver.memory": "3g", "spark.ui.enabled": "false"}
     spark = build_session("benchmark", {**conf, "spark.sql.shuffle.partitions": "8"})
     tables = TableStore(spark, config.tables, Stamp("week-7", "benchmark", "0"))
@@ -123,6 +135,7 @@ def frames(
         (RECOMMENDATIONS, recommendations(users, n_items)),
         (BLEND_WEIGHTS, rows(spark, BLEND_WEIGHTS, weights())),
         (METRICS, rows(spark, METRICS, list(metrics()))),
+        (QUARANTINE, rows(spark, QUARANTINE, list(refused()))),
         (WORST_LISTS, rows(spark, WORST_LISTS, list(worst(n_items)))),
         (RUNS, rows(spark, RUNS, list(runs(n_items)))),
     )
@@ -322,6 +335,14 @@ def worst(n_items: int) -> Iterator[tuple[object, ...]]:
             )
             found = (0.0, 20, 10, None, offered, missed)
             yield (RUN_IDS[-1], "user_time", MODELS[0], metric, place, f"u{place}", *found)
+
+
+def refused() -> Iterator[tuple[object, ...]]:
+    for number in range(REFUSED_FILES):
+        reason = "unknown_item" if number % 2 else "truncated"
+        yield ("ingest", "images", reason, "why it was refused", None, f"r{number}.jpg")
+    for number in range(REFUSED_RECORDS):
+        yield ("ingest", "interactions", "unknown_item", "no such item", f"u{number} i", "a,b,c")
 
 
 def runs(n_items: int) -> Iterator[tuple[object, ...]]:

@@ -48,7 +48,7 @@ from vizrec_spark.session import UNSUMMED_FILES
 from vizrec_spark.tables import Table
 from vizrec_spark.tables import schemas as S
 
-BARS = {"p95_s": 5.0, "lost": 0, "duplicated": 0, "upkeep_failed": 0, "upkeep_later": 1}
+BARS = {"p95_s": 5.0, "lost": 0, "duplicated": 0, "untold": 0, "upkeep_failed": 0, "upkeep_later": 1}
 LEAST_RATE = 0.95  # of what is sent
 SOAK_REMEMBER_MINUTES = 2
 SAMPLED_S = 10.0
@@ -73,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--soak-minutes", type=float, help="in place of --seconds, as above")
     parser.add_argument("--warm-up", type=float, default=60.0, help="seconds before (default: %(default)s)")
     parser.add_argument("--twice", type=float, default=0.02, help="share sent twice (default: %(default)s)")
+    parser.add_argument(
+        "--broken",
+        type=float,
+        default=0.0,
+        help="share of records that nobody can read (default: %(default)s)",
+    )
     parser.add_argument(
         "--folder", type=Path, help="keep the tables here, and take them from here the next time"
     )
@@ -168,12 +174,13 @@ class Sent:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._rng = np.random.default_rng(5)
-        self._rate, self._twice = args.rate, args.twice
+        self._rate, self._twice, self._broken = args.rate, args.twice, args.broken
         # As in a shop some are much busier than others.
         self._users = _busy(self._rng, args.users)
         self._items = _busy(self._rng, args.items)
         self.at: dict[str, float] = {}
         self.events: dict[str, tuple[str, ...]] = {}
+        self.broken = 0
         self.began = 0.0
         self._lately: deque[str] = deque(maxlen=int(60 * self._rate) or 1)
 
@@ -205,6 +212,9 @@ class Sent:
                 self._lately.append(lines[-1])
                 if self._rng.random() < self._twice:
                     lines.append(self._lately[int(self._rng.integers(len(self._lately)))])
+                if self._rng.random() < self._broken:
+                    self.broken += 1
+                    lines.append(f'{{"event_id": "broken {self.broken}", "user_id":')
             draft = folder.parent / "draft"
             draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
             draft.rename(folder / f"{number:09d}.json")
@@ -245,6 +255,7 @@ def _judged(tables: Path, sent: Sent, warm_up: float) -> dict[str, Any]:
         for one, batch in zip(ids, batches, strict=True)
         if one in sent.events and lists.get(sent.events[one][0], -1) < batch
     )
+    refused = _read(tables, "quarantine", ("record",))
     p50, p95, p99 = (float(x) for x in np.percentile(latency or [np.inf], [50, 95, 99]))
     span = max(visible, default=np.inf) - timed
     metrics = dict(_read(tables, "runs", ("metrics",))["metrics"][0].as_py())
@@ -257,6 +268,8 @@ def _judged(tables: Path, sent: Sent, warm_up: float) -> dict[str, Any]:
         "sent": len(sent.at),
         "lost": len(set(sent.at) - set(ids)) + stale + other,
         "duplicated": len(ids) - len(set(ids)),
+        "refused": len(refused),
+        "untold": abs(sent.broken - len(refused)),
         "batches": metrics["batches"],
         "state_rows": metrics["state_rows"],
     }

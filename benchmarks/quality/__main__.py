@@ -62,7 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the protocols and prints tables and result."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if unknown := sorted(set(args.models or ()) - {*WARM, *COLD}):
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join({**WARM, **COLD})}")
+    if args.seeds < 1:
+        parser.error("--seeds must be at least 1")
     if args.work is not None:
         _run(args, Path(args.work))
         return

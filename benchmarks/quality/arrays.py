@@ -46,6 +46,17 @@ def arrays_of(window: Window, seen: DataFrame | None = None) -> Arrays:
     return Arrays(users, items, known, candidates)
 
 
+def met_in(arrays: Arrays, rows: DataFrame) -> scipy.sparse.csr_matrix:
+    """The pairs of `rows` (of interactions) as `Arrays.known`; users that it does not have are left out."""
+    pairs = rows.select("user_id", "item_id").distinct().toPandas()
+    row = pd.Index(arrays.users).get_indexer(pairs["user_id"])
+    column = pd.Index(arrays.items).get_indexer(pairs["item_id"])
+    there = (row >= 0) & (column >= 0)
+    return scipy.sparse.csr_matrix(
+        (np.ones(int(there.sum())), (row[there], column[there])), shape=arrays.known.shape
+    )
+
+
 def vectors_of(window: Window, arrays: Arrays) -> tuple[Floats, NDArray[np.bool_]]:
     """Unit vectors (n, d) with the mean of all pictured items taken off, and which items have a picture."""
     table = window.vectors.orderBy("item_id").toArrow()

@@ -159,6 +159,16 @@ class Page:
             raise RuntimeError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    def click(self, selector: str) -> None:
+        """A click of the mouse on the middle of the first such element: whatever lies over it gets it."""
+        x, y = self.value(
+            f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
+            " one.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});"
+            " const at = one.getBoundingClientRect(); return [at.x + at.width / 2, at.y + at.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def screenshot(self, file: Path, *, whole: bool = False) -> None:
         """The screen, or the whole page, as PNG."""
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

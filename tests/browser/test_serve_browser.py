@@ -67,7 +67,7 @@ def press(page: Page, key: str, code: int) -> None:
 
 
 def click(page: Page, item: str, where: str = "shop-items") -> None:
-    page.value(f"document.querySelector('#{where} [data-item=\"{item}\"]').click()")
+    page.click(f'#{where} [data-item="{item}"]')
     until(page, f"document.querySelector('#{where} [data-item=\"{item}\"]') !== null")
     until(page, "document.querySelectorAll('.busy').length === 0")
 
@@ -163,7 +163,7 @@ def test_a_visit(page: Page, service: Service, shop: Shop, tmp_path: Path) -> No
 def test_pictures_that_are_missing_or_broken_are_shown_as_such(page: Page, service: Service) -> None:
     page.screen(1280, 900)
     start(page, service)
-    page.value("document.getElementById('more').click()")
+    page.click("#more")
     until(page, "document.querySelectorAll('#shop-items .card').length > 24")
     told = "document.querySelector('#shop-items [data-item=\"{}\"] .pic.none')?.textContent ?? ''"
     assert "No picture" in page.value(told.format(NO_PICTURE))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -374,6 +375,48 @@ def test_overload_is_refused_at_once_and_passes(small: Service) -> None:
         for connection in idle:
             connection.close()
     small.wait_for(lambda: small.get("/v1/recommendations", headers).status == 200)
+
+
+def test_a_connection_too_many_hears_so_while_it_still_talks(small: Service) -> None:
+    """A connection that is closed with unread bytes is reset, and what it was sent is lost with it."""
+
+    def heard() -> list[bytes]:
+        idle = [socket.create_connection(small.address, timeout=30) for _ in range(40)]
+        late = [socket.create_connection(small.address, timeout=30) for _ in range(20)]
+        try:
+            for part in (
+                b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\n",
+                b"Content-Length: 9\r\n\r\n",
+                b"{",
+            ):
+                for connection in late:
+                    connection.sendall(part)
+                time.sleep(0.05)
+            return [b"".join(iter(partial(connection.recv, 65536), b"")) for connection in late]
+        finally:
+            for connection in (*idle, *late):
+                connection.close()
+
+    def refused() -> bool:
+        """Not where the machine stood still for so long that the idle ones were gone."""
+        answers = heard()
+        return all(a.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: 1\r\n" in a for a in answers)
+
+    small.wait_for(refused)
+    small.wait_for(lambda: small.get("/healthz").status == 200)
+
+
+def test_who_sends_too_much_hears_so_when_all_is_sent(small: Service) -> None:
+    """As a browser does, which reads nothing before."""
+    head = (
+        f"POST /v1/search HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 8000000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    with socket.create_connection(small.address, timeout=30) as connection:
+        connection.sendall(head.encode() + bytes(8_000_000))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+        connection.sendall(f"GET /readyz HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_who_reads_no_answers_does_not_keep_others_out(small: Service) -> None:

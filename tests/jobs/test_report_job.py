@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,28 @@ def test_an_unknown_name_is_told(demo: DemoRun, capsys: pytest.CaptureFixture[st
     assert "'nobody' is no file, and tables items and users do not have it" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_a_look_at_a_picture_opens_in_the_browser(
+    demo: DemoRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture has a name that is no UTF-8; its look-alikes come in the order of `similar.metric`."""
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda uri: opened.append(uri) or not opened[1:])
+    picture, out = tmp_path / os.fsdecode(b"caf\xe9.jpg"), tmp_path / "look.html"
+    shutil.copy(demo.folder / "landing" / "images" / "p00001.jpg", picture)
+    command = ["look", str(picture), "--config", str(demo.folder / "demo.yml"), "--output", str(out)]
+    assert main([*command, "--set", "similar.metric=euclidean"]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert "Looks like the picture caf\ufffd.jpg" in page
+    far = [float(text) for text in re.findall(r"distance </span>([\d.]+)", page)]
+    assert len(far) == 10 and far == sorted(far)
+    assert "No browser" not in capsys.readouterr().err
+    assert main(command) == 0
+    assert "No browser could be started: open the file yourself." in capsys.readouterr().err
+    assert opened == [out.as_uri()] * 2
+    assert main(["look", "caf\udce9", *command[2:]]) == 3
+    assert "it can be no id: ids are UTF-8" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_example_notebook_runs(

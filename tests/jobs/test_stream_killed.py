@@ -146,8 +146,11 @@ def test_killed_at_ten_random_moments_it_goes_on(spark: SparkSession, tmp_path: 
     load = Load(shop)
     moments = random.Random(11)
     with load.sending():
-        # While the lists of a batch are being written; then whenever.
+        # While the lists of a batch are being written; then whenever: also while it starts, or does again what it had
+        # not ended.
         kill(shop, log, lambda shop: newer(shop, "live_recommendations", "*.parquet"))
-        for _ in range(9):
+        for _ in range(6):
             kill(shop, log, lambda shop: newer(shop, "live_events", "*.parquet"), moments.uniform(0.0, 6.0))
+        for _ in range(3):
+            kill(shop, log, lambda shop: lambda: True, moments.uniform(1.0, 60.0))
     check(shop, load)

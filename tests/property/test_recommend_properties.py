@@ -117,6 +117,10 @@ def test_each_source_proposes_its_best_and_nothing_seen_or_barred(shop, wanted) 
                 got = [float(users.factors[user] @ side.factors[i]) for i in by[name]]
                 k = wanted.als if name == "als" else wanted.new
                 assert sorted(got, reverse=True) == pytest.approx(dots[:k], abs=1e-4)
+        else:
+            # Nothing tells which new item they would like, and they are kept their share of them.
+            able = [i for i in open_to if side.is_new[i] and side.has_factors[i]]
+            assert by["als"] == set() and by["new"] == set(able[: wanted.new])
 
 
 def blend_of(rng: np.random.Generator, half_life: float) -> Blend:

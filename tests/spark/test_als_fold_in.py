@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from vizrec_spark.als.fold_in import fold_in
 from vizrec_spark.als.loss import Sample, convergence, loss, model_loss, sampled
 from vizrec_spark.als.train import Trained, train_als
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.retrieval import share_factors
+from vizrec_spark.retrieval.fold_in import fold_in
 
 USERS, ITEMS = 60, 25
 

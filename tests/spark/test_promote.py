@@ -20,6 +20,7 @@ from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
 from vizrec_spark.tables.schemas import (
     ALS_MODELS,
+    BLEND_WEIGHTS,
     INTERACTIONS,
     ITEM_FACTORS,
     ITEMS,
@@ -163,6 +164,9 @@ def test_a_promoted_model_learns_from_the_whole_log_and_is_the_one_that_is_serve
     before = shop.run("recommend", shop.live, "recommend.model=promoted")
     assert any("no model was promoted yet" in note for note in before.notes)
     assert {row.model_id for row in _rows(live, RECOMMENDATIONS)} == {None}
+    # Nor is anything learned for a model that nobody is served by.
+    weights = {row.feature: row.weight for row in _rows(live, BLEND_WEIGHTS)}
+    assert weights["als"] == weights["new_als"] == 0 < sum(map(abs, weights.values()))
     shop.run("evaluate", shop.live, *loose)
     shop.run("promote", shop.live, *loose)
     [promotion] = _rows(live, PROMOTIONS)
@@ -175,6 +179,19 @@ def test_a_promoted_model_learns_from_the_whole_log_and_is_the_one_that_is_serve
     assert model.preferences == 40 * 12 > trained.preferences
     shop.run("recommend", shop.live, "recommend.model=promoted")
     assert {row.model_id for row in _rows(live, RECOMMENDATIONS)} == {promotion.model_id}
+    # Who has come since has factors of that model, from what they did; the list of another is as it was.
+    lists = {(row.user_id, row.rank): row.score_cf for row in _rows(live, RECOMMENDATIONS)}
+    assert any(lists.values())
+    came = START + timedelta(days=30)
+    new = [("late", f"i{i:02d}", "view", None, 1.0, came) for i in range(0, 15, 3)]
+    live.upsert(INTERACTIONS, shop.spark.createDataFrame(new, INTERACTIONS.schema))
+    live.upsert(USERS, shop.spark.createDataFrame([("late",)], USERS.schema))
+    shop.run("recommend", shop.live, "recommend.model=promoted")
+    assert any(row.score_cf for row in _rows(live, RECOMMENDATIONS) if row.user_id == "late")
+    live.delete(INTERACTIONS, F.col("timestamp") == came)
+    live.delete(USERS, F.col("user_id") == "late")
+    shop.run("recommend", shop.live, "recommend.model=promoted")
+    assert {(row.user_id, row.rank): row.score_cf for row in _rows(live, RECOMMENDATIONS)} == lists
     # Repeated, it stays promotion 1, and the same model.
     versions = [live.version(table) for table in (USER_FACTORS, ITEM_FACTORS)]
     shop.run("promote", shop.live, *loose)

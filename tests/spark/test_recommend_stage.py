@@ -435,6 +435,8 @@ def test_items_to_show_beside_an_item(recommended: Ran) -> None:
     # Chosen together and alike: an alternative. Chosen together without looks: a complement.
     assert set(beside["mug-1", "alternative"]) == {"mug-new", "mug-2"}
     assert beside["lamp-1", "complement"] == ["plain"]
+    # Nothing looks like the lamp: what others chose with it stands in for that.
+    assert beside["lamp-1", "alternative"] == ["plain"]
     assert ("mug-new", "complement") not in beside
 
 

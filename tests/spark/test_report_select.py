@@ -311,7 +311,7 @@ def left(
     """The last runs and those before them of records (run, stage, day); `held`: places of those that the gate held."""
     made = [run(*record) | {"outcome": "held" if i in held else "done"} for i, record in enumerate(records)]
     given = [tuple(one[c] for c in RUNS.columns) for one in made]
-    rows = last_runs(spark.createDataFrame(given, RUNS.schema), 2).collect()
+    rows = last_runs(spark.createDataFrame(given, RUNS.schema), 2, 3).collect()
     return by_step(rows, 1), by_step(rows, 2)
 
 
@@ -361,6 +361,15 @@ def test_the_records_of_three_schedules_make_a_healthy_run(spark: SparkSession) 
     latest, before = left(spark, *weekly, ("hand", "als", 1), ("next", "promote", 8), held=[4])
     assert (latest["als"].run_id, latest["als"].stage) == ("hand", "als")
     assert before["als"].run_id == "weekly" and latest["promote"].outcome == "held"
+
+
+def test_more_evaluations_are_kept_than_runs_of_other_steps(spark: SparkSession) -> None:
+    """With several protocols a day the last few do not reach back for a week."""
+    made = [run(f"r{n}", stage, n) for n in range(5) for stage in ("evaluate", "als")]
+    given = [tuple(one[c] for c in RUNS.columns) for one in made]
+    rows = last_runs(spark.createDataFrame(given, RUNS.schema), 2, 3).collect()
+    kept = {step: {row.run_id for row in rows if row.step == step} for step in ("evaluate", "als")}
+    assert kept == {"evaluate": {"r2", "r3", "r4"}, "als": {"r3", "r4"}}
 
 
 def test_a_stage_that_was_cleared_is_not_held_against_its_own_first_try(spark: SparkSession) -> None:

@@ -145,6 +145,24 @@ def test_each_event_counts_once_however_often_late_and_broken_it_comes(shop: Liv
     agree(lists.query("user_id == 'u04'").reset_index(drop=True), alone)
 
 
+def test_an_event_counts_by_that_record_of_it_whose_id_is_its_own(shop: LiveShop) -> None:
+    """Of two records of one event the first has the id of another event: of one before, of one of its micro-batch."""
+    shop.send("a", event(1, "u01", "i03"))
+    used, own = event(1, "u02", "i04"), event(9, "u02", "i04", timestamp=event(1, "", "")["timestamp"])
+    assert json.dumps(used) < json.dumps(own)
+    shop.send("b", used, own)
+    taken, used = event(50, "u03", "i05"), event(50, "u04", "i06")
+    own = event(51, "u04", "i06", timestamp=used["timestamp"])
+    assert json.dumps(taken) < json.dumps(used) < json.dumps(own)
+    shop.send("c", taken, used, own)
+    done = shop.stream("stream.max_bytes_per_batch=1")
+    store = shop.store()
+    assert set(ids(store)) == {"e1", "e9", "e50", "e51"}
+    refused = store.read(QUARANTINE).where("stage = 'stream'").collect()
+    assert [row.reason for row in refused] == ["reused_id"] * 2
+    assert done.metrics["events_new"] == 4 and done.metrics["events_refused"] == 2
+
+
 @pytest.mark.parametrize("direct_bytes", [0, 1 << 20])
 def test_a_restart_goes_on_and_a_replay_changes_nothing(shop: LiveShop, direct_bytes: int) -> None:
     """Whether Spark writes, or the job by itself."""

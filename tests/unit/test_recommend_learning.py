@@ -226,6 +226,13 @@ def test_attributes_become_blocks() -> None:
     assert block.present.tolist() == [True] * 40 + [False] * 2
     assert attribute_block("id", [f"x{i}" for i in range(50)]) is None
     assert attribute_block("same", ["a"] * 5) is None
+    # Numbers of an id count nothing; those of a measure may be as many, and those of an id that is shared say who.
+    numbers = [str(700_000 + 13 * i) for i in range(50)]
+    for name in ("tmdbId", "movie_id", "ID", "EAN", "product.sku"):
+        assert attribute_block(name, numbers) is None
+    for name in ("grams", "paid", "keyboard"):
+        assert attribute_block(name, numbers) is not None
+    assert attribute_block("brand_id", [*numbers, *numbers]) is not None
     assert number_block("price", np.full(4, np.nan)) is None
     kinds = category_block([["a", "b"], ["a"], [], None, ["c"]])
     assert kinds is not None and kinds.values.shape == (5, 3)

@@ -179,6 +179,25 @@ def test_the_legend_names_every_part_and_the_bars_add_up(gallery: Gallery) -> No
     ]
 
 
+def test_what_speaks_against_an_offer_makes_no_bar_and_no_other_bar_longer(gallery: Gallery) -> None:
+    """Full length is the most that speaks for an offer, so no bar is longer; the part below 0 stands in the table."""
+    offers = (
+        Offer(gallery.shoppers[0].offers[0].item, 1, 0.8, 1.2, 0.0, -0.4, "als", "why", None),
+        Offer(gallery.shoppers[0].offers[1].item, 2, 0.6, 0.6, 0.0, 0.0, "als", "why", None),
+    )
+    page = Reader(render(replace(gallery, shoppers=(replace(gallery.shoppers[0], offers=offers),))))
+    bars = [(a["class"], a["style"]) for tag, a in page.tags if tag == "i"]
+    assert bars == [("als", "width:100.00%"), ("als", "width:50.00%")]
+    assert "-0.400" in page.text
+    everywhere = replace(offers[0], cf=-0.1, popularity=0.0)
+    nothing = replace(gallery.shoppers[0], offers=(everywhere,))
+    assert not [tag for tag, _ in Reader(render(replace(gallery, shoppers=(nothing,)))).tags if tag == "i"]
+
+
+def test_an_item_without_a_picture_says_so_to_those_who_see(gallery: Gallery) -> None:
+    assert "no picture" in Reader(render(gallery)).text and "broken" not in Reader(render(gallery)).text
+
+
 def test_the_head_tells_the_facts(gallery: Gallery) -> None:
     text = " ".join(" ".join(Reader(render(gallery)).text).split())
     for fact in ("1,234", "30 Jun 2025", "enc-1", "model-1"):

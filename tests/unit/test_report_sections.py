@@ -11,12 +11,13 @@ from pyspark.sql import Row
 
 from tests.reporting import AT, DAY, NOON, less, measured, ran, shown, worst
 from tests.similarity import quality
+from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.report import plots
 from vizrec_spark.report.model import Facts, Gallery, Item
 from vizrec_spark.report.plots import Mark
 from vizrec_spark.report.render import render
 from vizrec_spark.report.sections.drift import drift
-from vizrec_spark.report.sections.evaluations import is_ablation, metric_name
+from vizrec_spark.report.sections.evaluations import QualityRows, is_ablation, metric_name
 from vizrec_spark.report.sections.findings import (
     Finding,
     drift_findings,
@@ -27,7 +28,7 @@ from vizrec_spark.report.sections.findings import (
     stage_findings,
 )
 from vizrec_spark.report.sections.health import Health
-from vizrec_spark.report.sections.quality import Quality
+from vizrec_spark.report.sections.quality import Quality, show_quality
 from vizrec_spark.report.sections.refused import Refusals, Refused, Sample
 from vizrec_spark.report.sections.runs import BUILDS_ON, Ran
 from vizrec_spark.report.sections.search import Search, show_search
@@ -214,6 +215,37 @@ def test_the_candidate_is_judged_by_its_paired_difference(
     assert f"new less old: nDCG@10 {difference:+.4f}" in answer.sentence
 
 
+def test_the_gate_says_by_what_the_candidate_is_judged() -> None:
+    """Ahead by the headline and behind by the metric of the gate, in the slice of the gate."""
+    rows = [
+        measured("r", "old", 0.2),
+        measured("r", "new", 0.3, **less("old", 0.1, 0.01)),
+        measured("r", "new", 0.1, metric="recall@20", slice="heavy_users", **less("old", -0.1, 0.01)),
+    ]
+    given = {
+        "gate": {"candidate": "new", "current": "old", "metric": "recall@20", "slice": "heavy_users"},
+        "models": {"new": "lists", "old": "lists"},
+    }
+    section = show_quality(QualityRows(rows, {"r": AT}), EvaluateConfig.model_validate(given))
+    assert section.answer.word == "Worse"
+    assert "new less old: Recall@20 of heavy users -0.1000" in section.answer.sentence
+    assert section.model == "new"
+    assert shown(rows, {"r": AT}).model == "old"
+
+
+def test_the_tables_own_model_is_called_what_it_is() -> None:
+    answer = shown([measured("r", "recommendations", 0.2)], {"r": AT}).answer
+    assert answer.sentence.startswith("The hybrid (table `recommendations`) has nDCG@10 0.200")
+
+
+def test_the_week_before_is_found_behind_many_evaluations_and_the_charts_show_the_last_ones() -> None:
+    ended = {f"n{i}": AT - i * DAY / 2 for i in range(20)}
+    rows = [measured(run, "m", 0.3) for run in ended]
+    section = shown(rows, ended)
+    assert "0.300 on 23 Jun 2025" in section.answer.sentence
+    assert "nDCG@10 over the last 8 evaluations" in [chart.title for chart in section.charts]
+
+
 def test_without_a_candidate_models_of_one_run_are_not_played_off_against_each_other() -> None:
     """A candidate that is clearly worse than the current model is no reason to say that anything is better."""
     rows = [measured("r", "current", 0.3), measured("r", "candidate", 0.2, **less("current", -0.1, 0.02))]
@@ -325,7 +357,7 @@ def test_names() -> None:
     assert [is_ablation(m) for m in ("hybrid_without_cf", "als", "withoutdoors")] == [True, False, False]
 
 
-HOSTILE = "<script>$x^2$</script>"
+HOSTILE = "<script>$x^2$ a#010101</script>"
 
 
 def test_a_plot_takes_the_colours_of_the_page_and_keeps_text_as_text() -> None:
@@ -342,8 +374,9 @@ def test_a_plot_takes_the_colours_of_the_page_and_keeps_text_as_text() -> None:
             "&lt;/script&gt;", ""
         )
         assert "var(--c0)" in svg and "var(--ink)" in svg
-        assert re.findall(r"#0[0-9a-f]{5}\b", svg) == []  # no colour of its own
-        assert "$x^2$" in svg
+        tags = re.sub(r">[^<]*<", "><", svg)
+        assert re.findall(r"#0[0-9a-f]{5}\b", tags) == []  # no colour of its own
+        assert "$x^2$" in svg and "a#010101" in svg
         assert set(re.findall(r'href="#([^"]+)"', svg)) <= set(re.findall(r'id="([^"]+)"', svg))
         ids += re.findall(r'<[^>]* id="([^"]+)"', svg)
     assert len(ids) == len(set(ids))

@@ -18,7 +18,7 @@ from vizrec_spark.config.models import ServeConfig
 from vizrec_spark.serve.guard import Guard
 from vizrec_spark.serve.metrics import Metrics
 from vizrec_spark.serve.pool import Busy, Pool
-from vizrec_spark.serve.protocol import bounded_protocol
+from vizrec_spark.serve.protocol import LINGER_BYTES, LINGER_S, bounded_protocol
 
 
 async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -35,10 +35,17 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard, self.closed, self.aborted = b"", False, False
+        self.heard, self.closed, self.aborted, self.ended, self.unread = b"", False, False, False, 0
 
     def write(self, data: bytes) -> None:
+        assert not self.ended
         self.heard += data
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def close(self) -> None:
         self.closed = True
@@ -190,11 +197,29 @@ async def _asks_for_the_end(connection: Any) -> None:
 
 async def _is_refused(connection: Any) -> None:
     connection.data_received(b"this is no HTTP\r\n\r\n")
+    connection.loop.passes(LINGER_S)
+
+
+async def _is_refused_with_unread_answers(connection: Any) -> None:
+    connection.transport.unread = 1
+    connection.data_received(b"this is no HTTP\r\n\r\n")
+
+
+async def _sends_on_for_ever(connection: Any) -> None:
+    for _ in range(2):
+        connection.data_received(b"this is no HTTP" * (LINGER_BYTES // 15 + 1))
 
 
 async def _comes_late(connection: Any) -> None:
     connection.data_received(b"GET /heal")
     connection.loop.passes(1.0)
+    connection.loop.passes(LINGER_S)
+
+
+async def _has_nothing_more_to_say(connection: Any) -> None:
+    connection.data_received(b"GET /heal")
+    connection.eof_received()
+    connection.transport.close()  # as the event loop does
 
 
 async def _is_told_to_stop(connection: Any) -> None:
@@ -212,7 +237,8 @@ async def _reads_a_little_of_the_last_answer(connection: Any) -> None:
 
 
 ENDS = (
-    *(_closes, _asks_for_the_end, _is_refused, _comes_late, _is_told_to_stop),
+    *(_closes, _asks_for_the_end, _is_refused, _is_refused_with_unread_answers, _sends_on_for_ever),
+    *(_comes_late, _has_nothing_more_to_say, _is_told_to_stop),
     *(_has_a_full_buffer, _reads_a_little_of_the_last_answer),
 )
 
@@ -233,6 +259,36 @@ def test_who_does_not_read_loses_the_connection(ends: Callable[[Any], Awaitable[
         return early, wire.aborted
 
     assert asyncio.run(aborted()) == (False, True)
+
+
+def test_a_refused_connection_is_heard_out_and_counts_no_longer() -> None:
+    """It is closed when the other end is, or after a while; of more than are allowed the rest is closed at once."""
+    guard, metrics = guarded(ServeConfig())
+
+    async def refused() -> tuple[list[tuple[bytes, bool, bool]], int, list[bool], int]:
+        timers, state = Timers(), ServerState()
+        protocol = bounded_protocol(guard, 2, 1.0)
+        config = uvicorn.Config(guard, http=protocol, ws="none", log_config=None)  # type: ignore[arg-type]
+        config.load()
+        wires, made = [Wire() for _ in range(5)], []
+        for wire in wires:
+            made.append(protocol(config, state, {}, timers))  # type: ignore[arg-type]
+            made[-1].connection_made(wire)
+        for connection in made[2:]:
+            connection.data_received(LOOK_UP)
+        seen = [(wire.heard[9:12], wire.ended, wire.closed) for wire in wires]
+        counted = len(state.connections)
+        made[2].connection_lost(None)  # it has closed
+        timers.passes(LINGER_S)
+        closed = [wire.closed for wire in wires[3:]]
+        for connection in (*made[:2], *made[3:]):
+            connection.connection_lost(None)
+        return seen, counted, closed, timers.waiting
+
+    seen, counted, closed, waiting = asyncio.run(refused())
+    assert seen == [(b"", False, False)] * 2 + [(b"503", True, False)] * 2 + [(b"503", False, True)]
+    assert (counted, closed, waiting) == (3, [True, True], 0)
+    assert b'vizrec_refused_total{why="overloaded"} 3.0' in metrics.text()
 
 
 def test_who_reads_keeps_the_connection() -> None:

@@ -78,13 +78,20 @@ def find(tables: TableStore, config: Config, what: str, kind: str | None, k: int
     """
     if kind == "file" or (kind is None and is_file(what)):
         content = read_picture(what, config.ingest.images.max_bytes)
-        near, name = _near(tables, config, content, k), Path(what).name
+        near, name = _near(tables, config, content, k), readable(Path(what).name)
         return f"Looks like the picture {name}", look_at_picture(tables, config, name, content, near)
+    if readable(what) != what:  # no table holds such a text
+        raise InputError(f"There is no file {what!r}, and it can be no id: ids are UTF-8.")
     if kind == "item" or (kind is None and has_item(tables, what)):
         return f"Looks like item {what}", look_at_item(tables, config, what, k)
     if kind == "user" or has_user(tables, what):
         return f"Offered to user {what}", look_at_user(tables, config, what, k)
     raise InputError(f"{what!r} is no file, and tables items and users do not have it: name one of these.")
+
+
+def readable(name: str) -> str:
+    """The name with a replacement character for each byte of a file's name that is no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def is_file(name: str) -> bool:
@@ -112,7 +119,7 @@ def read_picture(name: str, most: int) -> bytes:
 
 
 def _near(tables: TableStore, config: Config, content: bytes, k: int) -> DataFrame:
-    """The `k` items whose vectors are nearest to that of a picture; all are compared.
+    """The `k` items whose vectors are nearest to that of a picture, by `similar.metric`; all are compared.
 
     Raises: ImageRefused for bytes that are no picture; EncoderError where the encoder of the vectors cannot run here.
     """
@@ -124,4 +131,4 @@ def _near(tables: TableStore, config: Config, content: bytes, k: int) -> DataFra
     base = item_vectors(item_pictures(tables.pinned(IMAGES), embeddings), embeddings)
     asked = [(picture_id(content), runtime.encode(pixels[None])[0].tolist())]
     query = embeddings.sparkSession.createDataFrame(asked, "item_id string, vector array<float>")
-    return exact_neighbors(query, base, k=k)
+    return exact_neighbors(query, base, k=k, metric=config.similar.metric)

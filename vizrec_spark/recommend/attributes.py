@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 _KNOTS = 24
 _WIDTH = 0.1  # of a bump, as a share of the catalogue
 _MOST_LEVELS = 256
+_NAME_OF_IDS = re.compile(r"(?:^|[^A-Za-z])(?i:ids?|key|ean|gtin|isbn|sku|upc)$|[a-z](?:Id|ID)$")
 
 
 class Block(NamedTuple):
@@ -31,12 +33,17 @@ def attribute_block(name: str, texts: Sequence[str | None]) -> Block | None:
 
     Numeric is what reads as a number in at least 95 % of its items, with more than 20 values. Quantiles make the
     unit irrelevant; bumps let a linear model bend. None where it says nothing: one value for all, or (not numeric)
-    nearly as many values as items, as a title or an id has.
+    nearly as many values as items, as a title or an id has. Numbers of an id do not tell that they count nothing: there
+    the name decides, where no two items have the same whole number.
     """
     present = np.array([text is not None and text.strip() != "" for text in texts], dtype=bool)
     numbers = np.array([_number(text) for text in texts])
     known = np.isfinite(numbers)
-    if known.sum() >= 0.95 * max(int(present.sum()), 1) and len(np.unique(numbers[known])) > 20:
+    distinct = len(np.unique(numbers[known]))
+    if known.sum() >= 0.95 * max(int(present.sum()), 1) and distinct > 20:
+        whole = bool((numbers[known] % 1 == 0).all())
+        if whole and distinct == known.sum() and _NAME_OF_IDS.search(name) is not None:
+            return None
         return number_block(name, numbers)
     levels = [[str(text).strip()] if has else [] for text, has in zip(texts, present, strict=True)]
     if len({level[0] for level in levels if level}) > present.sum() / 2:

@@ -61,7 +61,7 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: B
     """Learns the blend on the end of `inputs.touched` and fits all parts again on the whole of it.
 
     A blend that is `known` is taken as it is, and only the item side is fitted. The factors come as they are: they
-    must stem from the same interactions.
+    must stem from the same interactions. Without any, no weight is learned for what they would say.
     """
     spark = inputs.items.sparkSession
     content = gather_content(
@@ -69,11 +69,13 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: B
     )
     log = gather_log(inputs.touched, content)
     fixed = fixed_side(content)
+    factors = gather_factors(inputs.item_factors, content.ids, "item_id")
+    if not factors.any():
+        config = config.model_copy(update={"weights": config.weights.model_copy(update={"cf": 0.0})})
     blend = known
     if blend is None and config.learn.enabled:
         blend = learn_blend(spark, log, content, fixed, config, als)
     settings = Settings() if blend is None else blend.settings
-    factors = gather_factors(inputs.item_factors, content.ids, "item_id")
     has_factors = np.asarray(factors.any(axis=1))
     users = gather_user_sample(inputs.user_factors, factors.shape[1])
     model, predicted = factors_from_content(content, factors, has_factors, users)

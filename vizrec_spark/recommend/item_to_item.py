@@ -14,17 +14,19 @@ from vizrec_spark.tables.schemas import ITEM_RECOMMENDATIONS
 def item_lists(spark: SparkSession, side: ItemSide, k: int) -> DataFrame:
     """Both kinds of list of every item, at most k each, in the columns of `ITEM_RECOMMENDATIONS`.
 
-    `alternative`: by the mean of likeness in looks and cosine of co-consumption. `complement`: by cosine of
+    `alternative`: what looks alike, by the mean of likeness in looks and cosine of co-consumption; by the latter alone
+    for an item without look-alikes, as one without a picture. `complement`: by cosine of
     co-consumption times (1 − likeness), and only where co-consumption is larger than likeness: what is chosen
     together and does not look alike. Never the item itself, nor one of its near-duplicates as a complement, nor what
     a rule bars.
     """
     of, to, looks, taken = paired(side)
     open_to = side.allowed[to] & (of != to)
+    blind = np.bincount(of[looks > 0], minlength=len(side)) == 0
     rows = []
     apart = side.group[of] != side.group[to]
     for kind, score, kept in (
-        ("alternative", 0.5 * (looks + taken), open_to),
+        ("alternative", 0.5 * (looks + taken), open_to & ((looks > 0) | blind[of])),
         ("complement", taken * (1.0 - looks), open_to & apart & (taken > looks)),
     ):
         at = np.flatnonzero(kept & (score > 0))

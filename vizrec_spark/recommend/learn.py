@@ -176,7 +176,7 @@ def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsCon
     judged = np.sort(rng.permutation(judged)[: config.learn.users])
     train = log.where(~held)
     user_factors, item_factors = window_als(train, als)
-    has = np.bincount(train.item[train.weight > 0], minlength=log.n_items) > 0
+    has = np.asarray(item_factors.any(axis=1))
     model, predicted = factors_from_content(content, item_factors, has, user_factors)
     modelled, counts = counts_of(train)
     row = np.full(log.n_users, -1, dtype=np.int64)

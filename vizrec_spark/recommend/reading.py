@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.config.models.als import with_settings
 from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.recommend.hybrid import Inputs
+from vizrec_spark.retrieval import share_factors
+from vizrec_spark.retrieval.fold_in import fold_in
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.models import Factors, latest_factors, promoted_factors
 from vizrec_spark.tables.schemas import (
@@ -75,3 +79,14 @@ def read_inputs(
         measured.mean_cosine if measured is not None else 0.0,
     )
     return inputs, encoder_id is not None and measured is not None
+
+
+def with_users_of_today(inputs: Inputs, als: AlsConfig) -> Inputs:
+    """`inputs` with user factors that are solved anew, from all of `touched` against the item factors as they stand.
+
+    Those of an older model know neither what was done since nor who came since, and a cause that is named for them
+    would be none.
+    """
+    known = inputs.touched.where(F.col("preference").isNotNull())
+    pairs = known.select("user_id", "item_id", "preference")
+    return replace(inputs, user_factors=fold_in(pairs, share_factors(inputs.item_factors), als))

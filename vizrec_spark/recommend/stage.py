@@ -7,7 +7,12 @@ from pyspark.sql import functions as F
 from vizrec_spark.recommend.blend import Blend, describe_weights
 from vizrec_spark.recommend.hybrid import fit_hybrid, recommend_with
 from vizrec_spark.recommend.item_to_item import item_lists
-from vizrec_spark.recommend.reading import chosen_factors, read_inputs, settings_of_model
+from vizrec_spark.recommend.reading import (
+    chosen_factors,
+    read_inputs,
+    settings_of_model,
+    with_users_of_today,
+)
 from vizrec_spark.recommend.weights import weight_rows
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables.encoders import current_encoder
@@ -28,6 +33,9 @@ def run(context: StageContext) -> StageResult:
     inputs, has_looks = read_inputs(context, learned, als, encoder_id)
     # Read more than once, and an aggregation of a whole table.
     inputs.touched.persist()
+    if config.model == "promoted" and learned.model_id is not None:
+        inputs = with_users_of_today(inputs, als)
+        inputs.user_factors.persist()
     try:
         hybrid = fit_hybrid(inputs, config, als)
         shared = spark.sparkContext.broadcast(hybrid.side)
@@ -41,6 +49,7 @@ def run(context: StageContext) -> StageResult:
         finally:
             shared.destroy()
     finally:
+        inputs.user_factors.unpersist()
         inputs.touched.unpersist()
     written = [
         lists,
@@ -76,7 +85,11 @@ def _metrics(blend: Blend, items: int, counts: dict[str, int]) -> dict[str, floa
 
 def _blend_notes(blend: Blend, learning: bool) -> list[str]:
     if blend.method == "configured":
-        why = "too few users with a validation window" if learning else "recommend.learn.enabled is false"
+        why = (
+            "too few users with a validation window, or nothing to tell candidates apart by"
+            if learning
+            else "recommend.learn.enabled is false"
+        )
         return [f"{why}: recommend.weights as configured"]
     ours, best = blend.judged[0], max(blend.judged[1:], key=lambda judged: judged.ndcg)
     told = (

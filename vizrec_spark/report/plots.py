@@ -237,9 +237,15 @@ def _svg(figure, name: str) -> Markup:  # type: ignore[no-untyped-def]
     head, tag, rest = svg.partition(">")
     head = re.sub(r' (?:width|height|version|xmlns(?::xlink)?)="[^"]*"', "", head)
     svg = f'{head} class="plot" aria-hidden="true" focusable="false"{tag}{rest}'
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg).replace("xlink:href", "href")
-    svg = re.sub(r"font-family: 'DejaVu[^;\"]*", "font-family: var(--font)", svg)
+    # In tags alone: between them stands text of the data.
+    return Markup(re.sub(r"<[^>]*>", lambda tag: _styled(tag[0], name), svg.strip()))
+
+
+def _styled(tag: str, name: str) -> str:
+    """The tag with ids of the plot of this name, and with the page's font and colours."""
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = re.sub(r'(href="|url\()#', rf"\1#{name}-", tag).replace("xlink:href", "href")
+    tag = re.sub(r"font-family: 'DejaVu[^;\"]*", "font-family: var(--font)", tag)
     for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return Markup(svg.strip())
+        tag = tag.replace(colour, variable)
+    return tag

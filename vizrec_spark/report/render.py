@@ -64,6 +64,7 @@ def _page(template: str, gallery: Gallery, **more: object) -> str:
             ],
             picture_class=lambda item: names.get(item.picture),
             segments=_segments,
+            full_length=_full_length,
             hue=lambda item: crc32(item.item_id.encode()) % _HUES,
             data_uri=lambda thumb: Markup(data_uri(thumb)),
             **more,
@@ -128,11 +129,18 @@ def percent(share: float) -> str:
     return f"{min(share * 100, 99.9):.1f} %"
 
 
-def _segments(offer: Offer, best: float) -> list[tuple[str, str, float, float]]:
-    """source, name, value and width in per cent of the bar, whose full length is the shopper's best score."""
-    values = (offer.cf, offer.visual, offer.popularity)
-    full = best if best > 0 else 1.0
-    return [(s, PARTS[s], v, 100 * max(0.0, v) / full) for s, v in zip(PARTS, values, strict=True)]
+def _full_length(offers: Sequence[Offer]) -> float:
+    """The most that speaks for one of the offers: the best score, where nothing speaks against any."""
+    return max(sum(value for value in _values(offer) if value > 0) for offer in offers) or 1.0
+
+
+def _segments(offer: Offer, full: float) -> list[tuple[str, str, float, float]]:
+    """source, name, value and width in per cent of the bar of `full` length; what speaks against has none."""
+    return [(s, PARTS[s], v, 100 * max(0.0, v) / full) for s, v in zip(PARTS, _values(offer), strict=True)]
+
+
+def _values(offer: Offer) -> tuple[float, float, float]:
+    return offer.cf, offer.visual, offer.popularity
 
 
 def _fits(thumb: Thumbnail, aspect: float) -> bool:

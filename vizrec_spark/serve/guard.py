@@ -106,10 +106,10 @@ class Guard:
         """Whether requests come faster than they are answered, where `begun` of them are not answered yet."""
         return begun >= self._config.max_in_flight or self._delay() * 1000 > self._config.max_delay_ms
 
-    def refused_unread(self) -> None:
-        """Counts a request that was refused before it was parsed."""
-        self._metrics.refused.labels("overloaded").inc()
-        self._metrics.requests.labels("other", "503").inc()
+    def refused_unread(self, code: str, status: int) -> None:
+        """Counts a request, or a connection, that was refused before it was parsed."""
+        self._metrics.refused.labels(code).inc()
+        self._metrics.requests.labels("other", str(status)).inc()
 
     def _delay(self) -> float:
         """Seconds by which the event loop has been late at least, lately."""
@@ -192,12 +192,9 @@ class Guard:
         uploads = scope["path"] == UPLOADS
         allowed = self._config.max_upload_bytes if uploads else MAX_JSON_BYTES
         most = allowed + MULTIPART_ROOM if uploads else allowed
-        refusal = Refusal(
-            413,
-            "too_large",
-            f"at most {allowed:,} bytes may be sent here",
-            connection="close",  # the rest of the body is not read
-        )
+        # The rest of the body is read and dropped for as long as `protocol` waits: a connection that is closed with
+        # unread bytes is reset, and the reset overtakes the refusal.
+        refusal = Refusal(413, "too_large", f"at most {allowed:,} bytes may be sent here")
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if int(declared) > most:  # the parser has seen to it that these are digits
             raise refusal
@@ -210,7 +207,7 @@ class Guard:
                 async with asyncio.timeout_at(until):
                     message = await receive()
             except TimeoutError:
-                raise Refusal(408, "too_slow", "the request came too slowly", connection="close") from None
+                raise Refusal(408, "too_slow", "the request came too slowly") from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > most:

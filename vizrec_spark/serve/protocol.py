@@ -11,6 +11,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from vizrec_spark.serve.guard import LATE, Guard, error_body, overloaded
 
 MAX_HEADER_BYTES: Final = 32_768
+LINGER_S: Final = 2.0
+"""Seconds in which what a refused client is still sending is read and dropped: a connection that is closed with unread
+bytes is reset, and the reset overtakes the refusal."""
+
+LINGER_BYTES: Final = 1 << 20
+"""How much of that is read at most."""
 
 _END: Final = b"\r\n\r\n"
 _FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
@@ -24,17 +30,21 @@ _LATE: Final = (
 def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> type[HttpToolsProtocol]:
     """uvicorn's protocol where one connection more than `max_connections` gets 503, a request whose headers take longer
     than `timeout_s` 408, and one whose headers have more than `MAX_HEADER_BYTES` 431. Who does not read what it is sent
-    for `timeout_s` loses the connection: closing alone would wait for such a client for ever.
+    for `timeout_s` loses the connection: closing alone would wait for such a client for ever. A connection that is
+    refused so counts no longer, and is heard out for `LINGER_S`; of these there are at most `max_connections`.
 
     A look-up that comes under overload is refused as `guard` does, but unparsed: to refuse has to cost far
     less than to answer, or a flood of what is refused does as much harm as one that is not.
     """
+    lingering: set[BoundedProtocol] = set()
 
     class BoundedProtocol(HttpToolsProtocol):
         _headers_due: asyncio.TimerHandle | None = None
         _reading_due: asyncio.TimerHandle | None = None
+        _lingering_due: asyncio.TimerHandle | None = None
         _header_bytes = 0  # of the request whose headers come now, as far as the parser has told
         _unparsed = 0  # bytes that have come since headers began
+        _dropped = 0  # bytes that have come since it was refused
         _in_headers = True
         _between = True  # the last request has come as a whole
 
@@ -50,8 +60,13 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
         def connection_lost(self, exc: Exception | None) -> None:
             self._headers_came()
             self._was_read()
+            self._linger_no_more()
             super().connection_lost(exc)
             self._unset_keepalive_if_required()  # uvicorn leaves it where the other end has reset the connection
+
+        def eof_received(self) -> None:
+            super().eof_received()
+            self._expect_reading()  # it is closed now, behind what is still to be read
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -59,7 +74,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            if not self.transport.is_closing():  # what is left must be read too
+            if not self._ending:  # what is left must be read too
                 self._was_read()
 
         def on_response_complete(self) -> None:
@@ -77,7 +92,8 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
                 self._expect_reading()
 
         def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
+            if self._ending:
+                self._drop(data)
                 return
             # All that has come in this turn of the event loop stands in `tasks` before any of it is answered.
             if guard.overloaded(len(self.tasks)) and self._is_look_up(data):
@@ -102,6 +118,11 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             return not any(name in lower for name in _FRAMING)
 
         @property
+        def _ending(self) -> bool:
+            """What comes now is read for nobody."""
+            return self in lingering or bool(self.transport.is_closing())
+
+        @property
         def _answered(self) -> bool:
             return self.cycle is None or bool(self.cycle.response_complete)
 
@@ -109,11 +130,11 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             """Bytes have taken uvicorn's timer away. Where they are no request, or the rest of one that has its answer,
             no other comes: a bound that further bytes do not move."""
             waiting = self.timeout_keep_alive_task is None and self._headers_due is None
-            if waiting and self._answered and not self.transport.is_closing():
+            if waiting and self._answered and not self._ending:
                 self._expect_headers()
 
         def _refuse_unread(self) -> None:
-            guard.refused_unread()
+            guard.refused_unread("overloaded", 503)
             self._headers_came()
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -122,7 +143,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             self.transport.write(_LATE)
 
         def send_400_response(self, msg: str) -> None:
-            if not self.transport.is_closing():
+            if not self._ending:
                 self._refuse(400, "Bad Request", "bad_request", "this is no HTTP request")
 
         def on_message_begin(self) -> None:
@@ -152,7 +173,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             super().on_message_complete()
 
         def _headers_too_large(self) -> None:
-            if not self.transport.is_closing():
+            if not self._ending:
                 self._refuse(
                     431, "Request Header Fields Too Large", "headers_too_large", "the headers are too large"
                 )
@@ -180,7 +201,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
 
         def _late(self) -> None:
             self._headers_due = None
-            if self.transport.is_closing():
+            if self._ending:
                 return
             if self.cycle is not None and (self._between or not self._in_headers):
                 self._close()  # nobody has begun to ask, or what was asked has its answer
@@ -188,12 +209,42 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
 
         def _refuse(self, status: int, phrase: str, code: str, message: str, more: bytes = b"") -> None:
+            guard.refused_unread(code, status)
             body = error_body(code, message)
+            # What waits to be read, or is still to be written, has no place in a connection that does not count.
+            may_linger = (
+                self._answered
+                and self.transport.get_write_buffer_size() == 0
+                and len(lingering) < max_connections
+            )
             head = (
                 f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n"
             )
             self.transport.write(head.encode("ascii") + more + b"\r\n" + body)
-            self._close()
+            if may_linger:
+                self._linger()
+            else:
+                self._close()
+
+        def _linger(self) -> None:
+            self._headers_came()
+            self._unset_keepalive_if_required()
+            self.connections.discard(self)
+            self.cycle = None  # and with it the body of what was asked last
+            lingering.add(self)
+            self._lingering_due = self.loop.call_later(LINGER_S, self._close)
+            self.transport.write_eof()
+
+        def _drop(self, data: bytes) -> None:
+            self._dropped += len(data)
+            if self._dropped > LINGER_BYTES and not self.transport.is_closing():
+                self._close()
+
+        def _linger_no_more(self) -> None:
+            lingering.discard(self)
+            if self._lingering_due is not None:
+                self._lingering_due.cancel()
+                self._lingering_due = None
 
     return BoundedProtocol

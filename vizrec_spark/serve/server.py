@@ -59,7 +59,7 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
     `load_encoder` gives the encoder of an id. Raises: ConfigError, TableError before it listens.
     """
     serve, key = config.serve, _key(config)
-    _allow_files(serve.max_connections + _FILES)
+    _allow_files(2 * serve.max_connections + _FILES)  # as many again are refused and heard out
     # Both cores of a small machine, taken for a reload, would be missed by those who wait for an answer.
     pa.set_cpu_count(1)
     sys.setswitchinterval(_SWITCH_S)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.config import Config
@@ -28,11 +30,12 @@ from vizrec_spark.stream.resident import Latest, Resident
 from vizrec_spark.stream.source import ARRIVED_AT, EVENT_ID
 from vizrec_spark.tables import Once, TableStore
 from vizrec_spark.tables.reasons import BY_CODE
-from vizrec_spark.tables.schemas import LIVE_EVENTS
+from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
 
 _USERS = 2048
 """Users whose lists are made, and written, at a time: what bounds the memory of a large micro-batch."""
-_REUSED = BY_CODE["reused_id"].code
+_REUSED, _TWICE = BY_CODE["reused_id"].code, BY_CODE["duplicate_key"].code
+Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -89,17 +92,15 @@ class MicroBatch:
         self._histories.refresh()
         clock.lap("tables looked at")
         judged = self._judged(events)
-        refused = judged.filter(
-            pc.and_(pc.is_valid(judged["reason"]), pc.not_equal(judged["reason"], "duplicate_key"))
-        )
-        accepted = judged.filter(pc.is_null(judged["reason"])).sort_by(RAW)
+        sound = pc.or_kleene(pc.is_null(judged["reason"]), pc.equal(judged["reason"], _TWICE))
+        refused, accepted = judged.filter(pc.invert(sound)), judged.filter(sound).sort_by(RAW)
         clock.lap("judged")
         stored = self._commits.stored(once)
         rows = self._events_of(accepted, once)
-        known, reused = self._met(rows)
-        new = rows.filter(pc.invert(pc.or_(known, reused)))
+        known, reused, twice = self._met(rows)
+        new = rows.filter(~(known | reused | twice))
         refused = pa.concat_tables([refused, _renamed(accepted.filter(reused))])
-        rows = rows.filter(pc.invert(reused))
+        rows = rows.filter(~(reused | twice))
         if stored is not None:
             # What was accepted then stays accepted, whatever the rules say now.
             refused = refused.filter(pc.invert(_in(refused[EVENT_ID], stored["event_id"])))
@@ -108,9 +109,9 @@ class MicroBatch:
             # Where the checkpoint was an older one, the lists of that number may have been of other events.
             done = whole and self._commits.listed(stored)
             rows = rows.slice(0, 0) if done else pa.concat_tables([rows, stored.cast(rows.schema)])
-        if len(refused):
-            self._commits.refused(refused.select([RAW, "reason", "message", "user_id", "item_id"]), once)
-        # Beside the histories, which do not wait for it: both are mostly latency.
+        # Beside the histories and the lists, which do not wait for it: it is mostly latency.
+        told = self._threads.submit(self._commits.refused, refused, once) if len(refused) else None
+        # Beside the histories.
         kept = self._threads.submit(self._commits.events, new, once) if len(new) else None
         clock.lap("events written")
         n_lists = 0
@@ -120,6 +121,9 @@ class MicroBatch:
             kept.result()
             self._histories.appended(new)
         clock.lap("lists written")
+        if told is not None:
+            told.result()
+        clock.lap("refused told")
         self._commits.tidy(once.number)
         clock.lap("upkeep")
         strange = len(new) - int(np.sum(resident.hybrid.side.positions(_texts(new["item_id"])) >= 0))
@@ -145,16 +149,26 @@ class MicroBatch:
             LIVE_EVENTS.columns
         )
 
-    def _met(self, rows: pa.Table) -> tuple[pa.Array, pa.Array]:
-        """Which of `rows` are known, and which have the id of another event, of the table or of a row before."""
+    def _met(self, rows: pa.Table) -> tuple[Mask, Mask, Mask]:
+        """Which of `rows` are known, which have the id of another event, of the table or of a row before, and which are
+        the event of a row before that has not: an event may come once more with an id that is its own."""
         if not len(rows):
-            return pa.array([], pa.bool_()), pa.array([], pa.bool_())
-        known, reused = self._histories.known(rows)
-        fresh = np.flatnonzero(~np.asarray(known) & ~np.asarray(reused))
-        first = np.unique(_texts(rows["event_id"])[fresh], return_index=True)[1]
-        again = np.zeros(len(rows), dtype=bool)
-        again[np.delete(fresh, first)] = True
-        return known, pc.or_(reused, pa.array(again))
+            return (np.zeros(0, dtype=bool),) * 3
+        known, reused = (np.array(found, dtype=bool) for found in self._histories.known(rows))
+        twice = np.zeros(len(rows), dtype=bool)
+        ids = pd.factorize(_texts(rows["event_id"]))[0]
+        keys = rows.select(INTERACTIONS.key).to_pandas().groupby(list(INTERACTIONS.key)).ngroup().to_numpy()
+        taken_ids, taken_keys = set[int](), set[int]()
+        for row in np.flatnonzero(~reused).tolist():
+            if keys[row] in taken_keys:
+                twice[row], known[row] = True, False
+            elif not known[row] and ids[row] in taken_ids:
+                reused[row] = True
+            else:
+                taken_keys.add(keys[row])
+                if not known[row]:
+                    taken_ids.add(ids[row])
+        return known, reused, twice
 
     def _lists(
         self,

@@ -66,7 +66,8 @@ class Commits:
         return made.join(asked, "user_id").where("updated_at >= arrived_at_max").count() == len(came)
 
     def refused(self, records: pa.Table, once: Once) -> None:
-        """Adds `records` (`_record`, `reason`, `message`, `user_id`, `item_id`) to the quarantine."""
+        """Adds `records` (with `_record`, `reason`, `message`, `user_id`, `item_id`) to the quarantine."""
+        records = records.select([RAW, "reason", "message", "user_id", "item_id"])
         again = self._again(QUARANTINE, once)
         if again:
             texts = self._spark.createDataFrame(pa.table({"record": pc.unique(records[RAW])}))

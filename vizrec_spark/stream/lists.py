@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vizrec_spark.als.fold_in import solve
 from vizrec_spark.config.models import RecommendConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.recommend.score import score_batch
+from vizrec_spark.retrieval.fold_in import solve
 from vizrec_spark.stream.resident import Resident
 from vizrec_spark.tables.schemas.stream import LIVE_RECOMMENDATIONS, OFFER
 

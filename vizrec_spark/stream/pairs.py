@@ -75,7 +75,7 @@ def microseconds(seconds: float) -> int:
 
 def user_rows(rows: Rows, rerank: RerankConfig, als: AlsConfig, whole: Whole) -> pa.Table:
     """One row a user, in order of the id: `user_id`, `history` (see `recommend.history.user_rows`) and `liked` (see
-    `als.fold_in.preference_lists`; empty where nothing is)."""
+    `retrieval.fold_in.preference_lists`; empty where nothing is)."""
     first = rows.pair
     user, item = rows.user[first], rows.item[first]
     disliked = _disliked(rows)

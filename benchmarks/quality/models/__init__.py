@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.quality.models.baselines import item_knn, popularity, random_order
+from benchmarks.quality.models.baselines import ease, item_knn, popularity, random_order
 from benchmarks.quality.models.content import ridge_attributes, ridge_picture, visual, visual_raw
 from benchmarks.quality.models.factors import als
 from benchmarks.quality.models.hybrid import hybrid, without
@@ -13,6 +13,7 @@ from benchmarks.quality.window import Model
 WARM: Mapping[str, Model] = {
     "popularity": popularity,
     "item_knn": item_knn,
+    "ease": ease,
     "als": als,
     "visual": visual,
     "hybrid_without_als": without("cf"),

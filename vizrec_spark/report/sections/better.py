@@ -7,9 +7,10 @@ from math import hypot
 
 from pyspark.sql import Row
 
+from vizrec_spark.config.models import GateConfig
 from vizrec_spark.report.model import Answer
 from vizrec_spark.report.plots import between
-from vizrec_spark.report.sections.evaluations import Evaluation, metric_name
+from vizrec_spark.report.sections.evaluations import UNNAMED, Evaluation, metric_name
 
 QUESTION = "Is the model better than the one before?"
 
@@ -23,23 +24,26 @@ NOTHING = Answer(
 )
 
 
-def judge(evaluations: Sequence[Evaluation], candidate: str | None) -> Answer:
-    """The gate's `candidate` against the model that it was measured with; where none is configured, the main model
-    against itself about a week before. Which of two models of one run is ahead says nothing about that."""
+def judge(evaluations: Sequence[Evaluation], gate: GateConfig) -> Answer:
+    """The gate's candidate against the model that it was measured with, by the metric and in the slice of the gate;
+    where none is configured, the main model against itself about a week before, by the headline. Which of two models of
+    one run is ahead says nothing about that."""
     now, *earlier = evaluations
+    if gate.candidate is not None:
+        asked = now.find(gate.candidate, gate.metric, gate.slice)
+        if asked is not None and asked.difference is not None:
+            return _paired(now, asked)
     metric = now.headline
     if metric is None:
         return Answer(QUESTION, "unknown", "Not measured", "The last evaluation has no ranking metric.")
-    asked = now.find(candidate, metric) if candidate is not None else None
-    if asked is not None and asked.difference is not None:
-        return _paired(now, metric_name(metric), asked)
     return _before(now, earlier, metric)
 
 
-def _paired(now: Evaluation, named: str, row: Row) -> Answer:
+def _paired(now: Evaluation, row: Row) -> Answer:
     level, word = _judged(row.difference_lo, row.difference_hi)
+    of = "" if row.slice == "all" else f" of {row.slice.replace('_', ' ')}"
     told = (
-        f"{row.model} less {row.reference}: {named} {row.difference:+.4f} "
+        f"{row.model} less {row.reference}: {metric_name(row.metric)}{of} {row.difference:+.4f} "
         f"{between(row.difference_lo, row.difference_hi, '+')} over the same users, measured on "
         f"{now.ended.day} {now.ended:%b %Y}."
     )
@@ -55,12 +59,12 @@ def _before(now: Evaluation, earlier: Sequence[Evaluation], metric: str) -> Answ
     having = [(one, row) for one in earlier if (row := one.find(model, metric)) is not None]
     if not having:
         where = "and no earlier one has a model of that name" if earlier else "which is the only one"
-        told = f"Model `{model}` has {named} {ours.value:.3f} in the last evaluation, {where}."
+        told = f"{_called(model)} has {named} {ours.value:.3f} in the last evaluation, {where}."
         return Answer(QUESTION, "unknown", "Cannot be told yet", told)
     before, theirs = _week_before(now, having)
     difference = ours.value - theirs.value
     then = f"{before.ended.day} {before.ended:%b %Y}"
-    told = f"Model `{model}` has {named} {ours.value:.3f} now and {theirs.value:.3f} on {then}"
+    told = f"{_called(model)} has {named} {ours.value:.3f} now and {theirs.value:.3f} on {then}"
     if None in (ours.lo, ours.hi, theirs.lo, theirs.hi):
         return Answer(QUESTION, "unknown", "Cannot be told", f"{told}; without intervals that says little.")
     half = hypot(ours.hi - ours.lo, theirs.hi - theirs.lo) / 2
@@ -69,6 +73,10 @@ def _before(now: Evaluation, earlier: Sequence[Evaluation], metric: str) -> Answ
     weighed = "may be chance" if level == "look" else "is too large for chance"
     told += f". The change, {difference:+.4f} {ends} with users not paired, {weighed}."
     return Answer(QUESTION, level, word, told)
+
+
+def _called(model: str) -> str:
+    return "The hybrid (table `recommendations`)" if model == UNNAMED else f"Model `{model}`"
 
 
 def _week_before(now: Evaluation, having: Sequence[tuple[Evaluation, Row]]) -> tuple[Evaluation, Row]:

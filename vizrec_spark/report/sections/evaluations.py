@@ -19,7 +19,8 @@ RANKING = ("ndcg", "recall", "hit_rate", "map", "mrr")
 
 _NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC"}
 _ABLATION = re.compile(r"(^|[ _-])without[ _-]")
-_UNNAMED = "recommendations"  # what stage `evaluate` calls the tables' own model
+UNNAMED = "recommendations"
+"""What stage `evaluate` calls the tables' own model."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Evaluation:
         """The model that is followed from one evaluation to the next: the tables' own, else the reference, which the
         others are held against, else the first by name; never an ablation."""
         references = {row.reference for row in self.rows}
-        first = [m for m in self.whole if m == _UNNAMED] + [m for m in self.whole if m in references]
+        first = [m for m in self.whole if m == UNNAMED] + [m for m in self.whole if m in references]
         return next(iter(first or self.whole), None)
 
     def find(self, model: str, metric: str, of: str = "all") -> Row | None:

@@ -18,13 +18,14 @@ from vizrec_spark.report.sections.evaluations import (
     read_quality_rows,
 )
 from vizrec_spark.report.sections.quality_charts import charts_of
+from vizrec_spark.report.sections.runs import KEPT
 from vizrec_spark.stage import StageContext
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Section `quality`; `protocol` and `evaluations` (newest first) are those that the charts show, `others` the
-    protocols of the newest run that they do not."""
+    """Section `quality` under `protocol`; `evaluations` (newest first), of which the charts show the last `runs.KEPT`;
+    `others`: the protocols of the newest run that they do not show, `candidate`: that of the gate."""
 
     protocol: str | None = None
     evaluations: tuple[Evaluation, ...] = ()
@@ -32,9 +33,19 @@ class Quality:
     answer: Answer = NOTHING
     others: tuple[str, ...] = ()
 
+    candidate: str | None = None
+
     anchor = "quality"
     label = "Quality"
     template = "quality.html.j2"
+
+    @property
+    def model(self) -> str | None:
+        """The model that the section is about: the gate's candidate where it was measured, else the main one."""
+        if not self.evaluations:
+            return None
+        last = self.evaluations[0]
+        return self.candidate if self.candidate in last.models else last.main
 
 
 def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
@@ -44,7 +55,7 @@ def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
 
 def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:
     """The section of rows of table `metrics`: under `config.protocol` where the newest run that has rows was measured
-    so, and about `config.gate.candidate` where one is configured."""
+    so, and about the candidate of `config.gate` where one is configured."""
     chosen = choose_protocol(found, config.protocol)
     if chosen is None:
         return Quality()
@@ -53,5 +64,10 @@ def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:
     if not evaluations:
         return Quality()
     return Quality(
-        protocol, evaluations, charts_of(evaluations), judge(evaluations, config.gate.candidate), others
+        protocol,
+        evaluations,
+        charts_of(evaluations[:KEPT]),
+        judge(evaluations, config.gate),
+        others,
+        config.gate.candidate,
     )

@@ -96,8 +96,11 @@ def show_samples(spark: SparkSession, config: ImagesConfig, rows: Sequence[Row])
 
 
 def _file(spark: SparkSession, root: str, path: str) -> str | None:
-    """The file in full; None where there is none, or none that can be asked for: it is the text of a stranger."""
+    """The file in full; None where there is none, or none that can be asked for: it is the text of a stranger, and
+    Spark passes over files whose names begin with `_` or a dot."""
     if not path or ".." in path.split("/") or re.match(r"/|[\w+.-]+:", path):
+        return None
+    if path.rpartition("/")[2].startswith(("_", ".")):
         return None
     try:
         of, system = located(spark, f"{root}/{path}")

@@ -32,6 +32,9 @@ GATED = ("evaluate", "promote")
 KEPT = 8
 """Runs of each step that are read, the last ones."""
 
+KEPT_EVALUATIONS = 64
+"""Runs of `evaluate` that are read: with several protocols a day the last few do not reach back for a week."""
+
 STAGES = (*BUILDS_ON, *GATED)
 """Stages whose records count. What else leaves one, such as upkeep or a restore, is no step of the pipeline."""
 
@@ -52,14 +55,14 @@ class Ran:
 
 
 def read_runs(tables: TableStore) -> list[Row]:
-    """Collected `last_runs` of what stands, `KEPT` of each step. A small job or two."""
+    """Collected `last_runs` of what stands. A small job or two."""
     stands = standing(tables.read_or_empty(RUNS), tables.read_or_empty(RESTORES))
-    return last_runs(stands, KEPT).collect()
+    return last_runs(stands, KEPT, KEPT_EVALUATIONS).collect()
 
 
-def last_runs(runs: DataFrame, n: int) -> DataFrame:
-    """The `n` last runs of each step: the columns of table `runs`, `step`, `at` (seconds since 1970), `back` (1: the
-    last).
+def last_runs(runs: DataFrame, n: int, n_evaluations: int) -> DataFrame:
+    """The `n` last runs of each step, and `n_evaluations` of step `evaluate`: the columns of table `runs`, `step`, `at`
+    (seconds since 1970), `back` (1: the last).
 
     A promotion that the gate let pass has learned a model, so it is a run of step `als` beside `promote`. A stage that
     one run has ended more than once, for somebody cleared it and ran it again, counts once, as it ended last.
@@ -71,7 +74,9 @@ def last_runs(runs: DataFrame, n: int) -> DataFrame:
     once = known.withColumn("again", F.row_number().over(of_run)).where("again = 1").drop("again")
     order = Window.partitionBy("step").orderBy(F.desc("finished_at"), "run_id")
     at = F.col("finished_at").cast("double")
-    return once.withColumns({"back": F.row_number().over(order), "at": at}).where(F.col("back") <= n)
+    return once.withColumns({"back": F.row_number().over(order), "at": at}).where(
+        F.col("back") <= F.when(F.col("step") == "evaluate", n_evaluations).otherwise(n)
+    )
 
 
 def by_step(rows: Sequence[Row], back: int) -> dict[str, Ran]:

@@ -69,11 +69,11 @@ class Worst:
 
 
 def read_worst(tables: TableStore, quality: Quality) -> list[Row]:
-    """The `CASES` worst lists by each metric of the model that `quality` follows, in its last evaluation. One job."""
-    last = quality.evaluations[0] if quality.evaluations else None
-    if last is None or last.main is None:
+    """The `CASES` worst lists by each metric of the model that `quality` is about, in its last evaluation. One job."""
+    if quality.model is None:
         return []
-    mine = {"run_id": last.run_id, "protocol": quality.protocol, "model": last.main}
+    run_id = quality.evaluations[0].run_id
+    mine = {"run_id": run_id, "protocol": quality.protocol, "model": quality.model}
     rows = tables.read_or_empty(WORST_LISTS).where(F.col("place") <= CASES)
     for name, value in mine.items():
         rows = rows.where(F.col(name) == F.lit(value))

@@ -13,8 +13,7 @@ from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.kernels.fold_in import fold_in_explicit, fold_in_implicit, gram
-from vizrec_spark.retrieval import SharedFactors
-from vizrec_spark.retrieval.shared import Candidates, candidates
+from vizrec_spark.retrieval.shared import Candidates, SharedFactors, candidates
 
 
 def fold_in(
