@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from vizrec_spark.tables import schemas as S
 WHEN = datetime(2025, 6, 1, tzinfo=UTC)
 BLOCK = 10_000
 LIVE_EVERY_S = 1.0
+LIVE_NEW = 300
 
 
 def item(number: int) -> str:
@@ -193,29 +197,47 @@ def _offers(
 
 
 @contextmanager
-def live_lists(args: argparse.Namespace, root: Path, encoder_id: str) -> Iterator[list[int]]:
-    """While the context lasts, a thread writes `args.live` lists of `live_recommendations` anew every second, as stage
-    `stream` does where many act; gives the versions that it has written so far."""
+def live_lists(args: argparse.Namespace, root: Path, encoder_id: str) -> Iterator[Path]:
+    """While the context lasts, `args.live` lists of `live_recommendations` are written every second, as stage `stream`
+    does: all of them into a new file, and those of `LIVE_NEW` users anew. By a process that takes no processor that
+    anybody else wants, for it stands for another machine. Gives a file with the number of versions written so far."""
     place = root / S.LIVE_RECOMMENDATIONS.name
     shutil.rmtree(place, ignore_errors=True)
     new_table(root, S.LIVE_RECOMMENDATIONS)
-    rows, written, stop = _live(args, encoder_id), [0], threading.Event()
-
-    def write() -> None:
-        while not stop.wait(LIVE_EVERY_S):
-            now = pa.array([datetime.now(UTC)] * len(rows), rows.schema.field("updated_at").type)
-            at = rows.column_names.index("updated_at")
-            fresh = rows.set_column(at, rows.schema.field(at), now)
-            write_deltalake(str(place), fresh, mode="overwrite")
-            written.append(written[-1] + 1)
-
-    writer = threading.Thread(target=write, name="live-lists")
+    written = root.parent / "live-written"
+    written.write_text("0", encoding="ascii")
+    # Not forked: the threads of `deltalake` would not come along.
+    writer = get_context("spawn").Process(
+        target=_write_live, args=(args, place, encoder_id, written), daemon=True
+    )
     writer.start()
     try:
+        while written.read_text("ascii") in ("", "0"):
+            if not writer.is_alive():
+                raise RuntimeError("the writer of live lists has ended")
+            time.sleep(0.1)
         yield written
     finally:
-        stop.set()
+        writer.terminate()
         writer.join()
+
+
+def _write_live(args: argparse.Namespace, place: Path, encoder_id: str, written: Path) -> None:
+    os.nice(19)
+    rows, draw = _live(args, encoder_id), np.random.default_rng(9)
+    column = rows.column_names.index("updated_at")
+    made_at = np.full(len(rows), np.datetime64(datetime.now(UTC).replace(tzinfo=None), "us"))
+    for number in count(1):
+        began = time.monotonic()
+        made_at[draw.integers(0, len(rows), LIVE_NEW)] = np.datetime64(
+            datetime.now(UTC).replace(tzinfo=None), "us"
+        )
+        fresh = pa.array(made_at, pa.timestamp("us")).cast(rows.schema.field(column).type)
+        write_deltalake(
+            str(place), rows.set_column(column, rows.schema.field(column), fresh), mode="overwrite"
+        )
+        written.write_text(str(number), encoding="ascii")
+        time.sleep(max(0.0, LIVE_EVERY_S - (time.monotonic() - began)))
 
 
 def _live(args: argparse.Namespace, encoder_id: str) -> pa.Table:

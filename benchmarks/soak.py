@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -14,32 +14,38 @@ from rich.table import Table as RichTable
 
 _REMEMBERED = re.compile(rb"stream: batch \d+: (\d+) ids are remembered")
 _FAILED, _LATER = b"upkeep failed", b"upkeep is left for later"
+_USED = re.compile(r"(?:heap|generation|Gen)\s.*?\bused (\d+)K")
+_QUARTER = 0.25
 
 
 @dataclass(frozen=True)
 class Sample:
     """At one moment: minutes since the timed part began, ids remembered, MiB that the job's JVMs and its Python
-    processes have resident, MiB of a table's folder, and how often upkeep was put off, or failed, until then."""
+    processes have resident, MiB of the JVM's objects that are in use (at the end of each quarter, for that takes a
+    collection of all garbage), MiB of a table's folder, and how often upkeep was put off, or failed, until then."""
 
     minute: float
     ids: int
     jvm: float
     python: float
+    heap: float | None
     folder: float
     later: int
     failed: int
 
     @property
-    def memory(self) -> float:
-        """MiB of all processes."""
-        return self.jvm + self.python
+    def used(self) -> float | None:
+        """MiB of objects in use and of the Python processes. What a JVM has resident says little: it lets garbage lie
+        as long as there is room."""
+        return None if self.heap is None else self.heap + self.python
 
 
 class Samples:
-    """Of the job `pid` that writes `log`, and of a table's `folder`."""
+    """Of the job `pid` that writes `log`, and of a table's `folder`, over so many `minutes`."""
 
-    def __init__(self, pid: int, log: Path, folder: Path) -> None:
-        self._pid, self._log, self._folder = pid, log, folder
+    def __init__(self, pid: int, log: Path, folder: Path, minutes: float) -> None:
+        self._pid, self._log, self._folder, self._minutes = pid, log, folder, minutes
+        self._quarters = 0
         self._began = time.monotonic()
         self._read = 0
         self._ids = self._later = self._failed = 0
@@ -52,13 +58,19 @@ class Samples:
     def take(self) -> None:
         """Takes one."""
         self._listen()
+        minute = (time.monotonic() - self._began) / 60
+        heap = None
+        if minute >= (self._quarters + 1) * _QUARTER * self._minutes:
+            self._quarters += 1
+            heap = sum(in_use(one) for one in jvms(self._pid))
         jvm, python = memory(self._pid)
         self.taken.append(
             Sample(
-                (time.monotonic() - self._began) / 60,
+                minute,
                 self._ids,
                 jvm,
                 python,
+                heap,
                 _size(self._folder),
                 self._later,
                 self._failed,
@@ -68,34 +80,33 @@ class Samples:
     def figures(self) -> dict[str, Any]:
         """What is judged, of all samples, and of what the log has said since the last."""
         self._listen()
-        # Of 20 minutes the last 5, and 5 to 10.
-        last = [one.memory for one in self._between(0.75, 1.0)]
-        before = [one.memory for one in self._between(0.25, 0.5)]
+        used = [one.used for one in self.taken if one.used is not None]
         return {
             # Never told of any is no proof that there are few.
             "state_rows_most": max((one.ids for one in self.taken), default=0) or None,
-            "memory_mib_first": self.taken[0].memory if self.taken else None,
-            "memory_mib_last": self.taken[-1].memory if self.taken else None,
-            "memory_growth": fmean(last) / fmean(before) if last and before else None,
+            "resident_mib_most": max((one.jvm + one.python for one in self.taken), default=None),
+            "used_mib_first": used[0] if used else None,
+            "used_mib_last": used[-1] if used else None,
+            "memory_growth": used[-1] / used[0] if len(used) > 1 else None,
             "live_folder_mib_most": max((one.folder for one in self.taken), default=0.0),
             "upkeep_later": self._later,
             "upkeep_failed": self._failed,
         }
 
     def print(self) -> None:
-        """The last sample of each minute."""
+        """A sample of each minute."""
         table = RichTable(title="Minute by minute", title_justify="left", title_style="bold")
-        heads = ("minute", "ids", "JVM MiB", "Python MiB", "lists MiB", "upkeep later", "upkeep failed")
+        heads = ("minute", "ids", "JVM MiB", "in use", "Python MiB", "lists MiB", "upkeep later", "failed")
         for head in heads:
             table.add_column(head, justify="right")
-        for one in {int(one.minute): one for one in self.taken}.values():
-            sizes = (f"{size:,.0f}" for size in (one.jvm, one.python, one.folder))
+        shown = {int(one.minute): one for one in self.taken} | {
+            int(one.minute): one for one in self.taken if one.heap is not None
+        }
+        for one in shown.values():
+            measured = (one.jvm, one.heap, one.python, one.folder)
+            sizes = ("" if size is None else f"{size:,.0f}" for size in measured)
             table.add_row(f"{one.minute:.1f}", f"{one.ids:,}", *sizes, f"{one.later}", f"{one.failed}")
         Console(width=100).print(table)
-
-    def _between(self, begin: float, end: float) -> list[Sample]:
-        whole = self.taken[-1].minute if self.taken else 0.0
-        return [one for one in self.taken if begin * whole < one.minute <= end * whole]
 
     def _listen(self) -> None:
         with self._log.open("rb") as log:
@@ -111,6 +122,31 @@ class Samples:
 
 def memory(pid: int) -> tuple[float, float]:
     """Resident MiB of the process and all below it: those of JVMs, and the others."""
+    sums = [0.0, 0.0]
+    for _, java, resident in _family(pid):
+        sums[0 if java else 1] += resident
+    return sums[0], sums[1]
+
+
+def jvms(pid: int) -> list[int]:
+    """The JVMs among the process and all below it."""
+    return [one for one, java, _ in _family(pid) if java]
+
+
+def in_use(jvm: int) -> float:
+    """MiB of the objects that a JVM can still reach, after a collection of all garbage."""
+    subprocess.run(["jcmd", str(jvm), "GC.run"], check=True, capture_output=True, timeout=60)
+    told = subprocess.run(
+        ["jcmd", str(jvm), "GC.heap_info"], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    found = _USED.findall(told)
+    if not found:
+        raise RuntimeError(f"jcmd says nothing of the heap: {told}")
+    return sum(map(int, found)) / 1024
+
+
+def _family(pid: int) -> list[tuple[int, bool, float]]:
+    """The process and all below it: number, whether it is a JVM, resident MiB."""
     found: dict[int, tuple[int, bool, float]] = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -119,13 +155,13 @@ def memory(pid: int) -> tuple[float, float]:
             continue
         resident = float(fields.get("VmRSS", "0 kB").split()[0]) / 1024
         found[int(fields["Pid"])] = (int(fields["PPid"]), fields["Name"] == "java", resident)
-    sums, wanted = [0.0, 0.0], [pid]
+    family, wanted = [], [pid]
     while wanted:
         one = wanted.pop()
         _, java, resident = found.get(one, (0, False, 0.0))
-        sums[0 if java else 1] += resident
+        family.append((one, java, resident))
         wanted += [child for child, (parent, *_) in found.items() if parent == one]
-    return sums[0], sums[1]
+    return family
 
 
 def _size(folder: Path) -> float:

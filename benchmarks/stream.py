@@ -11,8 +11,8 @@ stop, and what stands in the tables is compared with what was sent, column by co
 absolute, and the exit code is 1 where one is missed.
 
 With `--soak-minutes` ids are remembered for 2 minutes, so that most are forgotten while it runs, if that is at least 8
-minutes, and ids, memory and the folder of the lists are sampled, printed minute by minute and judged as well
-(`benchmarks.soak`).
+minutes; at the end of each quarter all garbage is collected (by `jcmd`), and ids, memory and the folder of the lists
+are sampled, printed minute by minute and judged as well (`benchmarks.soak`).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         started = time.monotonic() - began
         seconds = 60.0 * args.soak_minutes if args.soak_minutes is not None else args.seconds
         sent = Sent(args)
-        samples = Samples(job.pid, log, tables / S.LIVE_RECOMMENDATIONS.name)
+        samples = Samples(job.pid, log, tables / S.LIVE_RECOMMENDATIONS.name, seconds / 60)
         for due in sent.send(events, args.warm_up + seconds, args.warm_up, job):
             if due == 0.0:
                 samples.begin()

@@ -50,7 +50,8 @@ class Stage:
 
     `check` raises a VizrecError for a configuration that the stage cannot work with; it starts neither Spark nor
     TensorFlow, so that it can be asked before the first stage of a run. `brief`: a process that
-    runs nothing else is over before compiling its code well has paid.
+    runs nothing else is over before compiling its code well has paid. `conf`: Spark settings for a process that runs
+    nothing else, where the configuration does not say otherwise.
     """
 
     name: str
@@ -58,3 +59,4 @@ class Stage:
     run: Callable[[StageContext], StageResult]
     check: Callable[[Config], None] | None = None
     brief: bool = False
+    conf: Mapping[str, str] = field(default_factory=dict)

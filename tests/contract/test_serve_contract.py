@@ -455,6 +455,7 @@ def test_new_versions_are_served_and_bad_ones_are_not(small: Service, own_shop: 
 
     reader = threading.Thread(target=read)
     reader.start()
+    small.wait_for(lambda: bool(seen))
     write_table(own_shop.root, S.RECOMMENDATIONS, rows)
     small.wait_for(lambda: seen and seen[-1][1] == tuple(new))
     done.set()

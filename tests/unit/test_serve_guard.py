@@ -159,6 +159,14 @@ def test_a_body_is_never_taken_for_a_request() -> None:
     get = LOOK_UP.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(LOOK_UP))
     first, body, after = asyncio.run(told(guard, get, LOOK_UP, LOOK_UP))
     assert first.startswith(b"HTTP/1.1 503 ") and body == b"" and after.startswith(b"HTTP/1.1 503 ")
+    # A session's list that comes whole is refused as it comes; in pieces, or with a body that is none of its, parsed.
+    session = b"POST /v1/recommendations?k=2 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    heard = asyncio.run(told(guard, session, session[:-1], b"}", session + LOOK_UP, LOOK_UP))
+    assert [answer[:12] for answer in heard] == [
+        *(b"HTTP/1.1 503", b"HTTP/1.1 503", b""),  # refused before all of it had come
+        *(b"HTTP/1.1 503", b"HTTP/1.1 503"),
+    ]
+    assert heard[3].count(b"HTTP/1.1 503") == 2
     split = asyncio.run(told(guard, LOOK_UP[:20], LOOK_UP[20:]))
     assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
 

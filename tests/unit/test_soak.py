@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import Samples, memory
+from benchmarks.soak import Samples, in_use, memory
 
 
 def test_it_hears_what_the_log_says(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_it_hears_what_the_log_says(tmp_path: Path) -> None:
         "INFO     stream: upkeep is left for later: another run\n"
         "INFO     stream: batch 4: 14"
     )
-    samples = Samples(os.getpid(), log, folder)
+    samples = Samples(os.getpid(), log, folder, 20.0)
     samples.take()
     with log.open("a") as more:
         more.write("7 ids are remembered; 2 more came again and were left out\n")
@@ -35,19 +35,40 @@ def test_it_hears_what_the_log_says(tmp_path: Path) -> None:
     found = samples.figures()
     assert (found["state_rows_most"], found["upkeep_failed"]) == (147, 1)
     assert found["live_folder_mib_most"] == pytest.approx(3.0, abs=0.1)
-    assert found["memory_mib_last"] > 0
+    assert found["resident_mib_most"] > 0
 
 
-def test_growth_is_the_last_quarter_over_the_second(tmp_path: Path) -> None:
+def test_growth_is_what_is_in_use_in_the_end_over_a_quarter_of_it(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
-    samples = Samples(os.getpid(), tmp_path / "log", tmp_path)
+    samples = Samples(os.getpid(), tmp_path / "log", tmp_path, 20.0)
     assert samples.figures()["memory_growth"] is None
     samples.take()
     [one] = samples.taken
-    # In 20 minutes: from 5 to 10 it is 200, in the last 5 it is 230, and what is before and between counts for nothing.
-    held = {2.0: 50.0, 6.0: 190.0, 10.0: 210.0, 12.0: 900.0, 15.0: 900.0, 16.0: 220.0, 20.0: 240.0}
-    samples.taken = [replace(one, minute=minute, jvm=mib - 20, python=20) for minute, mib in held.items()]
-    assert samples.figures()["memory_growth"] == pytest.approx(230 / 200)
+    assert one.heap is None  # the first quarter is not over
+    # What is resident grows as garbage is left to lie, and counts for nothing.
+    held = {2.0: None, 5.0: 180.0, 10.0: 300.0, 15.0: 210.0, 19.0: None, 20.0: 200.0}
+    samples.taken = [
+        replace(one, minute=minute, jvm=100 * minute, heap=mib, python=20.0) for minute, mib in held.items()
+    ]
+    assert samples.figures()["memory_growth"] == pytest.approx(220 / 200)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        " garbage-first heap   total 2097152K, used 921600K [0x0000, 0x0000)\n region size 1024K, 9 young (9K)",
+        " garbage-first heap   total reserved 2097152K, committed 1048576K, used 921600K [0x00, 0x00)",
+        " def new generation   total 9K, used 1600K [0x)\n tenured generation   total 9K, used 920000K [0x)",
+        " PSYoungGen      total 9K, used 1600K [0x)\n ParOldGen       total 9K, used 920000K [0x)",
+    ],
+)
+def test_what_a_jvm_has_in_use(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each collector of a JVM tells it, without what classes take."""
+    jcmd = tmp_path / "jcmd"
+    jcmd.write_text(f"#!/bin/sh\ncat <<'end'\n{told}\n Metaspace       used 77K, committed 78K\nend\n")
+    jcmd.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert in_use(1) == 900.0
 
 
 def test_memory_is_of_a_process_and_all_below(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -177,9 +177,12 @@ def logged_to(console: Console, as_json: bool = False) -> Iterator[None]:
             log.propagate = propagates
 
 
-def context_for(config: Config, stage: str, run_id: str, *, brief: bool = False) -> StageContext:
-    """What the stage of this name is handed in this process, which is over soon where it is `brief`."""
-    spark = build_session(f"vizrec {stage}", session_conf(config), brief=brief)
+def context_for(
+    config: Config, stage: str, run_id: str, *, brief: bool = False, conf: Mapping[str, str] | None = None
+) -> StageContext:
+    """What the stage of this name is handed in this process, which is over soon where it is `brief`; `conf`: Spark
+    settings under those of the configuration."""
+    spark = build_session(f"vizrec {stage}", {**(conf or {}), **session_conf(config)}, brief=brief)
     stamp = Stamp(run_id, stage, config.fingerprint())
     return StageContext(spark, config, TableStore(spark, config.tables, stamp), run_id)
 
@@ -208,16 +211,19 @@ def run_with(stages: Sequence[Stage], config: Config, run_id: str | None, consol
             if stage.check is not None:
                 stage.check(config)
         brief = all(stage.brief for stage in stages)
+        conf = stages[0].conf if len(stages) == 1 else {}
         for stage in stages:
             with about(stage=stage.name):
-                finished.append(_finished(stage, config, run_id, console, brief=brief))
+                finished.append(_finished(stage, config, run_id, console, brief, conf))
     print_summary(finished, run_id, wide(sys.stdout))
 
 
-def _finished(stage: Stage, config: Config, run_id: str, console: Console, *, brief: bool) -> Finished:
+def _finished(
+    stage: Stage, config: Config, run_id: str, console: Console, brief: bool, conf: Mapping[str, str]
+) -> Finished:
     """Runs one stage and writes its record."""
     began = time.monotonic()
-    context = context_for(config, stage.name, run_id, brief=brief)
+    context = context_for(config, stage.name, run_id, brief=brief, conf=conf)
     context.tables.refuse_during_restore()
     log.info("%s: %s", stage.name, stage.summary)
     with progress(context.spark, stage.name, console) if not console.quiet else nullcontext():

@@ -132,9 +132,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
     async def recommendations_now(session: shapes.Session, k: K = 20) -> Response:
         """What to offer to somebody who has just looked at some items, with what the tables know of the user if any."""
         snapshot = reloader.snapshot
-        positions = [
-            snapshot.catalogue.ids.position(item_id) for item_id in dict.fromkeys(session.viewed[::-1])
-        ]
+        positions = [snapshot.catalogue.position(item_id) for item_id in dict.fromkeys(session.viewed[::-1])]
         viewed = [at for at in positions[::-1] if at >= 0]
         known = []
         if session.user_id is not None:
@@ -174,9 +172,7 @@ def create_app(config: Config, reloader: Reloader, key: str | None, metrics: Met
                 "user_id": user_id,
                 "source": name,
                 "offer": found,
-                "because": None
-                if because is None
-                else facts(snapshot, snapshot.catalogue.ids.position(because)),
+                "because": None if because is None else facts(snapshot, snapshot.catalogue.position(because)),
                 "state": _state(snapshot),
             }
         )
@@ -359,7 +355,7 @@ def _details(snapshot: Snapshot, item: int) -> dict[str, Any]:
 
 
 def _position(snapshot: Snapshot, item_id: str) -> int:
-    item = snapshot.catalogue.ids.position(item_id)
+    item = snapshot.catalogue.position(item_id)
     if item < 0:
         raise Refusal(404, "unknown_item", "there is no item of this id in the catalogue")
     return item

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from math import isnan
 from typing import Any
 
@@ -14,12 +16,17 @@ from numpy.typing import NDArray
 from vizrec_spark.serve.delta import Opened
 from vizrec_spark.serve.texts import SortedTexts, Texts
 
+_AT_ONCE = 10_000
+_BYTES_OF_PLACE = 110  # an id as a Python object, and its place in a dictionary
+
 
 @dataclass(frozen=True)
 class Catalogue:
-    """n items in ascending order of their ids; an item is known below by its position (0 to n − 1)."""
+    """n items in ascending order of their ids; an item is known below by its position (0 to n − 1). `places`: that of
+    each id, for whoever has looked at fifty items asks for fifty."""
 
     ids: SortedTexts
+    places: Mapping[str, int]
     titles: Texts
     price: NDArray[np.float64]
     categories: pa.ListArray
@@ -27,6 +34,10 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def position(self, item_id: str) -> int:
+        """Where an item stands; -1 for one that is not in the catalogue."""
+        return self.places.get(item_id, -1)
 
     def title(self, item: int) -> str:
         """The item's title, or its id where it has none."""
@@ -50,7 +61,8 @@ class Catalogue:
     def nbytes(self) -> int:
         """Bytes in memory."""
         arrow = self.categories.nbytes + self.attributes.nbytes
-        return int(self.ids.nbytes + self.titles.nbytes + self.price.nbytes + arrow)
+        places = _BYTES_OF_PLACE * len(self.places)
+        return int(self.ids.nbytes + places + self.titles.nbytes + self.price.nbytes + arrow)
 
 
 def read_catalogue(items: Opened) -> Catalogue:
@@ -69,13 +81,23 @@ def read_catalogue(items: Opened) -> Catalogue:
             names=list(names),
         )
     ordered = found.take(pc.sort_indices(found["item_id"])).combine_chunks()
+    ids = _whole(ordered["item_id"])
     return Catalogue(
-        SortedTexts(_whole(ordered["item_id"])),
+        SortedTexts(ids),
+        _places(ids),
         Texts(ordered["title"]),
         ordered["price"].to_numpy(zero_copy_only=False).astype(np.float64),
         _whole(ordered["categories"]),
         _whole(ordered["attributes"]),
     )
+
+
+def _places(ids: pa.Array) -> dict[str, int]:
+    """The position of each id; made some at a time, for the interpreter answers meanwhile."""
+    places: dict[str, int] = {}
+    for first in range(0, len(ids), _AT_ONCE):
+        places.update(zip(ids.slice(first, _AT_ONCE).to_pylist(), count(first), strict=False))
+    return places
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -4,6 +4,7 @@ long an answer may lie unread."""
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,7 +20,9 @@ LINGER_BYTES: Final = 1 << 20
 """How much of that is read at most."""
 
 _END: Final = b"\r\n\r\n"
+_SESSION: Final = b"POST /v1/recommendations"
 _FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?(\d{1,7})(?=\r\n|$)")
 _LATE_BODY: Final = error_body("overloaded", str(overloaded(LATE).detail))
 _LATE: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
@@ -33,8 +36,8 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
     for `timeout_s` loses the connection: closing alone would wait for such a client for ever. A connection that is
     refused so counts no longer, and is heard out for `LINGER_S`; of these there are at most `max_connections`.
 
-    A look-up that comes under overload is refused as `guard` does, but unparsed: to refuse has to cost far
-    less than to answer, or a flood of what is refused does as much harm as one that is not.
+    A look-up, or a session's list, that comes under overload is refused as `guard` does, but unparsed: to refuse has to
+    cost far less than to answer, or a flood of what is refused does as much harm as one that is not.
     """
     lingering: set[BoundedProtocol] = set()
 
@@ -107,15 +110,22 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
                 self._headers_too_large()
 
         def _is_look_up(self, data: bytes) -> bool:
-            """Whether `data` is one whole request without a body, of an endpoint that may be refused."""
+            """Whether `data` is one whole request of an endpoint that may be refused: without a body, or that of a
+            session as it usually comes, in one piece."""
             # Not what may be the rest of a body whose request was answered before it had come.
-            if not (self._between and self._answered and data.startswith(b"GET /v1/")):
+            if not (self._between and self._answered and data.startswith((b"GET /v1/", _SESSION))):
                 return False
-            if data.find(_END) != len(data) - len(_END) or data.find(b" HTTP/1.1\r\n") < 0:
+            head, _, body = data.partition(_END)
+            if head.find(b" HTTP/1.1\r\n") < 0:
                 return False
             # What says how the request goes on, or the connection after it, is for the parser.
-            lower = data.lower()
-            return not any(name in lower for name in _FRAMING)
+            lower = head.lower()
+            declared, rest = _LENGTH.findall(lower), _LENGTH.sub(b"", lower)
+            if any(name in rest for name in _FRAMING):
+                return False
+            if not declared:
+                return not body and lower.startswith(b"get ")
+            return len(declared) == 1 and int(declared[0]) == len(body)
 
         @property
         def _ending(self) -> bool:

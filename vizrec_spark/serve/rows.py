@@ -142,10 +142,13 @@ def session_rows(
         ]
         return [*shown, *more][:k]
     added = unit * weights.visual * looks.strength / looks.strength.max()
-    item = np.union1d(popular, looks.item[added > 0.0])
-    item = item[~np.isin(item, [*viewed, *own])]
-    like = _found(looks.item, item)  # where the look-alikes among them stand; −1 for what is popular alone
-    visual = np.where(like >= 0, added[like], 0.0)
+    out = np.array(sorted({*viewed, *own}), dtype=np.int64)
+    alike = np.flatnonzero((added > 0.0) & (_found(out, looks.item) < 0))
+    plain = popular[(_found(looks.item[alike], popular) < 0) & (_found(out, popular) < 0)]
+    item = np.concatenate([looks.item[alike], plain])
+    # Where the look-alikes among them stand; −1 for what is popular alone.
+    like = np.concatenate([alike, np.full(len(plain), -1)])
+    visual = np.concatenate([added[alike], np.zeros(len(plain))])
     share = unit * weights.popularity * _shares(snapshot, item)
     score = visual + share
     # Of thousands k are shown: a row, and its sentence, is made for these alone.
@@ -197,7 +200,9 @@ def _looks(snapshot: Snapshot, viewed: Sequence[int]) -> _Looks:
 
 
 def _found(ordered: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of `asked` stands in `ordered` (ascending, not empty); −1 for one that is not there."""
+    """Where each of `asked` stands in `ordered` (ascending); −1 for one that is not there."""
+    if not len(ordered):
+        return np.full(len(asked), -1)
     at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
     return np.where(ordered[at] == asked, at, -1)
 
@@ -240,17 +245,18 @@ def _popularity(snapshot: Snapshot, item: int) -> str:
 def told(snapshot: Snapshot, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as JSON has them, with the items' facts and ranks from 1."""
     ids = snapshot.catalogue.ids
+    rounded = np.round([(row.score, *row.parts) for row in rows], 6).tolist()
     return [
         {
             "rank": rank,
             **facts(snapshot, row.item),
-            "score": round(row.score, 6),
-            "parts": {part: round(value, 6) for part, value in zip(PARTS, row.parts, strict=True)},
+            "score": score,
+            "parts": dict(zip(PARTS, parts, strict=True)),
             "source": SOURCE_NAMES[row.source],
             "because_item_id": None if row.because < 0 else ids[row.because],
             "reason": row.reason,
         }
-        for rank, row in enumerate(rows, 1)
+        for rank, (row, (score, *parts)) in enumerate(zip(rows, rounded, strict=True), 1)
     ]
 
 

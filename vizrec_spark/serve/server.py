@@ -30,6 +30,9 @@ log = logging.getLogger("vizrec")
 _FILES = 256  # beside connections: data files that are read, the log, the interpreter
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 15
+# libuv takes one connection up for each listening descriptor in a turn of the event loop. Under load a turn is long,
+# and with one descriptor those who have connected would wait for minutes, neither heard nor refused.
+_LISTENERS = 64
 # A thread that reads tables must not keep the event loop waiting for longer than this.
 _SWITCH_S = 0.001
 
@@ -87,7 +90,8 @@ def run_server(config: Config, load_encoder: EncoderLoader) -> None:
         gc.freeze()
         host, port = listener.getsockname()[:2]
         log.info("serve: listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-        server.run(sockets=[listener])  # the application's lifespan starts the reloader
+        listeners = [listener, *(listener.dup() for _ in range(_LISTENERS - 1))]
+        server.run(sockets=listeners)  # the application's lifespan starts the reloader
     ended = reloader.stop(serve.grace_s)
     log.info("serve: stopped")
     if not ended:

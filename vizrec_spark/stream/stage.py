@@ -88,7 +88,19 @@ def run(context: StageContext) -> StageResult:
     return StageResult(written, [_note(totals, watch)], _metrics(totals, watch, latest.loads))
 
 
-STAGE = Stage("stream", "live events in, live recommendations out, until it is told to stop", run)
+STAGE = Stage(
+    "stream",
+    "live events in, live recommendations out, until it is told to stop",
+    run,
+    # Spark holds its last thousand jobs, stages and plans for the pages of its UI: of a job that has made thousands of
+    # them those are some hundred megabytes.
+    conf={
+        "spark.ui.retainedJobs": "50",
+        "spark.ui.retainedStages": "50",
+        "spark.ui.retainedTasks": "500",
+        "spark.sql.ui.retainedExecutions": "50",
+    },
+)
 
 
 def _session(shared: SparkSession) -> SparkSession:
