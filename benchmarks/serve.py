@@ -3,9 +3,9 @@
 The tables (`benchmarks.shop`) have the project's schemas and are written with `deltalake`. The service is
 `vizrec serve` in a process of its own, and so is the generator of load (`benchmarks.load`): it sends at a fixed rate
 over loopback, a third look-alikes, a third lists of users and a third lists for what was just looked at (POST, 1 to 50
-products, half of them of a known user), and counts each latency from the moment at which the request was due. All the
-while table `live_recommendations` is written anew every second (`benchmarks.shop.live_lists`). Phases: the bar's rate;
-the same while a new version is committed and loaded; ten times the rate, over as many connections as the service takes;
+products, half of them of a known user), and counts each latency from the moment at which the request was due. Phases: the
+bar's rate, which is what the bars are about; the same while table `live_recommendations` is written anew every second
+(`benchmarks.shop.live_lists`), as from there on; the same while a new version is committed and loaded as well; ten times the rate, over as many connections as the service takes;
 the same over eight times as many, of which it has to refuse the most; the bar's rate again; pictures, one after the
 other at a fixed rate. There is no peer: the bars are absolute, and the exit code is 1 where one is missed. Service and
 generator share the cores of one machine; what each took is printed.
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,7 @@ def _run(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         host, port = _address(service, log)
         result["start_s"] = time.monotonic() - began
         result |= _memory(service.pid, host, port)
-        with shop.live_lists(args, scratch / "tables", built.encoder_id) as live:
-            result |= _load(args, scratch, service.pid, host, port, config.serve.max_connections)
-            result["live_written"] = int(live.read_text("ascii"))
+        result |= _load(args, scratch, service.pid, host, port, config, built.encoder_id)
         result["rss_after_mib"] = _rss(service.pid)
     finally:
         service.send_signal(signal.SIGTERM)
@@ -162,9 +160,9 @@ def _address(service: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
 
 
 def _load(
-    args: argparse.Namespace, scratch: Path, pid: int, host: str, port: int, connections: int
+    args: argparse.Namespace, scratch: Path, pid: int, host: str, port: int, config: Config, encoder_id: str
 ) -> dict[str, Any]:
-    """All phases, one after the other; `connections`: how many the service takes."""
+    """All phases, one after the other."""
     requests = _requests(args)
     generator = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load", host, str(port)],
@@ -191,16 +189,42 @@ def _load(
 
     result: dict[str, Any] = {}
     phase(args.rate, 3, 64)  # what is loaded, compiled or opened on first use
-    version = 'vizrec_table_version{table="live_recommendations"}'
-    live = _metric(host, port, version, missing=0)
     steady = phase(args.rate, args.seconds, 64)
-    result["live_versions"] = int(_metric(host, port, version, missing=0) - live)
     for kind, name in enumerate(KINDS):
         result |= _percentiles(name, steady["latencies"][kind])
     result["requests_per_s"] = steady["statuses"].get("200", 0) / args.seconds
     result["steady_errors"] = steady["sent"] - steady["statuses"].get("200", 0)
     result["service_cores"], result["generator_cores"] = steady["cores"]
 
+    with shop.live_lists(args, scratch / "tables", encoder_id) as written:
+        version = 'vizrec_table_version{table="live_recommendations"}'
+        before = _metric(host, port, version, missing=0)
+        lively = phase(args.rate, args.seconds, 64)
+        result["live_versions"] = int(_metric(host, port, version, missing=0) - before)
+        result |= _percentiles("live", [*chain(*lively["latencies"])])
+        result["live_errors"] = lively["sent"] - lively["statuses"].get("200", 0)
+        result["live_service_cores"] = lively["cores"][0]
+        result |= _under_stress(args, scratch, pid, host, port, config, begin, ended, phase)
+        generator.stdin.close()
+        generator.wait(timeout=60)
+        result |= _searches(args, scratch, host, port)
+        result["live_written"] = int(written.read_text("ascii"))
+    return result
+
+
+def _under_stress(
+    args: argparse.Namespace,
+    scratch: Path,
+    pid: int,
+    host: str,
+    port: int,
+    config: Config,
+    begin: Callable[[float, float, int], None],
+    ended: Callable[[], dict[str, Any]],
+    phase: Callable[[float, float, int], dict[str, Any]],
+) -> dict[str, Any]:
+    """The phases after the main ones: a reload, more than can be answered, and how it goes then."""
+    result: dict[str, Any] = {}
     begin(args.rate, 20, 64)
     time.sleep(2)
     loads = _metric(host, port, "vizrec_reloads_total")
@@ -214,6 +238,7 @@ def _load(
     result["reload_refused"] = heard["sent"] - heard["statuses"].get("200", 0) - result["reload_errors"]
 
     # One connection is left for those who ask how it goes.
+    connections = config.serve.max_connections
     for name, most in (("overload", connections - 1), ("crowd", CROWD * connections)):
         over = phase(OVERLOAD_RATE * args.rate, OVERLOAD_S, most)
         result[f"{name}_offered_per_s"] = (over["sent"] - over["unsent"]) / over["offered_s"]
@@ -228,9 +253,7 @@ def _load(
     after = phase(args.rate, 5, 64)
     result |= _percentiles("after", [*chain(*after["latencies"])])
     result["after_errors"] = after["sent"] - after["statuses"].get("200", 0)
-    generator.stdin.close()
-    generator.wait(timeout=60)
-    return result | _searches(args, scratch, host, port)
+    return result
 
 
 def _requests(args: argparse.Namespace) -> list[tuple[int, str] | tuple[int, str, str]]:
