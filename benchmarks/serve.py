@@ -3,12 +3,18 @@
 The tables (`benchmarks.shop`) have the project's schemas and are written with `deltalake`. The service is
 `vizrec serve` in a process of its own, and so is the generator of load (`benchmarks.load`): it sends at a fixed rate
 over loopback, a third look-alikes, a third lists of users and a third lists for what was just looked at (POST, 1 to 50
-products, half of them of a known user), and counts each latency from the moment at which the request was due. Phases: the
-bar's rate, which is what the bars are about; the same while table `live_recommendations` is written anew every second
-(`benchmarks.shop.live_lists`), as from there on; the same while a new version is committed and loaded as well; ten times the rate, over as many connections as the service takes;
-the same over eight times as many, of which it has to refuse the most; the bar's rate again; pictures, one after the
-other at a fixed rate. There is no peer: the bars are absolute, and the exit code is 1 where one is missed. Service and
-generator share the cores of one machine; what each took is printed.
+products, half of them of a known user), and counts each latency from the moment at which the request was due. Phases:
+
+- the bar's rate, which is what the bars are about;
+- the same while table `live_recommendations` is written anew every second (`benchmarks.shop.live_lists`), as from here
+  on to the end;
+- the same while a new version is committed and loaded as well;
+- ten times the rate, over as many connections as the service takes, then over eight times as many, most of which it has
+  to refuse;
+- the bar's rate again; pictures, one after the other at a fixed rate.
+
+There is no peer: the bars are absolute, and the exit code is 1 where one is missed. Service and generator share the cores
+of one machine; what each took is printed.
 """
 
 from __future__ import annotations
