@@ -13,8 +13,8 @@ products, half of them of a known user), and counts each latency from the moment
   to refuse;
 - the bar's rate again; pictures, one after the other at a fixed rate.
 
-There is no peer: the bars are absolute, and the exit code is 1 where one is missed. Service and generator share the cores
-of one machine; what each took is printed.
+There is no peer: the bars are absolute, and the exit code is 1 where one is missed. Service and generator share the
+cores of one machine; what each took is printed.
 """
 
 from __future__ import annotations
