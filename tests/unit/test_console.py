@@ -16,7 +16,7 @@ from vizrec_spark.app.cli import main
 from vizrec_spark.app.logs import about, redacted
 from vizrec_spark.app.lookup import result_table
 from vizrec_spark.app.runner import Finished, guarded, print_summary
-from vizrec_spark.errors import EncoderError, InputError, StorageError
+from vizrec_spark.errors import EncoderError, InputError, SessionError, StorageError
 from vizrec_spark.stage import Stage, StageResult, log
 from vizrec_spark.tables import Written
 
@@ -68,6 +68,23 @@ def test_an_encoder_that_cannot_be_is_refused_before_the_first_stage(
     monkeypatch.setattr("vizrec_spark.app.runner.build_session", no_session)
     assert main(["pipeline", "--set", pair]) == EncoderError.exit_code
     assert advice in capsys.readouterr().err
+
+
+def test_a_stage_that_runs_alone_has_settings_of_its_own_under_those_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def session(_: str, conf: dict[str, str], *, brief: bool = False) -> None:
+        asked.append(conf)
+        raise SessionError("no Spark here")
+
+    monkeypatch.setattr("vizrec_spark.app.runner.build_session", session)
+    keys = ("spark.ui.retainedJobs", "spark.ui.retainedStages")
+    given = ["--quiet", "--set", 'spark.conf={"spark.ui.retainedJobs": "7"}']
+    for command in ("stream", "pipeline"):
+        assert main([command, *given]) == SessionError.exit_code
+    assert [[conf.get(key) for key in keys] for conf in asked] == [["7", "50"], ["7", None]]
 
 
 def test_a_demo_with_a_wrong_key_draws_nothing(tmp_path: Path) -> None:
