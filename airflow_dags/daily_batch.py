@@ -19,7 +19,6 @@ from vizrec_dags.run_ids import day_in
 from vizrec_dags.sensors import EmbeddingsSensor
 from vizrec_dags.settings import (
     COMMON_PARAMS,
-    COMPARED,
     DEFAULT_ARGS,
     EMBEDDED,
     IMAGES,
@@ -122,6 +121,6 @@ with DAG(
     similar = VizrecJobOperator(job="similar")
     recommend = VizrecJobOperator(job="recommend", settings=["recommend.model=promoted"])
     published_lists = publish(RECOMMENDATIONS, "recommendations", recommend.output)
-    report = VizrecJobOperator(job="report", settings=COMPARED)
+    report = VizrecJobOperator(job="report")
 
     checked >> published_images >> embedded >> similar >> recommend >> published_lists >> report

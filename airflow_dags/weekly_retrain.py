@@ -13,7 +13,6 @@ from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
 from vizrec_dags.settings import (
     COMMON_PARAMS,
-    COMPARED,
     CURRENT,
     DEFAULT_ARGS,
     MACROS,
@@ -41,7 +40,10 @@ JUDGED = [
     f"evaluate.training={TRAINING}",
     # What was split is what is judged, whatever was loaded since.
     "evaluate.log_version={{ vizrec_log_version(ti.xcom_pull(task_ids='split')) }}",
-    *COMPARED,
+    f'evaluate.models={{"candidate": "{TRAINING}/recommendations", "current": "{CURRENT}/recommendations"}}',
+    "evaluate.reference=current",
+    "evaluate.gate.candidate=candidate",
+    "evaluate.gate.current=current",
     "evaluate.gate.metric={{ params.metric }}",
     "evaluate.gate.tolerance={{ params.tolerance | float }}",
     "evaluate.gate.minimum={{ 'null' if params.minimum is none else params.minimum | float }}",

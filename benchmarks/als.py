@@ -31,12 +31,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vizrec_spark.als.loss import Sample, loss
-from vizrec_spark.als.preferences import preferences
 from vizrec_spark.als.train import chosen_blocks, linear_algebra, train_als
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.demo import generate_catalogue, generate_events, generate_shoppers
 from vizrec_spark.retrieval import share_factors, top_k
 from vizrec_spark.retrieval.fold_in import fold_in
+from vizrec_spark.retrieval.preferences import preferences
 from vizrec_spark.session import build_session
 
 WEIGHTS = {"view": 1.0, "cart": 3.0, "buy": 5.0}

@@ -212,7 +212,7 @@ def live_lists(args: argparse.Namespace, root: Path, encoder_id: str) -> Iterato
     )
     writer.start()
     try:
-        while written.read_text("ascii") in ("", "0"):
+        while written.read_text("ascii") == "0":
             if not writer.is_alive():
                 raise RuntimeError("the writer of live lists has ended")
             time.sleep(0.1)
@@ -236,7 +236,9 @@ def _write_live(args: argparse.Namespace, place: Path, encoder_id: str, written:
         write_deltalake(
             str(place), rows.set_column(column, rows.schema.field(column), fresh), mode="overwrite"
         )
-        written.write_text(str(number), encoding="ascii")
+        draft = written.with_name("live-draft")
+        draft.write_text(str(number), encoding="ascii")
+        draft.replace(written)
         time.sleep(max(0.0, LIVE_EVERY_S - (time.monotonic() - began)))
 
 

@@ -18,7 +18,6 @@ from pyspark.sql import functions as F
 
 from tests.serving import write_table
 from tests.similarity import quality
-from vizrec_spark.als.preferences import preferences
 from vizrec_spark.config import Config, load_config, setting
 from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.recommend.hybrid import recommend_with
@@ -26,6 +25,7 @@ from vizrec_spark.recommend.reading import chosen_factors, read_inputs
 from vizrec_spark.recommend.sources import FEATURES
 from vizrec_spark.retrieval import share_factors
 from vizrec_spark.retrieval.fold_in import fold_in
+from vizrec_spark.retrieval.preferences import preferences
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.stream.resident import Resident, load_resident
 from vizrec_spark.stream.stage import STAGE as STREAM

@@ -28,13 +28,6 @@ TABLES = "{{ var.value.vizrec_tables.rstrip('/') }}"
 TRAINING = TABLES + "_training"
 CURRENT = TABLES + "_current"
 RUN = "{{ vizrec_run_id() }}"
-# The two models that weekly_retrain measures: for the jobs that judge one by the other, and for the page that tells it.
-COMPARED = [
-    f'evaluate.models={{"candidate": "{TRAINING}/recommendations", "current": "{CURRENT}/recommendations"}}',
-    "evaluate.reference=current",
-    "evaluate.gate.candidate=candidate",
-    "evaluate.gate.current=current",
-]
 
 IMAGES = Asset("vizrec_images", uri="x-vizrec://tables/images")
 EMBEDDINGS = Asset("vizrec_embeddings", uri="x-vizrec://tables/embeddings")

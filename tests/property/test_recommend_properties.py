@@ -120,6 +120,8 @@ def test_each_source_proposes_its_best_and_nothing_seen_or_barred(shop, wanted) 
         else:
             # Nothing tells which new item they would like, and they are kept their share of them.
             able = [i for i in open_to if side.is_new[i] and side.has_factors[i]]
+            dated = [i for i in side.by_freshness.tolist() if i in able]
+            able = [*dated, *(i for i in able if i not in dated)]
             assert by["als"] == set() and by["new"] == set(able[: wanted.new])
 
 

@@ -8,9 +8,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.als import prepare
-from vizrec_spark.als.preferences import outliers, preferences
 from vizrec_spark.als.prepare import prepared
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.retrieval.preferences import outliers, preferences
 from vizrec_spark.tables.schemas import INTERACTIONS
 
 Event = tuple[str, str, str, float | None, float, int]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from vizrec_spark.als.preferences import preferences, whole_of
 from vizrec_spark.config.models import AlsConfig, RerankConfig
 from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.retrieval.fold_in import preference_lists
+from vizrec_spark.retrieval.preferences import preferences, whole_of
 from vizrec_spark.stream.pairs import rows_of, user_rows
 from vizrec_spark.tables.schemas import INTERACTIONS
 

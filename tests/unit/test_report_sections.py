@@ -233,6 +233,22 @@ def test_the_gate_says_by_what_the_candidate_is_judged() -> None:
     assert shown(rows, {"r": AT}).model == "old"
 
 
+def test_a_run_that_asked_the_gate_is_about_its_candidate_whoever_configured_it() -> None:
+    """As the page of a schedule that measures nothing itself."""
+    rows = [
+        measured("r", "current", 0.2),
+        measured("r", "candidate", 0.3, **less("current", 0.1, 0.01)),
+        measured("r", "candidate_without_looks", 0.1, **less("current", -0.1, 0.01)),
+    ]
+    asked = show_quality(QualityRows(rows, {"r": AT}, {"r"}), EvaluateConfig())
+    assert (asked.answer.word, asked.model) == ("Better", "candidate")
+    assert "candidate less current: nDCG@10 +0.1000" in asked.answer.sentence
+    third = [*rows, measured("r", "theirs", 0.4, **less("current", 0.2, 0.01))]
+    for found in (QualityRows(rows, {"r": AT}, {"other"}), QualityRows(third, {"r": AT}, {"r"})):
+        told = show_quality(found, EvaluateConfig())
+        assert (told.answer.word, told.model) == ("Cannot be told yet", "current")
+
+
 def test_the_tables_own_model_is_called_what_it_is() -> None:
     answer = shown([measured("r", "recommendations", 0.2)], {"r": AT}).answer
     assert answer.sentence.startswith("The hybrid (table `recommendations`) has nDCG@10 0.200")

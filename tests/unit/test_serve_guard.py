@@ -167,8 +167,9 @@ def test_a_body_is_never_taken_for_a_request() -> None:
         *(b"HTTP/1.1 503", b"HTTP/1.1 503"),
     ]
     assert heard[3].count(b"HTTP/1.1 503") == 2
-    split = asyncio.run(told(guard, LOOK_UP[:20], LOOK_UP[20:]))
-    assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
+    for pieces in (20, -5, -2):
+        split = asyncio.run(told(guard, LOOK_UP[:pieces], LOOK_UP[pieces:]))
+        assert split[0] == b"" and split[1].startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize("more", [b"x", b"\r\n"])

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vizrec_spark.als.preferences import core_round, outliers, preferences
 from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.retrieval.preferences import core_round, outliers, preferences
 
 
 class Prepared(NamedTuple):

@@ -45,7 +45,7 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
     `items.allowed` rules out. Each source proposes at most as many as `limits` says."""
     n, wanted = len(items), limits
     by_als, by_new = _best(users, items.warm, wanted.als), _best(users, items.new, wanted.new)
-    by_new = _any_new(users, items.new, by_new, wanted.new)
+    by_new = _any_new(users, items, by_new, wanted.new)
     most = np.array([wanted.cooccurrence, wanted.visual, wanted.attributes], dtype=np.int64)
     # Ridge and cosine propose one after the other, half of the co-consumption's candidates each.
     room = int(wanted.als + wanted.new + most.sum() + wanted.popularity + wanted.fresh)
@@ -84,16 +84,16 @@ def _best(users: Users, pool: Pool, k: int) -> NDArray[np.int64]:
     return key
 
 
-def _any_new(users: Users, pool: Pool, best: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """`best` of the new items, where users without factors get the first k: nothing tells which they would like, and
-    the share of a list that is kept for new items is kept for them as well."""
+def _any_new(users: Users, items: ItemSide, best: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """`best` of the new items, where users without factors get the k that were added last, then those of unknown age:
+    nothing tells which they would like, and the share of a list that is kept for new items is kept for them as well."""
     without = np.flatnonzero(~users.has_factors)
-    if k == 0 or len(pool.position) == 0 or len(without) == 0:
+    if k == 0 or len(items.new.position) == 0 or len(without) == 0:
         return best
     found = np.full((len(users), k), -1, dtype=np.int64)
     found[:, : best.shape[1]] = best
     most = k + int(np.diff(users.seen_indptr)[without].max())
-    first = pool.position[:most]
+    first = items.new_by_age[:most]
     for row in without:
         own = first[~np.isin(first, users.seen[users.seen_indptr[row] : users.seen_indptr[row + 1]])][:k]
         found[row, : len(own)] = own

@@ -132,6 +132,12 @@ class ItemSide:
         """What may be offered for its factors and is new."""
         return self._pool(self.allowed & self.has_factors & self.is_new)
 
+    @cached_property
+    def new_by_age(self) -> NDArray[np.int64]:
+        """Positions of the pool `new`: those added last first, then those of unknown age."""
+        dated = self.by_freshness[np.isin(self.by_freshness, self.new.position)]
+        return np.concatenate([dated, self.new.position[~np.isin(self.new.position, dated)]])
+
     def _pool(self, members: NDArray[np.bool_]) -> Pool:
         position = np.flatnonzero(members)
         place = np.where(members, np.cumsum(members) - 1, -1)

@@ -38,7 +38,7 @@ class Log(NamedTuple):
 def present(log: Log) -> float:
     """The first moment, in seconds since 1970, that 99.9 % of the pairs do not lie behind; 0 without any.
 
-    One row of a clock that runs ahead would make everything else old (see `als.preferences.present`).
+    One row of a clock that runs ahead would make everything else old (see `retrieval.preferences.present`).
     """
     return float(np.quantile(log.time, 0.999, method="inverted_cdf")) if len(log.time) else 0.0
 

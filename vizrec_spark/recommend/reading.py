@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vizrec_spark.config.models import AlsConfig
@@ -12,6 +13,7 @@ from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.recommend.hybrid import Inputs
 from vizrec_spark.retrieval import share_factors
 from vizrec_spark.retrieval.fold_in import fold_in
+from vizrec_spark.retrieval.preferences import preferences
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.models import Factors, latest_factors, promoted_factors
 from vizrec_spark.tables.schemas import (
@@ -81,12 +83,11 @@ def read_inputs(
     return inputs, encoder_id is not None and measured is not None
 
 
-def with_users_of_today(inputs: Inputs, als: AlsConfig) -> Inputs:
-    """`inputs` with user factors that are solved anew, from all of `touched` against the item factors as they stand.
+def with_users_of_today(inputs: Inputs, interactions: DataFrame, als: AlsConfig) -> Inputs:
+    """`inputs` with user factors that are solved anew, from all `interactions` against the item factors as they stand.
 
     Those of an older model know neither what was done since nor who came since, and a cause that is named for them
-    would be none.
+    would be none. `als`: what the model was trained with.
     """
-    known = inputs.touched.where(F.col("preference").isNotNull())
-    pairs = known.select("user_id", "item_id", "preference")
-    return replace(inputs, user_factors=fold_in(pairs, share_factors(inputs.item_factors), als))
+    learned_from = preferences(interactions, als)
+    return replace(inputs, user_factors=fold_in(learned_from, share_factors(inputs.item_factors), als))

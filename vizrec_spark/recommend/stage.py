@@ -16,7 +16,13 @@ from vizrec_spark.recommend.reading import (
 from vizrec_spark.recommend.weights import weight_rows
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables.encoders import current_encoder
-from vizrec_spark.tables.schemas import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS, USERS
+from vizrec_spark.tables.schemas import (
+    BLEND_WEIGHTS,
+    INTERACTIONS,
+    ITEM_RECOMMENDATIONS,
+    RECOMMENDATIONS,
+    USERS,
+)
 
 
 def run(context: StageContext) -> StageResult:
@@ -33,13 +39,12 @@ def run(context: StageContext) -> StageResult:
     inputs, has_looks = read_inputs(context, learned, als, encoder_id)
     # Read more than once, and an aggregation of a whole table.
     inputs.touched.persist()
-    if config.model == "promoted" and learned.model_id is not None:
-        inputs = with_users_of_today(inputs, als)
-        inputs.user_factors.persist()
     try:
         hybrid = fit_hybrid(inputs, config, als)
         shared = spark.sparkContext.broadcast(hybrid.side)
         try:
+            if config.model == "promoted" and learned.model_id is not None:
+                inputs = with_users_of_today(inputs, tables.pinned(INTERACTIONS), als)
             scored = recommend_with(shared, hybrid.blend, inputs, users, config, als)
             stamps = {
                 "model_id": F.lit(learned.model_id).cast("string"),
@@ -49,7 +54,6 @@ def run(context: StageContext) -> StageResult:
         finally:
             shared.destroy()
     finally:
-        inputs.user_factors.unpersist()
         inputs.touched.unpersist()
     written = [
         lists,

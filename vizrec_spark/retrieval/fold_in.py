@@ -25,8 +25,8 @@ def fold_in(
 ) -> DataFrame:
     """`<names[0]>`, `factors` (array<float>) of each row of a model whose other side is fixed.
 
-    preferences: `names[0]`, `names[1]` and `preference` (see `als.preferences`), one row a pair and all pairs of an
-    id; pairs with ids that are not `shared` are ignored, and ids with no positive preference left have no row.
+    preferences: `names[0]`, `names[1]` and `preference` (see `retrieval.preferences`), one row a pair and all pairs of
+    an id; pairs with ids that are not `shared` are ignored, and ids with no positive preference left have no row.
     shared: the item factors (or, with `names` the other way round, the users'). `config` is the one that the model
     was trained with; the factors are those that MLlib would solve for the same rows, within 1e-4.
     """

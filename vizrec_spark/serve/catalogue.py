@@ -17,7 +17,7 @@ from vizrec_spark.serve.delta import Opened
 from vizrec_spark.serve.texts import SortedTexts, Texts
 
 _AT_ONCE = 10_000
-_BYTES_OF_PLACE = 110  # an id as a Python object, and its place in a dictionary
+_BYTES_OF_PLACE = 150  # an id as a Python object, and its place in a dictionary
 
 
 @dataclass(frozen=True)

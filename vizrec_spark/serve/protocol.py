@@ -84,6 +84,11 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             super().on_response_complete()
             if self.transport.is_closing():
                 self._expect_reading()
+            elif (
+                not self._between and self._headers_due is None
+            ):  # the rest of a body, which nobody waits for
+                self._unset_keepalive_if_required()
+                self._expect_headers()
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
@@ -115,8 +120,8 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             # Not what may be the rest of a body whose request was answered before it had come.
             if not (self._between and self._answered and data.startswith((b"GET /v1/", _SESSION))):
                 return False
-            head, _, body = data.partition(_END)
-            if head.find(b" HTTP/1.1\r\n") < 0:
+            head, end, body = data.partition(_END)
+            if not end or head.find(b" HTTP/1.1\r\n") < 0:
                 return False
             # What says how the request goes on, or the connection after it, is for the parser.
             lower = head.lower()
@@ -219,7 +224,8 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             self._refuse(408, "Request Timeout", "too_slow", "the request came too slowly")
 
         def _refuse(self, status: int, phrase: str, code: str, message: str, more: bytes = b"") -> None:
-            guard.refused_unread(code, status)
+            if self._unparsed or status == 503:  # not where somebody has only connected, and said nothing
+                guard.refused_unread(code, status)
             body = error_body(code, message)
             # What waits to be read, or is still to be written, has no place in a connection that does not count.
             may_linger = (

@@ -27,11 +27,11 @@ from vizrec_spark.serve.snapshot import Loader
 
 log = logging.getLogger("vizrec")
 
-_FILES = 256  # beside connections: data files that are read, the log, the interpreter
+_FILES = 256  # beside connections: listening descriptors, data files that are read, the log, the interpreter
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 15
 # libuv takes one connection up for each listening descriptor in a turn of the event loop. Under load a turn is long,
-# and with one descriptor those who have connected would wait for minutes, neither heard nor refused.
+# and with one descriptor those who have connected would wait for seconds, neither heard nor refused.
 _LISTENERS = 64
 # A thread that reads tables must not keep the event loop waiting for longer than this.
 _SWITCH_S = 0.001

@@ -99,7 +99,7 @@ class MicroBatch:
         rows = self._events_of(accepted, once)
         known, reused, twice = self._met(rows)
         new = rows.filter(~(known | reused | twice))
-        refused = pa.concat_tables([refused, _renamed(accepted.filter(reused))])
+        other = _renamed(accepted.filter(reused))
         rows = rows.filter(~(reused | twice))
         if stored is not None:
             # What was accepted then stays accepted, whatever the rules say now.
@@ -109,6 +109,8 @@ class MicroBatch:
             # Where the checkpoint was an older one, the lists of that number may have been of other events.
             done = whole and self._commits.listed(stored)
             rows = rows.slice(0, 0) if done else pa.concat_tables([rows, stored.cast(rows.schema)])
+        # Of an id that two events have, one stands in the table: the other is refused all the same.
+        refused = pa.concat_tables([refused, other])
         # Beside the histories and the lists, which do not wait for it: it is mostly latency.
         told = self._threads.submit(self._commits.refused, refused, once) if len(refused) else None
         # Beside the histories.

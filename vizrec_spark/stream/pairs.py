@@ -1,4 +1,4 @@
-"""Events of some users to one row a user, in arrays: what `recommend.history` and `als.preferences` say in Spark.
+"""Events of some users to one row a user, in arrays: what `recommend.history` and `retrieval.preferences` say in Spark.
 
 Their plans cost seconds whatever they are about; a test compares the two.
 """
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vizrec_spark.als.preferences import Whole
 from vizrec_spark.config.models import AlsConfig, RerankConfig
+from vizrec_spark.retrieval.preferences import Whole
 
 _DAY = 86_400.0
 Ints = NDArray[np.int64]
@@ -109,7 +109,7 @@ def user_rows(rows: Rows, rerank: RerankConfig, als: AlsConfig, whole: Whole) ->
 
 
 def _preference(rows: Rows, disliked: NDArray[np.bool_], als: AlsConfig, whole: Whole) -> Floats:
-    """See `als.preferences.preferences`; NaN for a pair without a rating under an explicit model."""
+    """See `retrieval.preferences.preferences`; NaN for a pair without a rating under an explicit model."""
     if als.preference == "explicit":
         value = np.full(len(rows.pair), np.nan)
         at, pair = _latest_rated(rows)

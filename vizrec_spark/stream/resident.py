@@ -15,13 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
-from vizrec_spark.als.preferences import Whole, whole_of
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.errors import TableError
 from vizrec_spark.kernels.fold_in import gram
 from vizrec_spark.recommend.hybrid import Hybrid, fit_hybrid
 from vizrec_spark.recommend.reading import chosen_factors, read_inputs, settings_of_model
 from vizrec_spark.recommend.weights import blend_of
+from vizrec_spark.retrieval.preferences import Whole, whole_of
 from vizrec_spark.retrieval.shared import Candidates, as_matrix
 from vizrec_spark.stage import StageContext, log
 from vizrec_spark.tables import TableStore

@@ -69,8 +69,8 @@ def run(context: StageContext) -> StageResult:
     watch = Watch()
     spark.streams.addListener(watch)
     try:
-        # The threads work on this machine, whatever the cluster has.
-        with ThreadPoolExecutor(os.cpu_count() or 2) as threads:
+        # The threads work on this machine, whatever the cluster has; two more wait for commits.
+        with ThreadPoolExecutor((os.cpu_count() or 2) + 2) as threads:
             work = MicroBatch(spark, tables, context.config, latest, histories, threads)
             histories.refresh()
             with told_to_stop() as stop:

@@ -25,15 +25,16 @@ NOTHING = Answer(
 
 
 def judge(evaluations: Sequence[Evaluation], gate: GateConfig) -> Answer:
-    """The gate's candidate against the model that it was measured with, by the metric and in the slice of the gate;
-    where none is configured, the main model against itself about a week before, by the headline. Which of two models of
-    one run is ahead says nothing about that."""
+    """The gate's candidate against the model that it was measured with, by the metric and in the slice of the gate
+    where it is configured, else by the headline. Where the gate was not asked: the main model against itself about a
+    week before. Which of two models of one run is ahead says nothing about that."""
     now, *earlier = evaluations
-    if gate.candidate is not None:
-        asked = now.find(gate.candidate, gate.metric, gate.slice)
+    metric, candidate = now.headline, now.candidate(gate)
+    if candidate is not None:
+        by = (metric, "all") if gate.candidate is None else (gate.metric, gate.slice)
+        asked = None if by[0] is None else now.find(candidate, by[0], by[1])
         if asked is not None and asked.difference is not None:
             return _paired(now, asked)
-    metric = now.headline
     if metric is None:
         return Answer(QUESTION, "unknown", "Not measured", "The last evaluation has no ranking metric.")
     return _before(now, earlier, metric)

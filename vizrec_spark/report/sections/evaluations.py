@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
+from vizrec_spark.config.models import GateConfig
 from vizrec_spark.report.facts import moment
 from vizrec_spark.tables import TableStore
 from vizrec_spark.tables.schemas import METRICS
@@ -25,11 +26,12 @@ UNNAMED = "recommendations"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One run of stage `evaluate`: when it ended (UTC), and its rows of table `metrics`."""
+    """One run of stage `evaluate`: when it ended (UTC), its rows of table `metrics`, and whether it asked the gate."""
 
     run_id: str
     ended: datetime
     rows: tuple[Row, ...]
+    gated: bool = False
 
     @property
     def models(self) -> list[str]:
@@ -49,6 +51,16 @@ class Evaluation:
         first = [m for m in self.whole if m == UNNAMED] + [m for m in self.whole if m in references]
         return next(iter(first or self.whole), None)
 
+    def candidate(self, gate: GateConfig) -> str | None:
+        """The model that the gate was asked about: that of `gate`, else, of a run that asked it with a configuration of
+        its own, the one that was held against the reference. None where that is no one model."""
+        if gate.candidate is not None:
+            return gate.candidate if gate.candidate in self.models else None
+        compared = {
+            row.model for row in self.rows if row.difference is not None and not is_ablation(row.model)
+        }
+        return next(iter(compared)) if self.gated and len(compared) == 1 else None
+
     def find(self, model: str, metric: str, of: str = "all") -> Row | None:
         """The row of a model, metric and slice."""
         return next((r for r in self.rows if (r.model, r.metric, r.slice) == (model, metric, of)), None)
@@ -67,19 +79,22 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class QualityRows:
-    """Rows of table `metrics`, and by run the second since 1970 at which it ended."""
+    """Rows of table `metrics`, by run the second since 1970 at which it ended, and the runs that asked the gate."""
 
     metrics: Sequence[Row] = ()
     ended: Mapping[str, float] = field(default_factory=dict)
+    gated: Collection[str] = ()
 
 
 def read_quality_rows(tables: TableStore, runs: Sequence[Row]) -> QualityRows:
     """The rows of the evaluations among collected `last_runs`. One small job."""
-    ended = {row.run_id: row.at for row in runs if row.step == "evaluate"}
+    mine = [row for row in runs if row.step == "evaluate"]
+    ended = {row.run_id: row.at for row in mine}
+    gated = {row.run_id for row in mine if "gate_passed" in row.metrics}
     if not ended:
         return QualityRows()
     of_these = F.col("run_id").isin(*ended)
-    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended)
+    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended, gated)
 
 
 def choose_protocol(found: QualityRows, wanted: str | None) -> tuple[str, tuple[str, ...]] | None:
@@ -101,7 +116,9 @@ def evaluations_of(found: QualityRows, protocol: str) -> tuple[Evaluation, ...]:
             of.setdefault(row.run_id, []).append(row)
     ordered = sorted(of, key=lambda run: -found.ended[run])
     timed = [(run, moment(found.ended[run])) for run in ordered]
-    return tuple(Evaluation(run, at, tuple(of[run])) for run, at in timed if at is not None)
+    return tuple(
+        Evaluation(run, at, tuple(of[run]), run in found.gated) for run, at in timed if at is not None
+    )
 
 
 def is_ablation(model: str) -> bool:

@@ -44,8 +44,7 @@ class Quality:
         """The model that the section is about: the gate's candidate where it was measured, else the main one."""
         if not self.evaluations:
             return None
-        last = self.evaluations[0]
-        return self.candidate if self.candidate in last.models else last.main
+        return self.candidate or self.evaluations[0].main
 
 
 def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
@@ -55,7 +54,7 @@ def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
 
 def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:
     """The section of rows of table `metrics`: under `config.protocol` where the newest run that has rows was measured
-    so, and about the candidate of `config.gate` where one is configured."""
+    so, and about the candidate where the gate was asked about one."""
     chosen = choose_protocol(found, config.protocol)
     if chosen is None:
         return Quality()
@@ -69,5 +68,5 @@ def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:
         charts_of(evaluations[:KEPT]),
         judge(evaluations, config.gate),
         others,
-        config.gate.candidate,
+        evaluations[0].candidate(config.gate),
     )
