@@ -247,7 +247,7 @@ def bounded_protocol(guard: Guard, max_connections: int, timeout_s: float) -> ty
             self._headers_came()
             self._unset_keepalive_if_required()
             self.connections.discard(self)
-            self.cycle = None  # and with it the body of what was asked last
+            self.cycle = None  # type: ignore[assignment]  # and with it the body of what was asked last
             lingering.add(self)
             self._lingering_due = self.loop.call_later(LINGER_S, self._close)
             self.transport.write_eof()
