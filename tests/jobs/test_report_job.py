@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from tests.jobs.conftest import DemoRun
 from tests.jobs.test_read_pages import DEMO, commands
 from vizrec_spark.app.cli import main
+from vizrec_spark.errors import TableError
 
 
 def test_every_command_of_the_page_works_as_it_stands(
@@ -70,6 +71,19 @@ def test_a_look_at_a_picture_opens_in_the_browser(
     assert opened == [out.as_uri()] * 2
     assert main(["look", "caf\udce9", *command[2:]]) == 3
     assert "it can be no id: ids are UTF-8" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_lines_for_a_notebook_work_as_they_stand(demo: DemoRun, repository: Path) -> None:
+    page = (repository / "docs" / "reading-the-report.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *before, last = block.replace("work/demo", str(demo.folder)).rstrip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(before), names)
+    assert eval(last, names)._repr_html_().startswith("<iframe")
+    shown = names["show_recommendations"](names["tables"], names["config"], "u00001")
+    assert "Offered to u00001" in shown.html
+    with pytest.raises(TableError, match="vizrec evaluate"):
+        names["plot_metrics"](names["tables"], names["config"])
 
 
 def test_the_example_notebook_runs(

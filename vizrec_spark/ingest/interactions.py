@@ -11,6 +11,7 @@ from vizrec_spark.config.models import InteractionColumns, InteractionsConfig
 from vizrec_spark.config.models.ingest import RATING_EVENT
 from vizrec_spark.ingest.judge import Rule, badly_encoded, instant, judge, malformed, number, refuse_repeated
 from vizrec_spark.ingest.sources import MALFORMED, RAW, quoted
+from vizrec_spark.tables.schemas import INTERACTIONS
 
 
 def interaction_columns(columns: InteractionColumns) -> list[str]:
@@ -22,12 +23,20 @@ def interaction_columns(columns: InteractionColumns) -> list[str]:
 def validate_interactions(
     raw: DataFrame, items: DataFrame | None, config: InteractionsConfig, carried: Sequence[str] = ()
 ) -> DataFrame:
+    """`judge_interactions`, and of several records with the key of table `interactions` all but one refused
+    (duplicate_key)."""
+    return refuse_repeated(judge_interactions(raw, items, config, carried), INTERACTIONS.key, "interaction")
+
+
+def judge_interactions(
+    raw: DataFrame, items: DataFrame | None, config: InteractionsConfig, carried: Sequence[str] = ()
+) -> DataFrame:
     """Raw log records (see `read_source`) judged one by one against the accepted `items`; None: any item will do.
 
     Gives the columns of table `interactions`, those of `raw` that are `carried`, `_record`, `reason` and `message`.
     Without an event column the event is ``rating``. A rating below `config.likes_from` has weight 0.
     Refused: malformed_record, bad_encoding, missing_key, bad_timestamp, unknown_event, bad_rating,
-    rating_out_of_range, unknown_item, duplicate_key.
+    rating_out_of_range, unknown_item.
     """
     names = config.columns
     event = F.col(quoted(names.event)) if names.event is not None else F.lit(RATING_EVENT)
@@ -99,7 +108,4 @@ def validate_interactions(
     read = read.withColumn(
         "weight", F.when(disliked & F.col("weight").isNotNull(), 0.0).otherwise(F.col("weight"))
     )
-    key = ["user_id", "item_id", "event", "timestamp"]
-    return refuse_repeated(judge(read, rules), key, "interaction").drop(
-        "_rating", "_timestamp", "_known", MALFORMED
-    )
+    return judge(read, rules).drop("_rating", "_timestamp", "_known", MALFORMED)

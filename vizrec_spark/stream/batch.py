@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import InteractionsConfig
 from vizrec_spark.ingest.faults import readable_input
-from vizrec_spark.ingest.interactions import validate_interactions
+from vizrec_spark.ingest.interactions import judge_interactions
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.stage import log
 from vizrec_spark.stream.commits import Commits
@@ -34,7 +34,7 @@ from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
 
 _USERS = 2048
 """Users whose lists are made, and written, at a time: what bounds the memory of a large micro-batch."""
-_REUSED, _TWICE = BY_CODE["reused_id"].code, BY_CODE["duplicate_key"].code
+_REUSED = BY_CODE["reused_id"].code
 Mask = NDArray[np.bool_]
 
 
@@ -92,7 +92,7 @@ class MicroBatch:
         self._histories.refresh()
         clock.lap("tables looked at")
         judged = self._judged(events)
-        sound = pc.or_kleene(pc.is_null(judged["reason"]), pc.equal(judged["reason"], _TWICE))
+        sound = pc.is_null(judged["reason"])
         refused, accepted = judged.filter(pc.invert(sound)), judged.filter(sound).sort_by(RAW)
         clock.lap("judged")
         stored = self._commits.stored(once)
@@ -132,14 +132,15 @@ class MicroBatch:
         self._tell(once.number, len(judged), len(new), strange, len(refused), n_lists, clock)
 
     def _judged(self, events: DataFrame) -> pa.Table:
-        """By the rules of stage `ingest`, but that an item may be newer than the catalogue."""
+        """By the rules of stage `ingest`, but that an item may be newer than the catalogue, and that an event may come
+        several times: see `_met`."""
         live = self._config.stream
         rules: InteractionsConfig = self._config.ingest.interactions.model_copy(
             update={"columns": live.columns, "timestamp": live.timestamp}
         )
         with readable_input():
             # One pass over the source: its state is written as the rows flow.
-            return validate_interactions(events, None, rules, (EVENT_ID, ARRIVED_AT)).toArrow()
+            return judge_interactions(events, None, rules, (EVENT_ID, ARRIVED_AT)).toArrow()
 
     def _events_of(self, accepted: pa.Table, once: Once) -> pa.Table:
         """The accepted events in the columns of table `live_events`."""
