@@ -201,9 +201,8 @@ def test_rows_name_the_model_and_the_encoder(recommended: Ran) -> None:
     assert set(recommended.table["model_id"]) == {MODEL}
     assert set(recommended.table["encoder_id"]) == {ENCODER}
     assert result.notes[0].startswith("6 items ranked; recommendations by source: ")
-    assert result.notes[1:] == [
-        "too few users with a validation window, or nothing to tell candidates apart by: recommend.weights as configured"
-    ]
+    [note] = result.notes[1:]
+    assert note.startswith("too few users with a validation window") and note.endswith("as configured")
 
 
 def test_seen_items_are_left_out(recommended: Ran) -> None:
