@@ -11,15 +11,7 @@ from vizrec_dags.alerts import tell_of_time_out
 from vizrec_dags.hold import skip_if_held
 from vizrec_dags.operators import VizrecJobOperator
 from vizrec_dags.publish import publish
-from vizrec_dags.settings import (
-    COMMON_PARAMS,
-    CURRENT,
-    DEFAULT_ARGS,
-    MACROS,
-    MODEL,
-    SHORT,
-    TRAINING,
-)
+from vizrec_dags.settings import COMMON_PARAMS, CURRENT, DEFAULT_ARGS, MACROS, MODEL, SHORT, TRAINING
 
 PARAMS = {
     **COMMON_PARAMS,

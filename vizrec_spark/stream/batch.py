@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -23,14 +22,14 @@ from vizrec_spark.ingest.interactions import judge_interactions
 from vizrec_spark.ingest.sources import RAW
 from vizrec_spark.stage import log
 from vizrec_spark.stream.commits import Commits
-from vizrec_spark.stream.histories import Histories
+from vizrec_spark.stream.histories import Histories, key_of
 from vizrec_spark.stream.lists import folded_in, live_rows
 from vizrec_spark.stream.pairs import user_rows
 from vizrec_spark.stream.resident import Latest, Resident
 from vizrec_spark.stream.source import ARRIVED_AT, EVENT_ID
 from vizrec_spark.tables import Once, TableStore
 from vizrec_spark.tables.reasons import BY_CODE
-from vizrec_spark.tables.schemas import INTERACTIONS, LIVE_EVENTS
+from vizrec_spark.tables.schemas import LIVE_EVENTS
 
 _USERS = 2048
 """Users whose lists are made, and written, at a time: what bounds the memory of a large micro-batch."""
@@ -102,8 +101,9 @@ class MicroBatch:
         other = _renamed(accepted.filter(reused))
         rows = rows.filter(~(reused | twice))
         if stored is not None:
-            # What was accepted then stays accepted, whatever the rules say now.
-            refused = refused.filter(pc.invert(_in(refused[EVENT_ID], stored["event_id"])))
+            # What was accepted then stays accepted, whatever the rules say now; another record with its id does not.
+            same = pc.is_in(key_of(refused), value_set=key_of(stored))
+            refused = refused.filter(pc.invert(pc.and_(same, _in(refused[EVENT_ID], stored["event_id"]))))
             here = _in(rows["event_id"], stored["event_id"])
             whole = self._commits.finished(once) and pc.all(here, min_count=0).as_py()
             # Where the checkpoint was an older one, the lists of that number may have been of other events.
@@ -159,8 +159,7 @@ class MicroBatch:
             return (np.zeros(0, dtype=bool),) * 3
         known, reused = (np.array(found, dtype=bool) for found in self._histories.known(rows))
         twice = np.zeros(len(rows), dtype=bool)
-        ids = pd.factorize(_texts(rows["event_id"]))[0]
-        keys = rows.select(INTERACTIONS.key).to_pandas().groupby(list(INTERACTIONS.key)).ngroup().to_numpy()
+        ids, keys = (_numbered(texts) for texts in (rows["event_id"].combine_chunks(), key_of(rows)))
         taken_ids, taken_keys = set[int](), set[int]()
         for row in np.flatnonzero(~reused).tolist():
             if keys[row] in taken_keys:
@@ -269,6 +268,11 @@ def _renamed(accepted: pa.Table) -> pa.Table:
         at = accepted.column_names.index(name)
         accepted = accepted.set_column(at, accepted.schema.field(name), pa.array([text] * n, pa.string()))
     return accepted
+
+
+def _numbered(texts: pa.Array) -> list[int]:
+    """A number for each text, the same for the same one."""
+    return texts.dictionary_encode().indices.to_pylist()
 
 
 def _in(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -67,14 +67,14 @@ class Histories:
 
         Live events come from one source with one precision, so keys are compared to the microsecond.
         """
-        keys = _key_of(events)
+        keys = key_of(events)
         nothing = pa.array([False] * len(events), pa.bool_())
         known, named = nothing, nothing
         found = [] if self._tail is None else [self._tail]
         if self._held is not None and self._held.n_live:
             found.append(self._held.like(events))
         for rows in found:
-            known = pc.or_(known, pc.is_in(keys, value_set=_key_of(rows)))
+            known = pc.or_(known, pc.is_in(keys, value_set=key_of(rows)))
             ids = pc.is_in(events["event_id"].combine_chunks(), value_set=rows["event_id"].combine_chunks())
             named = pc.or_(named, ids)
         return known, pc.and_(named, pc.invert(known))
@@ -111,7 +111,7 @@ class Histories:
         return False
 
 
-def _key_of(events: pa.Table) -> pa.Array:
+def key_of(events: pa.Table) -> pa.Array:
     """The key of each event as one text; the lengths in front keep apart whatever ids may hold."""
     texts = [events[name].combine_chunks().cast(pa.string()) for name in KEY[:3]]
     lengths = [pc.binary_length(text).cast(pa.string()) for text in texts]
