@@ -160,9 +160,11 @@ class Phase:
             self.waiting.append((due, kind, request))
             self._open()
         offered = self.loop.time() - began
-        # What is still in the queue now was kept from going out by those before it: it is counted, and not sent.
-        unsent = len(self.waiting)
-        self.waiting.clear()
+        # What is still in the queue now was kept from going out by those before it: it is counted, and not sent, but
+        # for those that have a connection coming.
+        unsent = max(0, len(self.waiting) - self.opening)
+        for _ in range(unsent):
+            self.waiting.pop()
         until = self.loop.time() + TIMEOUT_S
         while self.done < self.sent - unsent and self.loop.time() < until:
             await asyncio.sleep(0.01)

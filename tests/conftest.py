@@ -34,6 +34,9 @@ UNCOMPILED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factor
 INTERPRETED = {**UNCOMPILED, "spark.sql.adaptive.enabled": "false"}
 
 
+DEAD = pytest.StashKey[list[str]]()
+
+
 class ByFile(LoadFileScheduling):
     """With several processes (`make test`), a file stays in one, and so do files that share what is dear to set up."""
 
@@ -63,6 +66,19 @@ class ByFile(LoadFileScheduling):
         for other in self.assigned_work:
             self._reschedule(other)
         return test
+
+
+def pytest_testnodedown(node: WorkerController, error: object | None) -> None:
+    """How a process ended that took a test with it: killed by which signal."""
+    if error is not None:
+        code = node.gateway._io.popen.wait(timeout=30)
+        node.config.stash.setdefault(DEAD, []).append(f"{node.gateway.id} ended with code {code}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Below the failures."""
+    for line in config.stash.get(DEAD, []):
+        terminalreporter.line(f"{line} (-11: SIGSEGV, -15: SIGTERM, -9: SIGKILL, as when memory is short)")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:

@@ -38,7 +38,8 @@ _DEFAULTS = {
     "spark.log.level": "ERROR",
 }
 
-_QUICKLY = "-XX:TieredStopAtLevel=1"
+# Without the second compiler Java reserves a fifth of the room for compiled code, and dies once that is full.
+_QUICKLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 UNSUMMED_FILES = {
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
@@ -46,6 +47,14 @@ UNSUMMED_FILES = {
 }
 """Settings for many small tables on a local disk: Hadoop keeps a checksum beside each local file, and starts a
 process (`chmod`, `readlink`) for each file and each checksum, which is much of what a small commit costs."""
+
+SMALL_PLANS = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""Settings where queries are many and their rows few: to plan each anew behind every shuffle, to write code for it,
+compile it and have it optimised costs more than all that gives."""
 
 
 def submitted() -> bool:
@@ -77,6 +86,19 @@ def build_session(
     running = submitted() or SparkSession.getActiveSession() is not None
     spark = builder.getOrCreate() if running else _start(builder, _QUICKLY if brief else "")
     _require_delta(spark)
+    return spark
+
+
+def own_session(shared: SparkSession, conf: Mapping[str, str], most_partitions: int) -> SparkSession:
+    """A session of the same process with `conf` over the settings of `shared`, which nobody else sees.
+
+    Its shuffles have a partition for each core of the cluster, and at most `most_partitions`.
+    """
+    spark = shared.newSession()
+    partitions = str(min(most_partitions, shared.sparkContext.defaultParallelism))
+    for key, value in {**shared.conf.getAll, "spark.sql.shuffle.partitions": partitions, **conf}.items():
+        if spark.conf.isModifiable(key):
+            spark.conf.set(key, value)
     return spark
 
 

@@ -26,7 +26,7 @@ from vizrec_spark.session import UNSUMMED_FILES
 
 _SPARK = Path(pyspark.__path__[0])
 _UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-_SMALL = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+_SMALL = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)

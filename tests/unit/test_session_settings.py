@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vizrec_spark.session import DELTA_PACKAGE, _remove_or_name, jvm_options, settings
+from vizrec_spark.session import _QUICKLY, DELTA_PACKAGE, _remove_or_name, jvm_options, settings
 
 
 def test_configuration_over_defaults() -> None:
@@ -97,3 +97,16 @@ def test_what_the_jvm_printed_is_kept_where_it_died(
         _remove_or_name(log, alive)
         alive.kill()
     assert not log.exists() and capsys.readouterr().err == ""
+
+
+def test_a_brief_process_has_as_much_room_for_compiled_code_as_another() -> None:
+    """Without it `vizrec report` now and then lost its JVM: what it runs compiles to more than 48 MB."""
+
+    def room(*options: str) -> int:
+        command = ["java", *options, "-XX:+PrintFlagsFinal", "-version"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = re.search(r"ReservedCodeCacheSize\s+=\s+(\d+)", told)
+        assert found is not None
+        return int(found[1])
+
+    assert room(*_QUICKLY.split()) >= room() > room("-XX:TieredStopAtLevel=1")

@@ -25,6 +25,7 @@ from vizrec_spark.report.sections.search import read_search
 from vizrec_spark.report.sections.space import read_space, show_space
 from vizrec_spark.report.sections.weights import read_weights
 from vizrec_spark.report.sections.worst import items_of, read_worst, show_worst
+from vizrec_spark.session import SMALL_PLANS, own_session
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import Written
 from vizrec_spark.tables.encoders import current_encoder
@@ -40,6 +41,10 @@ HEAVIEST = 15_000_000
 """Bytes that the page may weigh."""
 
 _AT_ONCE = 4
+_MOST_PARTITIONS = 200
+_STATES_OF_TABLES = (
+    "spark.databricks.delta.snapshotPartitions"  # some twenty are read, and most have few files
+)
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,10 @@ def read_page(context: StageContext) -> Page:
     Each table is read in one version, whoever writes to it meanwhile, so that the parts of the page agree.
     Its jobs are many and small, and what they wait for is mostly planning: some are asked for at the same time.
     """
-    context = replace(
-        context, tables=PinnedTables(context.spark, context.config.tables, context.tables.stamp)
-    )
+    few = {_STATES_OF_TABLES: context.spark.conf.get(_STATES_OF_TABLES, "4") or "4"}
+    spark = own_session(context.spark, {**SMALL_PLANS, **few}, _MOST_PARTITIONS)
+    tables = PinnedTables(spark, context.config.tables, context.tables.stamp)
+    context = replace(context, spark=spark, tables=tables)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             return _read_page(context, pool)

@@ -16,6 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from vizrec_spark.config.models import StreamConfig
 from vizrec_spark.errors import InputError
+from vizrec_spark.session import SMALL_PLANS, own_session
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
 from vizrec_spark.stopping import told_to_stop
 from vizrec_spark.stream.batch import MicroBatch, Totals
@@ -35,11 +36,7 @@ _OTHER_OFFSETS = re.compile(
     r"No usable value for logOffset|DELTA_INVALID_SOURCE_|DIFFERENT_DELTA_TABLE_READ|Expected e\.g\. \{\"topic"
 )
 _SESSION = {
-    # Plans are small and many: to plan them anew behind every shuffle costs more than it gives.
-    "spark.sql.adaptive.enabled": "false",
-    # A micro-batch has some hundred rows: to write code for them, compile it and have it optimised costs more as well.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    **SMALL_PLANS,
     # What a compaction has made is not written again with every later one.
     "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
     # A micro-batch may have hundreds of small files: to list each in a task of its own costs seconds.
@@ -58,7 +55,7 @@ def run(context: StageContext) -> StageResult:
     read or a checkpoint of another one; what a micro-batch raised; what else Spark says, as it is.
     """
     config = context.config.stream
-    spark = _session(context.spark)
+    spark = own_session(context.spark, _SESSION, _MOST_PARTITIONS)
     tables = TableStore(spark, context.config.tables, context.tables.stamp)
     for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS):
         tables.ensure(table)
@@ -101,17 +98,6 @@ STAGE = Stage(
         "spark.sql.ui.retainedExecutions": "50",
     },
 )
-
-
-def _session(shared: SparkSession) -> SparkSession:
-    """A session with settings of its own, which nobody who shares this process sees, over those of `shared`."""
-    spark = shared.newSession()
-    most = min(_MOST_PARTITIONS, shared.sparkContext.defaultParallelism)
-    own = {"spark.sql.shuffle.partitions": str(most), **_SESSION}
-    for key, value in {**shared.conf.getAll, **own}.items():
-        if spark.conf.isModifiable(key):
-            spark.conf.set(key, value)
-    return spark
 
 
 def start(spark: SparkSession, config: StreamConfig, work: MicroBatch) -> StreamingQuery:
