@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LOOK_S = 0.05
+
+
+class Told:
+    """Whether it has been told to stop; unlike `threading.Event`, which takes a lock, it may be set by the handler of a
+    signal that interrupts one who waits for it."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def set(self) -> None:
+        """Tells it."""
+        self._told = True
+
+    def is_set(self) -> bool:
+        """Whether it has been told."""
+        return self._told
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until it is told, at most so long; whether it has been."""
+        until = time.monotonic() + seconds
+        while not self._told and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_S))
+        return self._told
+
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set while the body runs, where it runs in the main thread.
+def told_to_stop() -> Iterator[Told]:
+    """What SIGINT, SIGTERM and SIGHUP set while the body runs, where it runs in the main thread.
 
     What this process was started to ignore (`nohup` and SIGHUP) it goes on ignoring.
     """
-    stop = threading.Event()
+    stop = Told()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

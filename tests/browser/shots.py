@@ -1,4 +1,5 @@
-"""The screenshots of a report in docs/images: its head, a shopper and the worst cases, at two widths, light and dark.
+"""The screenshots of a report in docs/images: its head, a shopper, its figures, the worst cases and the map, at two
+widths, light and dark; docs name those that they need. The report is one of a shop that was evaluated twice.
 
 python tests/browser/shots.py work/demo/report.html docs/images
 """
@@ -13,7 +14,7 @@ from devtools import NO_BROWSER, Page, find_chromium
 from PIL import Image
 
 HEIGHTS = {1280: 900, 390: 844}
-SHOTS = {"head": "body", "why": "#shopper-1", "better": "#quality"}
+SHOTS = {"head": "body", "why": "#shopper-1", "better": "#quality", "worst": "#worst", "map": "#space"}
 """What each shot begins with: an element of the page."""
 
 

@@ -52,12 +52,36 @@ def is_jvm(pid: int) -> bool:
     return command_line(pid).partition(b"\0")[0].endswith(b"java")
 
 
-def runs(pid: int) -> bool:
-    """Whether there is such a process, which is not only waiting to be asked for its exit code."""
+def began(pid: int) -> str | None:
+    """When the process began, None where there is none, or one that only waits to be asked for its exit code. A number
+    is given to others again, also to their threads, and to kill a thread is to kill its process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return None
+    return None if stat[0] == "Z" else stat[19]
+
+
+class Below:
+    """The processes that were seen below one."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.seen: dict[int, str] = {}
+
+    def look(self) -> None:
+        """Sees those that are there now."""
+        self.seen |= {pid: at for pid in children(self._pid) if (at := began(pid)) is not None}
+
+    def alive(self) -> set[int]:
+        """Those that still run."""
+        return {pid for pid, at in self.seen.items() if began(pid) == at}
+
+    def kill(self) -> None:
+        """Kills them."""
+        self.look()
+        for pid in self.alive():
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_shoppers_act_lists_change_and_ctrl_c_ends_it(demo: DemoRun, tmp_path: Path) -> None:
@@ -76,33 +100,32 @@ def test_shoppers_act_lists_change_and_ctrl_c_ends_it(demo: DemoRun, tmp_path: P
     output = tmp_path / "live.out"
     with output.open("wb") as out:
         live = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **SHORT_LIVED})
-    below: set[int] = set()
+    below = Below(live.pid)
     try:
         until = time.monotonic() + 400
         seen: dict[str, set[str]] = {}
         while not any(len(lists) > 1 for lists in seen.values()):
             assert live.poll() is None and time.monotonic() < until, output.read_text()[-3000:]
             time.sleep(0.5)
-            below |= children(live.pid)
+            below.look()
             found = re.search(r"Open (http://\S+) in", output.read_text())
             for file in sorted((live_folder / "events").glob("*.json"))[:10] if found is not None else ():
                 user = json.loads(file.read_text().splitlines()[0])["user_id"]
                 answer = offers(str(found and found[1]), user)
                 if answer["source"] == "live":
                     seen.setdefault(user, set()).add(json.dumps(answer["items"]))
-        assert len(below) >= 3  # stream, its JVM, service
+        assert len(below.seen) >= 3  # stream, its JVM, service
         live.send_signal(
             signal.SIGINT if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN else signal.SIGTERM
         )
         assert live.wait(timeout=120) == 0
         until = time.monotonic() + 20
-        while any(map(runs, below)) and time.monotonic() < until:
+        while below.alive() and time.monotonic() < until:
             time.sleep(0.2)
-        assert {pid for pid in below if runs(pid)} == set()
+        assert below.alive() == set()
     finally:
-        for pid in {live.pid} | below | children(live.pid):
-            if runs(pid):
-                os.kill(pid, signal.SIGKILL)
+        below.kill()
+        live.kill()
         live.wait()
     assert "stream: done" in (live_folder / "stream.log").read_text()
     assert not (demo.folder / "tables" / "live_events").exists()  # the demo's own are as they were
@@ -120,31 +143,30 @@ def test_one_at_a_time_and_what_is_left_of_a_killed_one_ends(demo: DemoRun, tmp_
 
     with output.open("wb") as out:
         live = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **SHORT_LIVED})
-    below: set[int] = set()
+    below = Below(live.pid)
     try:
         until = time.monotonic() + 200
         while "Open http" not in output.read_text() or not any(map(is_jvm, children(live.pid))):
             assert live.poll() is None and time.monotonic() < until, output.read_text()[-3000:]
             time.sleep(0.2)
-            below |= children(live.pid)
+            below.look()
         assert refused()
         [serve] = [pid for pid in children(live.pid) if b"\0serve\0" in command_line(pid)]
         os.kill(serve, signal.SIGSTOP)
-        below |= children(live.pid)
+        below.look()
         live.kill()
         live.wait()
         assert refused()  # the tables are still in use
         os.kill(serve, signal.SIGCONT)
         until = time.monotonic() + 90
-        while any(map(runs, below)) and time.monotonic() < until:
+        while below.alive() and time.monotonic() < until:
             time.sleep(0.2)
-        assert {pid for pid in below if runs(pid)} == set()
+        assert below.alive() == set()
         with (demo.folder / "live.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
-        for pid in {live.pid} | below | children(live.pid):
-            if runs(pid):
-                os.kill(pid, signal.SIGKILL)
+        below.kill()
+        live.kill()
         live.wait()
 
 

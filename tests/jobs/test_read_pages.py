@@ -153,7 +153,7 @@ def test_the_page_about_recall(
     (copy, source, target), *runs = (arguments for _, *arguments in commands(page))
     assert (copy, source, target) == ("-r", f"{DEMO}/tables", "work/try")
     shutil.copytree(source, target)
-    found = []
+    found, said = [], []
     for arguments in runs:
         assert main([part.replace(target, str(beside_the_demo / target)) for part in arguments]) == 0
         row = (
@@ -161,7 +161,11 @@ def test_the_page_about_recall(
         )
         assert row.k == 10
         found.append((row.method, row.target_recall))
-        assert f"recall@10 {row.recall:.3f}" in capsys.readouterr().err
-        # The page quotes such a line.
-        assert f"similar: 581 items by {row.method} (" in page.read_text(encoding="utf-8")
+        said.append(capsys.readouterr().err)
+        assert f"recall@10 {row.recall:.3f}" in said[-1]
+    # The page quotes these lines, with other numbers in them: its demo is larger.
+    quoted = [line for block in blocks(page, "") for line in block.splitlines()]
+    assert len(quoted) == len(said)
+    for line, text in zip(quoted, said, strict=True):
+        assert re.search(re.sub(r"\d+(\\.\d+)?", r"[\\d,.]+", re.escape(line)), text), line
     assert found == [("cells", 0.95), ("lsh", 0.8)]

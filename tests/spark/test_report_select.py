@@ -553,7 +553,7 @@ def test_the_page_stands_without_pictures_models_and_offers(context: StageContex
         for text in (
             "No interactions yet.",
             "not measured",
-            "Nothing is left to offer.",
+            "has made no list for this user",
             "No map",
             "No weights yet",
         )

@@ -129,10 +129,18 @@ def test_a_tiff_whose_tile_is_larger_than_the_limit_is_a_bomb() -> None:
     """libtiff decodes a tile whole, however small the picture in it."""
     content = encoded(gradient(64, 64), "TIFF")
     tiled = Image.open(io.BytesIO(content))
-    assert formats.tiff_tile(tiled) is None  # strips
+    assert formats.tiff_tile(tiled, content) is None  # strips
     tiled.tag_v2[TiffImagePlugin.TILEWIDTH], tiled.tag_v2[TiffImagePlugin.TILELENGTH] = 26_000, 26_000
-    assert formats.tiff_tile(tiled) == (26_000, 26_000)
+    assert formats.tiff_tile(tiled, content) == (26_000, 26_000)
     assert reason_of(tiff_with_tile(26_000)) == "decompression_bomb"
+    # Pillow passes over whole numbers of 8 bytes with a sign, and libtiff takes them.
+    hidden = bytearray(tiff_with_tile(26_000))
+    for tag in (322, 323):
+        at = hidden.index(struct.pack("<HHI", tag, 4, 1))
+        hidden[at : at + 8] = struct.pack("<HHI", tag, 17, 1)
+    assert reason_of(bytes(hidden)) == "undecodable"
+    for content in (b"MM\0*" + bytes(4), b"II*\0\xff\xff\xff\xff", b"II+\0\x08\0\0\0\x10" + bytes(7)):
+        assert not formats._in_first_directory(content, 322)
 
 
 def tiff_with_tile(side: int) -> bytes:

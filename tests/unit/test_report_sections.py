@@ -122,6 +122,43 @@ def test_bounds(found: Finding | None, level: str) -> None:
     assert found.level == level
 
 
+def test_an_ingest_that_published_nothing_is_told() -> None:
+    """Its refusals stand in quarantine, and its record nowhere: the shares are those of the run before."""
+    figures = {"images_records": 300.0, "images_refused_share": 0.01, "users_records": 3.0}
+    latest = {"ingest": ran("ingest", **figures, users_refused_share=1 / 3)}
+    same, later = (refused_finding(latest, n) for n in (4, 180))
+    assert same is not None and "33.3% of the input users" in same.sentence
+    assert later is not None and later.level == "bad" and "180 records" in later.sentence
+
+
+def test_a_refused_picture_says_why_it_is_not_shown() -> None:
+    states = [
+        Sample("a.jpg", *of).state for of in (("truncated", False), ("truncated", True), ("too_large", True))
+    ]
+    assert states == ["missing", "broken", "too large"]
+
+
+@pytest.mark.parametrize(
+    ("method", "told", "text"),
+    [
+        ("learned", "Of the weights 60% is learned, the rest lies on als", "with its 95 % interval"),
+        ("configured", "switched off or there was too little", "not learned, so without intervals"),
+    ],
+)
+def test_weights_say_how_they_came(method: str, told: str, text: str) -> None:
+    given = {"part": "cf", "weight": 0.1, "weight_lo": None, "weight_hi": None, "method": method}
+    given |= {"learned_share": 0.6, "ndcg10_alone": 0.2, "blend_difference": 0.01}
+    section = show_weights([Row(feature="als", **given)])
+    assert told in section.told and text in section.charts[0].text
+
+
+def test_labels_that_have_no_room_beside_each_other_are_left_out() -> None:
+    labels = [f"{2**i}–{2 ** (i + 1) - 1}" for i in range(12)]
+    drawn = [label for label in labels if label in plots.bars("b", labels, range(12))]
+    assert len(drawn) == 4 and labels[0] in drawn
+    assert "2–3" in plots.bars("b", labels[:3], range(3))
+
+
 def test_what_was_not_measured_is_not_judged() -> None:
     assert refused_finding({}) is None and pictured_finding(None, 5) is None
     unknown = recall_finding(Row(**quality(method="lsh", n_queries=0)), 0.95)
@@ -249,6 +286,18 @@ def test_a_run_that_asked_the_gate_is_about_its_candidate_whoever_configured_it(
         assert (told.answer.word, told.model) == ("Cannot be told yet", "current")
 
 
+def test_a_candidate_that_was_held_back_makes_nothing_worse() -> None:
+    rows = [
+        measured("r", "current", 0.3),
+        measured("r", "candidate", 0.2, **less("current", -0.1, 0.01)),
+    ]
+    held = show_quality(QualityRows(rows, {"r": AT}, {"r"}, {"r"}), EvaluateConfig())
+    assert (held.answer.level, held.answer.word) == ("look", "Held back")
+    assert held.answer.sentence.startswith("The gate held the candidate back, so the model before it stays")
+    assert "candidate less current: nDCG@10 -0.1000" in held.answer.sentence
+    assert (held.candidate, held.model) == ("candidate", "current")
+
+
 def test_the_tables_own_model_is_called_what_it_is() -> None:
     answer = shown([measured("r", "recommendations", 0.2)], {"r": AT}).answer
     assert answer.sentence.startswith("The hybrid (table `recommendations`) has nDCG@10 0.200")
@@ -314,6 +363,9 @@ def test_the_configured_protocol_is_the_one_of_the_headline() -> None:
     assert "0.300" in section.answer.sentence
     other = shown(rows, {"r": AT}, protocol="global_time")
     assert (other.protocol, other.others) == ("cold_items", ("leave_last_out", "user_time"))
+    # Whoever measures under another one afterwards does not change what the page is about.
+    later = shown([*rows, measured("later", "m", 0.9, protocol="cold_items")], {"r": AT, "later": AT + DAY})
+    assert (later.protocol, later.answer.sentence) == ("user_time", section.answer.sentence)
 
 
 def test_models_beyond_those_that_a_plot_can_show_stand_in_its_numbers() -> None:
@@ -467,6 +519,21 @@ def test_the_space_shows_items_with_pictures_groups_and_the_weakest() -> None:
     assert [(w.item.item_id, [i.item_id for i, _ in w.near]) for w in section.weakest] == [
         ("i4", ["i1", "i2"])
     ]
+
+
+@pytest.mark.parametrize(
+    ("apart", "weak", "told"),
+    [
+        (True, True, "Not looked for: <code>similar.near_duplicates.cosine</code> is null"),
+        (False, True, "No two items show nearly the same picture"),
+        (False, False, "Nothing was compared yet"),
+    ],
+)
+def test_near_duplicates_are_missed_for_a_reason(apart: bool, weak: bool, told: str) -> None:
+    known = {name: Item(name) for name in ("i1", "i2")}
+    rows = [Row(item_id="i1", rank=1, neighbor_id="i2", cosine=0.3)] if weak else []
+    section = show_space(SpaceRows((), (), rows), known, None, 0, apart=apart)
+    assert told in render(Gallery(Facts("r", 0, 0, 0, 0)), (section,))
 
 
 def test_the_worst_cases_name_whom_what_and_where() -> None:

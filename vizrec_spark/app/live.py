@@ -11,7 +11,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,7 @@ from vizrec_spark.app.runner import add_overrides, guarded
 from vizrec_spark.config import load_config, save_config, setting
 from vizrec_spark.demo.live import Act, live_acts
 from vizrec_spark.errors import InputError, VizrecError
-from vizrec_spark.stopping import told_to_stop
+from vizrec_spark.stopping import Told, told_to_stop
 
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _READING = re.compile(r"stream: reading")
@@ -162,7 +161,7 @@ def _command(name: str, config: Path, place: Path, lock: int, *more: str) -> Ite
 
 
 def _said(
-    command: _Running, pattern: re.Pattern[str], stop: threading.Event, running: tuple[_Running, ...]
+    command: _Running, pattern: re.Pattern[str], stop: Told, running: tuple[_Running, ...]
 ) -> re.Match[str] | None:
     """Where the pattern is found in the command's log, as soon as it is; None when told to stop before."""
     while not stop.wait(_POLL_S):
@@ -174,9 +173,7 @@ def _said(
     return None
 
 
-def _act(
-    acts: Iterator[Act], rate: float, events: Path, stop: threading.Event, running: tuple[_Running, ...]
-) -> None:
+def _act(acts: Iterator[Act], rate: float, events: Path, stop: Told, running: tuple[_Running, ...]) -> None:
     """Writes files of events, each of which appears whole."""
     run, began, sent = secrets.token_hex(4), time.monotonic(), 0
     while not stop.wait(_FILE_S):

@@ -128,7 +128,11 @@ def _decoded(content: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, str]
     _refuse_bomb(image.size, max_pixels)
     if kind is formats.JPEG:
         _refuse_scans(content)
-    if (tile := formats.tiff_tile(image)) is not None:
+    try:
+        tile = formats.tiff_tile(image, content)
+    except ValueError as error:
+        raise _refusal(kind, content, error, formats.UNDECODABLE) from None
+    if tile is not None:
         _refuse_bomb(tile, max_pixels)  # libtiff decodes a tile whole, however little of it is in the picture
     try:
         image.load()

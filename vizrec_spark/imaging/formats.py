@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import (
     BmpImagePlugin,
@@ -83,12 +83,34 @@ def recognise(content: bytes) -> Format | None:
     return None
 
 
-def tiff_tile(image: ImageFile.ImageFile) -> tuple[int, int] | None:
-    """(width, height) of the tiles of an opened TIFF; None where it has none, or the file is of another format."""
+def tiff_tile(image: ImageFile.ImageFile, content: bytes) -> tuple[int, int] | None:
+    """(width, height) of the tiles of a TIFF opened from `content`; None where it has none, or the file is of another
+    format.
+
+    Raises: ValueError where the file gives them as numbers of a kind that Pillow passes over, and libtiff does not.
+    """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return None
-    width, height = (image.tag_v2.get(tag) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    tags = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+    width, height = (image.tag_v2.get(tag) for tag in tags)
+    if isinstance(width, int) and isinstance(height, int):
+        return width, height
+    if any(_in_first_directory(content, tag) for tag in tags):
+        raise ValueError("the size of its tiles is no plain number")
+    return None
+
+
+def _in_first_directory(content: bytes, tag: int) -> bool:
+    """Whether the first directory of a TIFF has an entry for `tag`. Layout: TIFF 6.0, section 2, and of BigTIFF, whose
+    numbers are twice as long, the design of libtiff."""
+    order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
+    big = int.from_bytes(content[2:4], order) == 43
+    start, counter, entry = (8, 8, 20) if big else (4, 2, 12)
+    at = int.from_bytes(content[start : start + (8 if big else 4)], order)
+    first = at + counter
+    n = int.from_bytes(content[at:first], order)
+    entries = (content[first + i * entry :][:2] for i in range(min(n, (len(content) - first) // entry)))
+    return any(int.from_bytes(two, order) == tag for two in entries)
 
 
 def webp_canvas(content: bytes) -> tuple[int, int] | None:

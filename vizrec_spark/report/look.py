@@ -41,7 +41,8 @@ def look_at_item(tables: TableStore, config: Config, item_id: str, k: int) -> Ga
     found = _gallery(tables, config, choose_item(tables.read(ITEM_NEIGHBORS).where(of), item_id, k))
     if not found.showcases:
         raise TableError(
-            f"Item {item_id} has no look-alikes: it has no accepted picture, or no other item has one."
+            f"Item {item_id} has no look-alikes: it has no accepted picture, no other item has one, or stage `similar` "
+            "has not run since it came."
         )
     return found
 

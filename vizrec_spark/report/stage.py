@@ -127,7 +127,14 @@ def _read_page(context: StageContext, pool: ThreadPoolExecutor) -> Page:
         show_worst(worst, known),
         weights.result(),
         search,
-        show_space(looks, known, mean, compared, off=not config.map),
+        show_space(
+            looks,
+            known,
+            mean,
+            compared,
+            off=not config.map,
+            apart=context.config.similar.near_duplicates.cosine is None,
+        ),
     )
     return Page(build_gallery(facts, chosen, known, pictures), sections, kept.result())
 

@@ -45,6 +45,7 @@ class Commits:
         self._spark, self._tables, self._direct_bytes = spark, tables, direct_bytes
         self._direct = {table.name: self._direct_on(table) for table in (LIVE_EVENTS, LIVE_RECOMMENDATIONS)}
         self._last: dict[tuple[str, str], int] = {}
+        self._refusals = 0
         self._dropped, self._freed, self._cleared = -math.inf, -math.inf, time.monotonic()
 
     def stored(self, once: Once) -> pa.Table | None:
@@ -82,6 +83,7 @@ class Commits:
         rows = quarantined(self._spark.createDataFrame(records), "interactions", key, "stream")
         self._tables.append(QUARANTINE, rows, once=None if again else once)
         self._made(QUARANTINE, once)
+        self._refusals += 1
 
     def events(self, new: pa.Table, once: Once) -> None:
         """Adds `new` to `live_events`, which has none of them."""
@@ -115,6 +117,9 @@ class Commits:
             in_peace(lambda: self._compact(LIVE_RECOMMENDATIONS))
         elif number % _COMPACT_EVERY == _COMPACT_EVERY // 2:
             in_peace(lambda: self._compact(LIVE_EVENTS))
+        elif self._refusals >= _COMPACT_EVERY:
+            self._refusals = 0
+            in_peace(lambda: self._tables.compact(QUARANTINE))
         now = time.monotonic()
         if now - self._dropped > _HOUR_S:
             self._dropped = now

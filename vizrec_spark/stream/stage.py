@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +17,7 @@ from vizrec_spark.config.models import StreamConfig
 from vizrec_spark.errors import InputError
 from vizrec_spark.session import SMALL_PLANS, own_session
 from vizrec_spark.stage import Stage, StageContext, StageResult, log
-from vizrec_spark.stopping import told_to_stop
+from vizrec_spark.stopping import Told, told_to_stop
 from vizrec_spark.stream.batch import MicroBatch, Totals
 from vizrec_spark.stream.histories import Histories
 from vizrec_spark.stream.lists import warm_up
@@ -54,6 +53,13 @@ def run(context: StageContext) -> StageResult:
     Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source that cannot be
     read or a checkpoint of another one; what a micro-batch raised; what else Spark says, as it is.
     """
+    with (
+        told_to_stop() as stop
+    ):  # from the first: who tells it while a model is fitted is heard when that is done
+        return _read(context, stop)
+
+
+def _read(context: StageContext, stop: Told) -> StageResult:
     config = context.config.stream
     spark = own_session(context.spark, _SESSION, _MOST_PARTITIONS)
     tables = TableStore(spark, context.config.tables, context.tables.stamp)
@@ -70,9 +76,8 @@ def run(context: StageContext) -> StageResult:
         with ThreadPoolExecutor((os.cpu_count() or 2) + 2) as threads:
             work = MicroBatch(spark, tables, context.config, latest, histories, threads)
             histories.refresh()
-            with told_to_stop() as stop:
-                query = start(spark, config, work)
-                _wait(query, stop, config, work, watch)
+            query = start(spark, config, work)
+            _wait(query, stop, config, work, watch)
     finally:
         spark.streams.removeListener(watch)
         histories.close()
@@ -112,9 +117,7 @@ def start(spark: SparkSession, config: StreamConfig, work: MicroBatch) -> Stream
     return writer.trigger(processingTime=f"{round(config.trigger_seconds * 1000)} milliseconds").start()
 
 
-def _wait(
-    query: StreamingQuery, stop: threading.Event, config: StreamConfig, work: MicroBatch, watch: Watch
-) -> None:
+def _wait(query: StreamingQuery, stop: Told, config: StreamConfig, work: MicroBatch, watch: Watch) -> None:
     log.info("stream: reading; Ctrl-C or SIGTERM ends it between two micro-batches")
     try:
         while query.isActive and not stop.wait(_POLL_S) and not watch.late:

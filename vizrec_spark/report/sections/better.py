@@ -26,8 +26,9 @@ NOTHING = Answer(
 
 def judge(evaluations: Sequence[Evaluation], gate: GateConfig) -> Answer:
     """The gate's candidate against the model that it was measured with, by the metric and in the slice of the gate
-    where it is configured, else by the headline. Where the gate was not asked: the main model against itself about a
-    week before. Which of two models of one run is ahead says nothing about that."""
+    where it is configured, else by the headline; one that the gate held has changed nothing. Where the gate was not
+    asked: the main model against itself about a week before. Which of two models of one run is ahead says nothing about
+    that."""
     now, *earlier = evaluations
     metric, candidate = now.headline, now.candidate(gate)
     if candidate is not None:
@@ -41,13 +42,15 @@ def judge(evaluations: Sequence[Evaluation], gate: GateConfig) -> Answer:
 
 
 def _paired(now: Evaluation, row: Row) -> Answer:
-    level, word = _judged(row.difference_lo, row.difference_hi)
+    level, word = ("look", "Held back") if now.held else _judged(row.difference_lo, row.difference_hi)
     of = "" if row.slice == "all" else f" of {row.slice.replace('_', ' ')}"
     told = (
         f"{row.model} less {row.reference}: {metric_name(row.metric)}{of} {row.difference:+.4f} "
         f"{between(row.difference_lo, row.difference_hi, '+')} over the same users, measured on "
         f"{now.ended.day} {now.ended:%b %Y}."
     )
+    if now.held:
+        told = f"The gate held the candidate back, so the model before it stays in service. {told}"
     return Answer(QUESTION, level, word, told)
 
 

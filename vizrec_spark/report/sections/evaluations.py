@@ -26,12 +26,14 @@ UNNAMED = "recommendations"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One run of stage `evaluate`: when it ended (UTC), its rows of table `metrics`, and whether it asked the gate."""
+    """One run of stage `evaluate`: when it ended (UTC), its rows of table `metrics`, whether it asked the gate, and
+    whether that held the candidate."""
 
     run_id: str
     ended: datetime
     rows: tuple[Row, ...]
     gated: bool = False
+    held: bool = False
 
     @property
     def models(self) -> list[str]:
@@ -79,11 +81,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class QualityRows:
-    """Rows of table `metrics`, by run the second since 1970 at which it ended, and the runs that asked the gate."""
+    """Rows of table `metrics`, by run the second since 1970 at which it ended, the runs that asked the gate,
+    and those whose candidate it held."""
 
     metrics: Sequence[Row] = ()
     ended: Mapping[str, float] = field(default_factory=dict)
     gated: Collection[str] = ()
+    held: Collection[str] = ()
 
 
 def read_quality_rows(tables: TableStore, runs: Sequence[Row]) -> QualityRows:
@@ -94,13 +98,17 @@ def read_quality_rows(tables: TableStore, runs: Sequence[Row]) -> QualityRows:
     if not ended:
         return QualityRows()
     of_these = F.col("run_id").isin(*ended)
-    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended, gated)
+    held = {row.run_id for row in mine if row.outcome == "held"}
+    return QualityRows(tables.read_or_empty(METRICS).where(of_these).collect(), ended, gated, held)
 
 
 def choose_protocol(found: QualityRows, wanted: str | None) -> tuple[str, tuple[str, ...]] | None:
-    """The protocol that the page is about, and the others of the newest run that has rows: `wanted`, where that run
-    has it, else the first by name. None without rows."""
-    newest = max((row.run_id for row in found.metrics), key=lambda run: found.ended[run], default=None)
+    """The protocol that the page is about, `wanted` or, where no run has it, the first by name of the newest run; and
+    the others of the newest run that has it. None without rows."""
+    having = [row.run_id for row in found.metrics if row.protocol == wanted] or [
+        r.run_id for r in found.metrics
+    ]
+    newest = max(having, key=lambda run: found.ended[run], default=None)
     if newest is None:
         return None
     there = sorted({row.protocol for row in found.metrics if row.run_id == newest})
@@ -117,7 +125,9 @@ def evaluations_of(found: QualityRows, protocol: str) -> tuple[Evaluation, ...]:
     ordered = sorted(of, key=lambda run: -found.ended[run])
     timed = [(run, moment(found.ended[run])) for run in ordered]
     return tuple(
-        Evaluation(run, at, tuple(of[run]), run in found.gated) for run, at in timed if at is not None
+        Evaluation(run, at, tuple(of[run]), run in found.gated, run in found.held)
+        for run, at in timed
+        if at is not None
     )
 
 

@@ -97,14 +97,23 @@ def _at(when: datetime) -> str:
     return f"{when.day} {when:%b %Y} at {when:%H:%M} UTC"
 
 
-def refused_finding(latest: Mapping[str, Ran]) -> Finding | None:
-    """How much of the input was refused, by the source of which most was."""
+def refused_finding(latest: Mapping[str, Ran], in_quarantine: int | None = None) -> Finding | None:
+    """How much of the input was refused, by the source of which most was; `in_quarantine`: records there that stage
+    `ingest` has refused, which writes them first and its record last."""
     if "ingest" not in latest:
         return None
-    end = "_refused_share"
-    shares = {k.removesuffix(end): v for k, v in latest["ingest"].metrics.items() if k.endswith(end)}
+    end, figures = "_refused_share", latest["ingest"].metrics
+    shares = {k.removesuffix(end): v for k, v in figures.items() if k.endswith(end)}
     if not shares:
         return None
+    told = sum(round(share * figures.get(f"{source}_records", 0.0)) for source, share in shares.items())
+    if in_quarantine is not None and in_quarantine != told:
+        return Finding(
+            BAD,
+            "Input",
+            f"A later ingest has refused {in_quarantine:,} records and published nothing: too many were refused, it "
+            "failed, or it still runs. The reasons stand below; all else is of the run before.",
+        )
     source = max(shares, key=lambda name: shares[name])
     if shares[source] == 0:
         return Finding(GOOD, "Input", "Every record was accepted.")

@@ -83,7 +83,7 @@ def show_health(
     )
     judged = [
         *stage_findings(latest, datetime.now(UTC), timedelta(hours=config.report.fresh_hours)),
-        refused_finding(latest),
+        refused_finding(latest, refused[0].of_ingest),
         served_finding(facts.n_served, facts.n_users),
         pictured_finding(None if quality is None else quality.n_items, facts.n_items),
         recall_finding(quality, config.similar.target_recall),

@@ -25,14 +25,13 @@ from vizrec_spark.stage import StageContext
 @dataclass(frozen=True)
 class Quality:
     """Section `quality` under `protocol`; `evaluations` (newest first), of which the charts show the last `runs.KEPT`;
-    `others`: the protocols of the newest run that they do not show, `candidate`: that of the gate."""
+    `others`: the protocols of the newest of them that they do not show, `candidate`: that of the gate, held or not."""
 
     protocol: str | None = None
     evaluations: tuple[Evaluation, ...] = ()
     charts: tuple[Chart, ...] = ()
     answer: Answer = NOTHING
     others: tuple[str, ...] = ()
-
     candidate: str | None = None
 
     anchor = "quality"
@@ -41,10 +40,12 @@ class Quality:
 
     @property
     def model(self) -> str | None:
-        """The model that the section is about: the gate's candidate where it was measured, else the main one."""
+        """The model that the section is about: the gate's candidate where it was measured and let pass, else the main
+        one."""
         if not self.evaluations:
             return None
-        return self.candidate or self.evaluations[0].main
+        now = self.evaluations[0]
+        return now.main if now.held else self.candidate or now.main
 
 
 def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
@@ -53,8 +54,8 @@ def read_quality(context: StageContext, runs: Sequence[Row]) -> Quality:
 
 
 def show_quality(found: QualityRows, config: EvaluateConfig) -> Quality:
-    """The section of rows of table `metrics`: under `config.protocol` where the newest run that has rows was measured
-    so, and about the candidate where the gate was asked about one."""
+    """The section of rows of table `metrics`: under `config.protocol` where a run was measured so, and about the
+    candidate where the gate was asked about one."""
     chosen = choose_protocol(found, config.protocol)
     if chosen is None:
         return Quality()

@@ -18,6 +18,8 @@ from vizrec_spark.stage import StageContext
 from vizrec_spark.tables.places import located
 from vizrec_spark.tables.schemas import QUARANTINE
 
+_TOO_LARGE = ("too_large", "decompression_bomb")  # these are not opened
+
 SAMPLES, OF_A_REASON, SIZE = 12, 3, 96
 """Refused pictures shown, at most, of all and of one reason, and the longer side of each in pixels."""
 
@@ -37,6 +39,8 @@ class Refusals:
     """All reasons, the most frequent first."""
 
     reasons: tuple[Refused, ...] = ()
+    of_ingest: int = 0
+    """How many of them stage `ingest` has refused."""
 
     @property
     def count(self) -> int:
@@ -54,15 +58,27 @@ class Sample:
     there: bool
     thumbnail: Thumbnail | None = None
 
+    @property
+    def state(self) -> str:
+        """Why it is not shown, in a word or two."""
+        if not self.there:
+            return "missing"
+        return "too large" if self.reason in _TOO_LARGE else "broken"
+
 
 def read_refusals(context: StageContext) -> tuple[Refusals, tuple[Sample, ...]]:
     """Counts by reason and samples; runs three jobs, the last on the files of the samples alone."""
     quarantine = context.tables.pinned_or_empty(QUARANTINE)
     counted = quarantine.groupBy("source", "reason").agg(
-        F.count("*").alias("n"), F.min("message").alias("message")
+        F.count("*").alias("n"),
+        F.count_if(F.col("stage") == "ingest").alias("of_ingest"),
+        F.min("message").alias("message"),
     )
     rows = sorted(counted.collect(), key=lambda row: (-row.n, row.source, row.reason))
-    reasons = Refusals(tuple(Refused(row.source, row.reason, row.n, row.message) for row in rows))
+    reasons = Refusals(
+        tuple(Refused(row.source, row.reason, row.n, row.message) for row in rows),
+        sum(row.of_ingest for row in rows),
+    )
     if not any(row.source == "images" for row in rows):
         return reasons, ()
     return reasons, show_samples(

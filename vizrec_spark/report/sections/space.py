@@ -64,7 +64,7 @@ class Weak:
 @dataclass(frozen=True)
 class Space:
     """Section `space`; `share`: how much of what tells pictures apart the map shows (0 to 1), null where not known;
-    `off`: nobody wants a map."""
+    `off`: nobody wants a map; `apart`: near-duplicates are not looked for."""
 
     tiles: tuple[Tile, ...] = ()
     rows: int = 0
@@ -73,6 +73,7 @@ class Space:
     groups: tuple[Group, ...] = ()
     weakest: tuple[Weak, ...] = ()
     off: bool = False
+    apart: bool = False
     answer: Answer | None = None
 
     anchor = "space"
@@ -124,8 +125,10 @@ def show_space(
     n_compared: int,
     *,
     off: bool = False,
+    apart: bool = False,
 ) -> Space:
-    """The section; `mean_cosine` of two different items of the `n_compared`, by which the share of the map is known."""
+    """The section; `mean_cosine` of two different items of the `n_compared`, by which the share of the map is known.
+    `off`, `apart`: as in `Space`."""
     pictured = [row for row in found.looks if known[row.item_id].picture is not None]
     tiles: tuple[Tile, ...] = ()
     share, n_rows = None, 0
@@ -140,9 +143,8 @@ def show_space(
             Tile(known[row.item_id], int(r) + 1, int(c) + 1)
             for row, (r, c) in sorted(zip(pictured, cells, strict=True), key=lambda pair: tuple(pair[1]))
         )
-    return Space(
-        tiles, n_rows, _COLUMNS, share, _groups(found.duplicates, known), _weak(found.weak, known), off
-    )
+    groups, weakest = _groups(found.duplicates, known), _weak(found.weak, known)
+    return Space(tiles, n_rows, _COLUMNS, share, groups, weakest, off, apart)
 
 
 def plane(looks: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -15,7 +15,8 @@ from vizrec_spark.tables.schemas import BLEND_WEIGHTS
 _METHODS = {
     "learned": "The weights were learned on a window of the latest interactions",
     "single": "On the window of the latest interactions one feature alone ranked best, and it is used alone",
-    "configured": "There was too little to learn from, so the weights are those of the configuration",
+    "configured": "Nothing was learned, for that is switched off or there was too little to learn from: the weights "
+    "are those of the configuration",
 }
 
 
@@ -49,6 +50,8 @@ def show_weights(rows: Sequence[Row]) -> Weights:
             f". There the blend has nDCG@10 {best.ndcg10_alone + best.blend_difference:.4f}, its best feature alone "
             f"({_words(best.feature)}) {best.ndcg10_alone:.4f}"
         )
+    if rows[0].method == "learned" and best is not None and rows[0].learned_share < 1:
+        told += f". Of the weights {rows[0].learned_share:.0%} is learned, the rest lies on {_words(best.feature)}"
     marks = [
         Mark(f"{_words(r.feature)} · {r.part}", r.weight, r.weight_lo, r.weight_hi, parts.index(r.part))
         for r in ordered
@@ -56,7 +59,9 @@ def show_weights(rows: Sequence[Row]) -> Weights:
     charts = [
         Chart(
             "Weight of each feature",
-            "Per standard deviation of the feature, with its 95 % interval; 0 says that it adds nothing.",
+            "Per standard deviation of the feature, with its 95 % interval; 0 says that it adds nothing."
+            if rows[0].method == "learned"
+            else "On features brought to a like size, not learned, so without intervals; 0 says that it adds nothing.",
             intervals("weights", marks, line=0.0),
             ("Feature", "Part of the score", "Weight", "95 % interval"),
             tuple(
