@@ -27,6 +27,7 @@ def main(report: Path, folder: Path) -> None:
         for width, height in HEIGHTS.items():
             for scheme in ("light", "dark"):
                 page.screen(width, height, scheme)
+                page.events.clear()
                 page.open(report)
                 for shot, place in SHOTS.items():
                     page.value(f"document.querySelector('{place}').scrollIntoView({{behavior: 'instant'}})")

@@ -124,10 +124,14 @@ def test_bounds(found: Finding | None, level: str) -> None:
 
 def test_an_ingest_that_published_nothing_is_told() -> None:
     """Its refusals stand in quarantine, and its record nowhere: the shares are those of the run before."""
-    figures = {"images_records": 300.0, "images_refused_share": 0.01, "users_records": 3.0}
+    # Of the pictures three are named by no record, and no part of the share.
+    figures = {"images_refused": 6.0, "images_refused_share": 0.01, "users_refused": 1.0}
     latest = {"ingest": ran("ingest", **figures, users_refused_share=1 / 3)}
-    same, later = (refused_finding(latest, n) for n in (4, 180))
+    same, later = (refused_finding(latest, n) for n in (7, 180))
     assert same is not None and "33.3% of the input users" in same.sentence
+    assert (
+        refused_finding({"ingest": ran("ingest", users_refused_share=1 / 3)}, 180) == same
+    )  # an older record
     assert later is not None and later.level == "bad" and "180 records" in later.sentence
 
 

@@ -100,7 +100,11 @@ def run(context: StageContext) -> StageResult:
         metrics = {
             f"{one.source}_{name}": value
             for one in accounts.values()
-            for name, value in (("records", float(one.total)), ("refused_share", one.refused_share))
+            for name, value in (
+                ("records", float(one.total)),
+                ("refused", float(one.total - one.accepted)),
+                ("refused_share", one.refused_share),
+            )
         }
         notes = [str(one) for one in accounts.values()]
         if taken:

@@ -106,8 +106,8 @@ def refused_finding(latest: Mapping[str, Ran], in_quarantine: int | None = None)
     shares = {k.removesuffix(end): v for k, v in figures.items() if k.endswith(end)}
     if not shares:
         return None
-    told = sum(round(share * figures.get(f"{source}_records", 0.0)) for source, share in shares.items())
-    if in_quarantine is not None and in_quarantine != told:
+    counts = [figures.get(f"{source}_refused") for source in shares]
+    if in_quarantine is not None and None not in counts and in_quarantine != sum(filter(None, counts)):
         return Finding(
             BAD,
             "Input",
