@@ -45,6 +45,8 @@ def test_every_stage_has_a_record_with_what_it_measured(demo: DemoRun, spark: Sp
             assert left.version in {commit.version for commit in found} and left.bytes >= 0
     quarantined = demo.table(spark, "quarantine").where("source = 'images'").count()
     measured = runs["ingest"].metrics
+    assert measured["images_refused"] == quarantined
+    assert "later ingest" not in (demo.folder / "report.html").read_text(encoding="utf-8")
     assert 0 < measured["images_refused_share"] <= quarantined / measured["images_records"]
     assert runs["embed"].metrics["pictures_per_second"] > 0 and runs["similar"].metrics["recall"] == 1.0
 
