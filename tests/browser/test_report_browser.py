@@ -28,7 +28,7 @@ from vizrec_spark.report.model import (
     Showcase,
     Thumbnail,
 )
-from vizrec_spark.report.render import render
+from vizrec_spark.report.render import render, render_look
 
 CHROMIUM = find_chromium()
 pytestmark = wants_chromium()
@@ -63,7 +63,8 @@ def _thumbnail(colour: tuple[int, int, int], size: tuple[int, int]) -> Thumbnail
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with long words, long lists, missing pictures and a shopper of every sort."""
+    """A page with long words, long lists, missing pictures and a shopper of every sort; beside it `look.html`, the same
+    galleries as one looks them up."""
     thumbs = {f"k{i}": _thumbnail((20 * i, 90, 200 - 15 * i), (60 + 9 * i, 90)) for i in range(10)}
     items = [
         Item(f"item-{i}", "Unbreakable" * 9 if i == 3 else f"Product number {i}", ("Shoes",), {}, f"k{i}")
@@ -111,6 +112,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Showcase(replace(items[4], categories=("Bags & <more>",)), alike[:3]),
     )
     shown = Gallery(facts, shoppers, showcases, thumbs)
+    looked = render_look(shown, "Looks like item-3", sections(items[:10], thumbs["k1"])[1:2])
+    file.with_name("look.html").write_text(looked, encoding="utf-8")
     file.write_text(render(shown, sections(items[:10], thumbs["k1"])), encoding="utf-8")
     return file
 
@@ -158,11 +161,16 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_axe_finds_no_serious_fault(page: Page, report: Path, axe: str, width: int, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [("report.html", 1280, "light"), ("report.html", 390, "dark"), ("look.html", 390, "light")],
+)
+def test_axe_finds_no_serious_fault(
+    page: Page, report: Path, axe: str, name: str, width: int, scheme: str
+) -> None:
     page.send("Page.setBypassCSP", enabled=True)  # the page itself lets no script run
     page.screen(width, 850, scheme)
-    page.open(report)
+    page.open(report.with_name(name))
     page.value("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.value(axe + ";0")
     found = page.value(

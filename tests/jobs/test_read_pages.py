@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_the_quick_start(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page, report = repository / "docs" / "quick-start.md", beside_the_demo / "report.html"
+    # What runs is what `demo` has run: a plain `vizrec demo`.
+    assert blocks(page, "") == ["make demo\nsource .venv/bin/activate\n"]
+    rule = subprocess.run(
+        ["make", "-n", "-C", repository, "demo"], capture_output=True, text=True, check=True
+    )
+    assert ".venv/bin/vizrec demo" in rule.stdout
     shutil.copytree(demo.folder / "tables", beside_the_demo / "tables")
     run_commands(page, f"tables.root={beside_the_demo / 'tables'}", f"report.path={report}")
     told = capsys.readouterr().out
