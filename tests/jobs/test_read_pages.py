@@ -31,7 +31,8 @@ DEMO = "work/demo"
 def blocks(page: Path, kind: str) -> list[str]:
     """The texts of its blocks of one kind."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for of, block in found if of == kind]
 
 
 def commands(page: Path) -> list[list[str]]:

@@ -55,6 +55,16 @@ def test_an_unknown_name_is_told(demo: DemoRun, capsys: pytest.CaptureFixture[st
     )
 
 
+def test_what_is_no_picture_is_told_before_spark_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vizrec_spark.app.look.read_only_tables", lambda *_, **__: pytest.fail("Spark"))
+    (tmp_path / "text.jpg").write_text("hello")
+    assert main(["look", str(tmp_path / "text.jpg"), "--no-open"]) == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "text.jpg is no picture that can be read: the first bytes" in told
+
+
 def test_a_look_at_a_picture_opens_in_the_browser(
     demo: DemoRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -296,8 +296,8 @@ def test_a_candidate_that_was_held_back_makes_nothing_worse() -> None:
         measured("r", "candidate", 0.2, **less("current", -0.1, 0.01)),
     ]
     held = show_quality(QualityRows(rows, {"r": AT}, {"r"}, {"r"}), EvaluateConfig())
-    assert (held.answer.level, held.answer.word) == ("look", "Held back")
-    assert held.answer.sentence.startswith("The gate held the candidate back, so the model before it stays")
+    assert (held.answer.level, held.answer.word) == ("look", "Worse, held back")
+    assert held.answer.sentence.startswith("The gate held the candidate back, so it was not promoted. ")
     assert "candidate less current: nDCG@10 -0.1000" in held.answer.sentence
     assert (held.candidate, held.model) == ("candidate", "current")
 

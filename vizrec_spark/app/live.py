@@ -83,8 +83,9 @@ def _live(args: argparse.Namespace, folder: Path, lock: int) -> None:
         found = _said(serve, _LISTENING, stop, both)
         if found is not None:
             _print(f"Open {found[1]} in a browser. Ctrl-C ends it.")
+            _print(f"The stream is starting, which takes a minute or two; logs: {stream.log}, {serve.log}")
         if _said(stream, _READING, stop, both) is not None:
-            _print(f"Shoppers act {args.rate:g} times a second; logs: {stream.log}, {serve.log}")
+            _print(f"Shoppers act {args.rate:g} times a second.")
             _act(acts, args.rate, events, stop, both)
         _print("Ending ...")
 

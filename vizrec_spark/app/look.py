@@ -15,8 +15,8 @@ from rich.console import Console
 from vizrec_spark.app.runner import add_arguments, guarded, positive, read_only_tables
 from vizrec_spark.config import Config, load_config
 from vizrec_spark.embed.resolve import published_runtime
-from vizrec_spark.errors import InputError
-from vizrec_spark.imaging import load_rgb
+from vizrec_spark.errors import ImageRefused, InputError
+from vizrec_spark.imaging import inspect_image, load_rgb
 from vizrec_spark.report.look import (
     encoder_of,
     has_item,
@@ -60,6 +60,8 @@ def run_look(args: argparse.Namespace) -> int:
 
     def body(_: Console) -> None:
         config = load_config(args.config, args.overrides)
+        if args.kind == "file" or (args.kind is None and is_file(args.what)):
+            require_picture(args.what, config)  # before Spark starts
         path = Path(args.output) if args.output else Path(config.report.path).with_name("look.html")
         title, gallery = find(read_only_tables(config, brief=True), config, args.what, args.kind, args.k)
         write_atomically(path, render_look(gallery, title))
@@ -100,6 +102,15 @@ def is_file(name: str) -> bool:
         return Path(name).is_file()
     except OSError:
         return False
+
+
+def require_picture(name: str, config: Config) -> None:
+    """Raises: InputError as `read_picture`, and for a file that is no picture."""
+    images = config.ingest.images
+    try:
+        inspect_image(read_picture(name, images.max_bytes), max_pixels=images.max_pixels)
+    except ImageRefused as error:
+        raise InputError(f"{name} is no picture that can be read: {error.message}") from None
 
 
 def read_picture(name: str, most: int) -> bytes:

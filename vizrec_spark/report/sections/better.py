@@ -42,7 +42,7 @@ def judge(evaluations: Sequence[Evaluation], gate: GateConfig) -> Answer:
 
 
 def _paired(now: Evaluation, row: Row) -> Answer:
-    level, word = ("look", "Held back") if now.held else _judged(row.difference_lo, row.difference_hi)
+    level, word = _judged(row.difference_lo, row.difference_hi)
     of = "" if row.slice == "all" else f" of {row.slice.replace('_', ' ')}"
     told = (
         f"{row.model} less {row.reference}: {metric_name(row.metric)}{of} {row.difference:+.4f} "
@@ -50,7 +50,8 @@ def _paired(now: Evaluation, row: Row) -> Answer:
         f"{now.ended.day} {now.ended:%b %Y}."
     )
     if now.held:
-        told = f"The gate held the candidate back, so the model before it stays in service. {told}"
+        level, word = "look", f"{word}, held back"
+        told = f"The gate held the candidate back, so it was not promoted. {told}"
     return Answer(QUESTION, level, word, told)
 
 

@@ -89,7 +89,7 @@ def _held(latest: Mapping[str, Ran]) -> list[Finding]:
     last = max((latest[job] for job in GATED if job in latest), key=lambda run: run.ended, default=None)
     if last is None or last.outcome != "held":
         return []
-    told = "The gate held the candidate back, so the model before it stays in service."
+    told = "The gate held the candidate back, so it was not promoted."
     return [Finding(LOOK, f"Stage {last.stage}", told, f"That was on {_at(last.ended)}.")]
 
 
