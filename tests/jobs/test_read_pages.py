@@ -175,5 +175,5 @@ def test_the_page_about_recall(
     quoted = [line for block in blocks(page, "") for line in block.splitlines()]
     assert len(quoted) == len(said)
     for line, text in zip(quoted, said, strict=True):
-        assert re.search(re.sub(r"\d+(\\.\d+)?", r"[\\d,.]+", re.escape(line)), text), line
+        assert re.search(re.sub(r"\d+(\\\.\d+)?", r"[\\d,.]+", re.escape(line)), text), line
     assert found == [("cells", 0.95), ("lsh", 0.8)]
