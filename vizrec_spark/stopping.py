@@ -22,10 +22,6 @@ class Told:
         """Tells it."""
         self._told = True
 
-    def is_set(self) -> bool:
-        """Whether it has been told."""
-        return self._told
-
     def wait(self, seconds: float) -> bool:
         """Waits until it is told, at most so long; whether it has been."""
         until = time.monotonic() + seconds

@@ -238,6 +238,18 @@ def test_a_batch_that_comes_again_with_other_contents_loses_nothing(
     assert "u05" in listed(store)
 
 
+def test_many_small_files_of_refusals_are_put_together(
+    shop: LiveShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizrec_spark.stream.commits._COMPACT_EVERY", 2)
+    for name in "abc":  # behind the third micro-batch, for the second puts lists together
+        shop.send(name, event(ord(name), "u01", "i03", "stare"))
+    shop.stream("stream.max_bytes_per_batch=1")
+    operations = [one["operation"] for one in shop.store().commits(QUARANTINE)]
+    assert operations.count("WRITE") == 3 and operations.count("OPTIMIZE") == 1
+    assert shop.store().read(QUARANTINE).where("stage = 'stream'").count() == 3
+
+
 def test_ingest_takes_over_what_the_log_does_not_have(shop: LiveShop, spark: SparkSession) -> None:
     fitted(shop)  # on the log as it is
     before = shop.store().read(INTERACTIONS).toPandas()

@@ -24,17 +24,34 @@ import numpy as np
 from numba.core.caching import IndexDataCacheFile
 import kept
 
-whole = IndexDataCacheFile._save_index
+index, code = IndexDataCacheFile._save_index, IndexDataCacheFile._save_data
 
-def late(self, named):
-    # Both have read the index before either writes it.
-    Path(sys.argv[2]).touch()
-    while not Path(sys.argv[3]).exists():
+def reach(mark):
+    Path(mark).touch()
+
+def wait_for(mark):
+    while not Path(mark).exists():
         time.sleep(0.01)
-    whole(self, named)
 
-if len(sys.argv) > 2:
-    IndexDataCacheFile._save_index = late
+def index_first(self, named):
+    wait_for("other has read")
+    index(self, named)
+    reach("index written")
+    wait_for("other code written")
+
+def index_second(self, named):
+    reach("other has read")
+    wait_for("index written")
+    index(self, named)
+
+def code_second(self, name, data):
+    code(self, name, data)
+    reach("other code written")
+
+if sys.argv[2:] == ["first"]:
+    IndexDataCacheFile._save_index = index_first
+elif sys.argv[2:] == ["second"]:
+    IndexDataCacheFile._save_index, IndexDataCacheFile._save_data = index_second, code_second
 value = np.arange(3).astype(sys.argv[1]) + 258
 print(kept.first(value), kept.first.stats.cache_hits[kept.first.signatures[0]])
 """
@@ -48,10 +65,10 @@ def test_two_processes_that_keep_code_at_once_never_find_each_others(tmp_path: P
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROCESS, *arguments]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
 
-    marks = [str(tmp_path / name) for name in ("a", "b")]
-    both = [start("int64", *marks), start("float32", *reversed(marks))]
+    # Both have read the index before either writes it, and the one that writes it first writes its code last.
+    both = [start("int64", "first"), start("float32", "second")]
     assert [process.communicate(timeout=120)[0].split()[0] for process in both] == ["258", "258.0"]
     for _ in range(2):  # what the race has lost is kept by the second
         again = [start(kind).communicate(timeout=120)[0].split() for kind in ("int64", "float32")]

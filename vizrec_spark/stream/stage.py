@@ -53,9 +53,8 @@ def run(context: StageContext) -> StageResult:
     Raises: TableError when stage `recommend` has not run yet; ConfigError and InputError for a source that cannot be
     read or a checkpoint of another one; what a micro-batch raised; what else Spark says, as it is.
     """
-    with (
-        told_to_stop() as stop
-    ):  # from the first: who tells it while a model is fitted is heard when that is done
+    # From the first: who tells it while a model is fitted is heard when that is done.
+    with told_to_stop() as stop:
         return _read(context, stop)
 
 
