@@ -48,8 +48,8 @@ class KeptCode(IndexDataCacheFile):
 
     numba numbers the files of code and writes the index first. So two processes that compile a function for different
     signatures may take the same number, and one that reads in between finds what an older source left under it: code
-    for arguments of other types, which reads and writes where it should not. Here each file has a name of its own and
-    is there before the index names it: what a race may lose is an entry, and its code is then compiled once more.
+    for arguments of other types, on which every call then fails. Here each file has a name of its own and is there
+    before the index names it: what a race may lose is an entry, and its code is then compiled once more.
     """
 
     def save(self, key: Any, data: Any) -> None:
