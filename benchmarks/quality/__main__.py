@@ -33,7 +33,7 @@ from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.evaluate.facts import ItemFacts, build_facts
 from vizrec_spark.evaluate.judged import among
 from vizrec_spark.evaluate.measure import Judged, measure
-from vizrec_spark.session import build_session
+from vizrec_spark.session import SMALL_PLANS, UNSUMMED_FILES, build_session
 
 PROTOCOLS = ("user_time", "cold_items")
 
@@ -86,6 +86,8 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
             "spark.sql.shuffle.partitions": "4",
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.local.dir": str(folder / "local"),
+            **SMALL_PLANS,
+            **UNSUMMED_FILES,
         },
     )
     spark.sparkContext.setCheckpointDir(str(folder / "checkpoints"))
