@@ -104,7 +104,10 @@ class Shop:
         events = generate_events(n_events, generate_shoppers(n_users, catalogue), catalogue)
         events["weight"] = events["event"].map(_WEIGHTS)
         pairs = events.groupby(["user_id", "item_id"], as_index=False).agg(
-            event=("event", "first"), weight=("weight", "sum"), time=("timestamp", "max")
+            event=("event", "first"),
+            weight=("weight", "sum"),
+            first=("timestamp", "min"),
+            time=("timestamp", "max"),
         )
         self.ids = catalogue.item_id.astype(object)
         user, names = pd.factorize(pairs["user_id"], sort=True)
@@ -115,6 +118,7 @@ class Shop:
             pd.Index(self.ids).get_indexer(pd.Index(pairs["item_id"])).astype(np.int64),
             pairs["weight"].to_numpy(float),
             np.minimum(pairs["weight"].to_numpy(float), als.max_weight),
+            pairs["first"].to_numpy(float),
             pairs["time"].to_numpy(float),
             len(names),
             n_items,
@@ -211,7 +215,8 @@ def _spark(shop: Shop, config: RecommendConfig, als: AlsConfig, repeat: int) -> 
         )
         try:
             _write_rows(shop, Path(folder))
-            rows = _held(spark.read.parquet(str(Path(folder) / "users")))
+            ungrouped = F.lit(None).cast("string").alias("segment")
+            rows = _held(spark.read.parquet(str(Path(folder) / "users")).select("*", ungrouped))
             factors = _held(rows.select("user_id", "factors"))
             pairs = _held(rows.select("user_id", F.inline("history")))
             items = spark.read.parquet(str(Path(folder) / "items"))

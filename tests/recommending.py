@@ -9,6 +9,7 @@ import numpy as np
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.kernels.fold_in import fold_in_implicit, gram
 from vizrec_spark.recommend.items import Entries, ItemSide, stacked
+from vizrec_spark.recommend.segments import Segments
 from vizrec_spark.recommend.sources import LISTED
 from vizrec_spark.recommend.users import Users, gather_users
 
@@ -53,6 +54,7 @@ def random_side(rng: np.random.Generator, n: int, new: int = 0) -> ItemSide:
         category=rng.integers(-1, 3, n),
         allowed=rng.random(n) < 0.9,
         boost=np.zeros(n, dtype=np.float32),
+        segments=Segments.none(n),
     )
 
 

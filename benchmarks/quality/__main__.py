@@ -26,8 +26,8 @@ from rich.console import Console
 from benchmarks.quality.data import configuration, prepare
 from benchmarks.quality.figures import Figures
 from benchmarks.quality.judge import Round
-from benchmarks.quality.models import COLD, WARM
-from benchmarks.quality.protocols import Data, cold_items_rounds, user_time_round
+from benchmarks.quality.models import COLD, MIXED, WARM
+from benchmarks.quality.protocols import Data, cold_items_rounds, mixed_items_rounds, user_time_round
 from benchmarks.quality.window import Model, Window
 from vizrec_spark.config.models import EvaluateConfig
 from vizrec_spark.evaluate.facts import ItemFacts, build_facts
@@ -35,7 +35,7 @@ from vizrec_spark.evaluate.judged import among
 from vizrec_spark.evaluate.measure import Judged, measure
 from vizrec_spark.session import SMALL_PLANS, UNSUMMED_FILES, build_session
 
-PROTOCOLS = ("user_time", "cold_items")
+PROTOCOLS = ("user_time", "cold_items", "mixed_items")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=2_000)
     parser.add_argument("--users", type=int, default=1_500)
     parser.add_argument("--events", type=int, default=60_000)
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: both")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: all")
     parser.add_argument("--seeds", type=int, default=10, help="draws of cold items")
     parser.add_argument("--models", nargs="*", help="only these")
     parser.add_argument("--depth", type=int, default=1_000, help="ranks that are judged")
@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the protocols and prints tables and result."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if unknown := sorted(set(args.models or ()) - {*WARM, *COLD}):
-        parser.error(f"no model {', '.join(unknown)}; there are {', '.join({**WARM, **COLD})}")
+    if unknown := sorted(set(args.models or ()) - {*WARM, *COLD, *MIXED}):
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join({**WARM, **COLD, **MIXED})}")
     if args.seeds < 1:
         parser.error("--seeds must be at least 1")
     if args.work is not None:
@@ -101,6 +101,9 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
                 result["user_time"] = protocol(args, "user_time", [user_time_round(data)], WARM)
             if args.protocol in (None, "cold_items"):
                 result["cold_items"] = protocol(args, "cold_items", cold_items_rounds(data, args.seeds), COLD)
+            if args.protocol in (None, "mixed_items"):
+                rounds = mixed_items_rounds(data, args.seeds)
+                result["mixed_items"] = protocol(args, "mixed_items", rounds, MIXED)
     finally:
         spark.stop()
     print("RESULT " + json.dumps(_without_nan(result)))
@@ -112,6 +115,7 @@ def protocol(
     """Every model on every window, measured together."""
     chosen = {m: run for m, run in models.items() if not args.models or m in args.models}
     judged, seconds = [], dict.fromkeys(chosen, 0.0)
+    new: dict[str, list[float]] = {}
     for own in rounds:
         window, lists = own.window, {}
         for model, run in chosen.items():
@@ -119,6 +123,9 @@ def protocol(
             lists[model] = _kept(run(window), window, model)
             seconds[model] += monotonic() - began
         own.refuse_cheats()
+        if models is MIXED:
+            for name_of, share in _new_shares(lists, own).items():
+                new.setdefault(name_of, []).append(share)
         judged.append(Judged(own.relevant, window.known.select("user_id", "item_id"), lists, _facts(window)))
         print(f"{window.name}: " + ", ".join(f"{m} {s:.0f} s" for m, s in seconds.items()), flush=True)
     spark = judged[0].relevant.sparkSession
@@ -127,7 +134,30 @@ def protocol(
     rows = measure(spark, judged, evaluate, reference).metrics.collect()
     figures = Figures(rows, list(chosen), reference)
     figures.print(f"{name}: {len(judged)} split(s), intervals over users", Console(width=240))
-    return figures.result()
+    result = figures.result()
+    for name_of, shares in new.items():
+        share = sum(shares) / len(shares)
+        print(f"  of {name_of} {share:.2%} is new")
+        result.setdefault(name_of, {})["new_share"] = share
+    return result
+
+
+def _new_shares(lists: Mapping[str, DataFrame], own: Round) -> dict[str, float]:
+    """The share of items that nobody had met in the first ten of each model's lists, in what is to be found
+    (`to_be_found`), and in the catalogue (`catalogue`)."""
+    met = own.window.known.select("item_id").distinct()
+    frames = {"to_be_found": own.relevant, "catalogue": own.window.candidates}
+    for model, frame in lists.items():
+        ranked = "rank" in frame.columns
+        frames[model] = (
+            frame.where("rank <= 10")
+            if ranked
+            else frame.select(F.explode(F.slice("items", 1, 10)).alias("item_id"))
+        ).select("item_id")
+    return {
+        name: frame.select("item_id").join(met, "item_id", "left_anti").count() / max(frame.count(), 1)
+        for name, frame in frames.items()
+    }
 
 
 def _kept(lists: DataFrame, window: Window, model: str) -> DataFrame:

@@ -26,7 +26,8 @@ class Figures:
         return self._rows.get((part, model, metric))
 
     def best_part(self) -> str | None:
-        """Of the models that the hybrid is made of, the one of largest nDCG@10; None where it was not run."""
+        """Of all models but the hybrid and its ablations, the one of largest nDCG@10, be it a part of the hybrid or
+        not; None where the hybrid was not run."""
         if self.reference != HYBRID:
             return None
         parts = [m for m in self.models if m != self.reference and not m.startswith(_ABLATION)]
@@ -39,8 +40,9 @@ class Figures:
 
     def result(self) -> dict[str, dict[str, Any]]:
         """By model: `ndcg10`, `ndcg10_lo`, `ndcg10_hi`, `recall20`, `auc`, `coverage10`, `n_users` (distinct), and with
-        several rounds `ndcg10_by_seed`; for the hybrid also the paired difference of its nDCG@10 to that of the best
-        part, in all and by seed."""
+        several rounds `ndcg10_by_seed`; `ndcg10_warm` and `ndcg10_cold` count the items that people had met, and those
+        that nobody had; for the hybrid also the paired difference of its nDCG@10 to that of the best part, in all and
+        by seed, and `ndcg10_over`, by model and slice the difference to each with its interval."""
         told: dict[str, dict[str, Any]] = {}
         rounds = self.rounds()
         for model in self.models:
@@ -54,8 +56,13 @@ class Figures:
                 "coverage10": self._value(model, "coverage@10"),
                 "n_users": None if row is None else row.n_users,
             }
+            for kind in ("warm", "cold"):
+                if self.row(model, "ndcg@10", f"{kind}_items") is not None:
+                    told[model][f"ndcg10_{kind}"] = self._value(model, "ndcg@10", f"{kind}_items")
             if rounds:
                 told[model]["ndcg10_by_seed"] = [self._value(model, "ndcg@10", part) for part in rounds]
+        if self.reference in told:
+            told[self.reference]["ndcg10_over"] = self._differences()
         best = self.best_part()
         if best is not None and (row := self.row(best, "ndcg@10")) is not None and row.difference is not None:
             # Rows hold the other model less the reference.
@@ -72,6 +79,19 @@ class Figures:
                     for part in rounds
                 ]
         return told
+
+    def _differences(self) -> dict[str, dict[str, list[float]]]:
+        """By other model and slice: nDCG@10 of the reference less the model's, and the ends of its interval."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for (part, model, metric), row in self._rows.items():
+            if (
+                metric == "ndcg@10"
+                and part in ("all", "warm_items", "cold_items")
+                and row.difference is not None
+            ):
+                ends = [-row.difference, -row.difference_hi, -row.difference_lo]
+                found.setdefault(model, {})[part] = ends
+        return found
 
     def print(self, title: str, console: Console) -> None:
         """Models as rows; nDCG@10 apart for the slices."""

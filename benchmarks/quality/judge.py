@@ -26,8 +26,8 @@ class Round:
 
     @property
     def relevant(self) -> DataFrame:
-        """`user_id`, `item_id` to be found."""
-        return relevant_items(self.split)
+        """`user_id`, `item_id` to be found, of the catalogue."""
+        return relevant_items(self.split).join(self.window.items.select("item_id"), "item_id", "left_semi")
 
     def refuse_cheats(self) -> None:
         """Looks at all that models were given and at what they have kept in the window's folder: the rows of
@@ -41,7 +41,7 @@ class Round:
 
 
 def _learned(window: Window) -> Iterator[tuple[str, str, DataFrame]]:
-    given = (window.train, window.validation, window.known, *window.tuning)
+    given = (window.known, *window.tuning)
     keys = [frame.select(*INTERACTIONS.key) for frame in given]
     yield "as it was given", "interactions", reduce(DataFrame.union, keys).distinct()
     for folder in sorted(window.folder.glob("*/")):

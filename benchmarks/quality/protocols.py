@@ -1,4 +1,4 @@
-"""The two protocols: what each user did last, and items that nobody has met."""
+"""The protocols: what each user did last, items that nobody has met, and both in one list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from benchmarks.quality.data import looks, positives
 from benchmarks.quality.judge import Round
@@ -15,6 +16,7 @@ from benchmarks.quality.window import Window
 from vizrec_spark.config import Config
 from vizrec_spark.config.models import AlsConfig
 from vizrec_spark.evaluate.splits import (
+    PART,
     TEST,
     TRAIN,
     VALIDATION,
@@ -93,8 +95,6 @@ class Data:
             config=self.config,
             tables=self.content,
             folder=self.folder / name,
-            train=part_of(split, TRAIN),
-            validation=part_of(split, VALIDATION),
             known=known,
             tuning=tuning,
             users=relevant.select("user_id").distinct(),
@@ -120,17 +120,31 @@ def user_time_round(data: Data) -> Round:
 
 
 def cold_items_rounds(data: Data, seeds: int) -> Iterator[Round]:
-    """10 % of the items lose all their interactions and are ranked among themselves for the users who met them, and
-    10 % more are for validation; a round a seed. ALS and item-kNN are tuned within the training part of each draw, on
-    what its users did last: settings tuned on the whole log would know the cold items."""
+    """10 % of the items lose all their interactions and are ranked among themselves for the users who met them; a round
+    a seed. ALS and item-kNN are tuned within the training part of each draw, on what its users did last: settings tuned
+    on the whole log would know the cold items."""
     log = positives(data.tables).persist()
     for seed in range(seeds):
-        split = cold_items(log, share=0.1, validation_share=0.1, seed=seed).persist()
+        split = cold_items(log, share=0.1, seed=seed).persist()
         own = user_time(part_of(split, TRAIN), test_share=0.2, validation_share=0.0).persist()
         tuning = part_of(own, TRAIN), part_of(own, TEST)
         name = f"cold_items_{seed}"
         yield data.round(name, split, tuning, _settings(data, name, tuning), seed)
         own.unpersist()
+
+
+def mixed_items_rounds(data: Data, seeds: int) -> Iterator[Round]:
+    """10 % of the items lose all their interactions; to be found are these and, as in `user_time`, what each user did
+    last with the others; all items stand in one list. A round a seed."""
+    log = positives(data.tables).persist()
+    for seed in range(seeds):
+        drawn = cold_items(log, share=0.1, seed=seed)
+        warm = user_time(part_of(drawn, TRAIN), test_share=0.2, validation_share=0.1, min_interactions=5)
+        split = warm.unionByName(drawn.where(F.col(PART) == TEST)).persist()
+        tuning = part_of(split, TRAIN), part_of(split, VALIDATION)
+        name = f"mixed_items_{seed}"
+        yield data.round(name, split, tuning, _settings(data, name, tuning), seed)
+        split.unpersist()
 
 
 def _settings(data: Data, name: str, tuning: tuple[DataFrame, DataFrame]) -> AlsConfig:

@@ -17,21 +17,17 @@ from vizrec_spark.tables import TableStore
 class Window:
     """One split, seen from its training side: of the test part there are the users and, cold items, the candidates.
 
-    train, validation: rows of table `interactions`; known: both. tuning: rows to learn from and rows to judge by, both
-    from within `known`, for models that know items by who met them: validation items that nobody met tell them
-    nothing. users: `user_id` to recommend for. items: table `items`. vectors: `item_id`, `vector`. candidates:
-    `item_id` that may be recommended. als: settings tuned on `tuning`. tables: what comes from catalogue and pictures
-    alone, without interactions, and `config` names the same place; folder: scratch for this split, where models keep
-    what they have learned.
-    """
+    known: rows of table `interactions`. tuning: rows to learn from and rows to judge by, both from within `known`, for
+    models that know items by who met them: what cold items are judged by tells them nothing. users: `user_id` to
+    recommend for. items: table `items`. vectors: `item_id`, `vector`. candidates: `item_id` that may be recommended.
+    als: settings tuned on `tuning`. tables: what comes from catalogue and pictures alone, without interactions, and
+    `config` names the same place; folder: scratch for this split, where models keep what they have learned."""
 
     name: str
     spark: SparkSession
     config: Config
     tables: TableStore
     folder: Path
-    train: DataFrame
-    validation: DataFrame
     known: DataFrame
     tuning: tuple[DataFrame, DataFrame]
     users: DataFrame

@@ -53,6 +53,7 @@ VALID: dict[str, Values] = {
         "attributes": {"colour": "red"},
     },
     "users": {"user_id": "anna"},
+    "segments": {"user_id": "anna", "segment": "north"},
     "images": {
         "item_id": "007",
         "path": "a b/ü.jpg",
@@ -382,6 +383,7 @@ BROKEN: dict[str, dict[str, list[Values]]] = {
         "price_not_negative": [{"price": -0.01}, {"price": NAN}, {"price": float("inf")}],
     },
     "users": {"user_id_not_empty": [{"user_id": ""}]},
+    "segments": {"user_id_not_empty": [{"user_id": ""}], "segment_not_empty": [{"segment": ""}]},
     "images": {
         "sha256_is_hex": [{"sha256": SHA.upper()}, {"sha256": SHA[1:]}],
         "has_pixels": [{"width": 0}, {"height": 0}],

@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vizrec_spark.als import prepare
 from vizrec_spark.als.prepare import prepared
-from vizrec_spark.config.models import AlsConfig
+from vizrec_spark.config.models import AlsConfig, RerankConfig
+from vizrec_spark.recommend.history import touched_pairs
 from vizrec_spark.retrieval.preferences import outliers, preferences
 from vizrec_spark.tables.schemas import INTERACTIONS
 
@@ -108,6 +109,9 @@ def test_event_weights_replace_those_of_the_log_but_not_a_low_rating(spark: Spar
     ]
     chosen = config("implicit", events={"view": 0.0, "buy": 2.0})
     assert found(preferences(interactions(spark, events), chosen)) == {("u", "a"): 2.0, ("u", "d"): 3.0}
+    # What stage `recommend` imitates ALS with is the same.
+    touched = touched_pairs(interactions(spark, events), RerankConfig(), chosen)
+    assert found(touched.where("preference > 0")) == {("u", "a"): 2.0, ("u", "d"): 3.0}
 
 
 def test_an_event_a_half_life_older_counts_half(spark: SparkSession) -> None:

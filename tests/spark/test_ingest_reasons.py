@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from tests.landing import Ingested, ingest, picture, put
 from vizrec_spark.tables.reasons import REASONS
-from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, USERS
+from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, SEGMENTS, USERS
 
 MAX_BYTES, MAX_PIXELS = 20_000, 2_000
 
@@ -46,7 +46,7 @@ CATALOGUE: dict[str | None, list[str]] = {
     ],
 }
 USER_LIST: dict[str | None, list[str]] = {
-    None: ["anna,1", "newcomer,2"],
+    None: ["anna,1", "newcomer,2", "loner,"],
     "malformed_record": ["one", "one,2,three"],
     "bad_encoding": ["Ren\udce9,3"],
     "missing_key": [",4", '"",5'],
@@ -129,6 +129,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingest
             f"ingest.catalogue.columns={columns}",
             "ingest.interactions.columns.rating=rating",
             f"ingest.users.path={folder / 'landing' / 'users.csv'}",
+            "ingest.users.segment=since",
             f"ingest.images.max_bytes={MAX_BYTES}",
             f"ingest.images.max_pixels={MAX_PIXELS}",
             "ingest.max_refused_share=1",
@@ -183,7 +184,9 @@ def test_everything_else_is_accepted(run: Ingested) -> None:
     assert (items["free"].price, items["cheap"].price, items["sick"].price) == (0.0, 0.5, None)
     assert items["cheap"].added_at.timestamp() == 1_717_149_600
     assert [(row.item_id, row.path) for row in run.images] == [("good", "good.jpg")]
-    assert sorted(row.user_id for row in run.tables.read(USERS).collect()) == ["anna", "bert", "newcomer"]
+    users = ["anna", "bert", "loner", "newcomer"]
+    assert sorted(row.user_id for row in run.tables.read(USERS).collect()) == users
+    assert sorted(map(tuple, run.tables.read(SEGMENTS).collect())) == [("anna", "1"), ("newcomer", "2")]
     log = run.tables.read(INTERACTIONS).orderBy("user_id", "timestamp", "event").collect()
     assert [(r.user_id, r.item_id, r.event, r.rating, r.weight) for r in log] == [
         ("anna", "good", "rating", 0.5, 0.0),

@@ -40,8 +40,6 @@ def own(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Round:
         name="cold_items_1",
         spark=spark,
         folder=tmp_path_factory.mktemp("window"),
-        train=part_of(split, TRAIN),
-        validation=part_of(split, VALIDATION),
         known=known_before_test(split),
         tuning=(part_of(split, TRAIN), part_of(split, VALIDATION)),
         als=AlsConfig(),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -175,3 +176,37 @@ def test_a_table_with_ranks_keeps_their_order(spark: SparkSession) -> None:
     table = spark.createDataFrame(rows, "user_id string, item_id string, score double, rank int")
     got = lists(TableRecommender(table).recommend(spark.createDataFrame([("u",)], "user_id string"), 5))
     assert got == {"u": [(1, "a", 0.1), (2, "b", 0.9)]}
+
+
+@pytest.mark.parametrize("neighbors", [1, 3, 100])
+def test_items_of_the_same_people_against_dense_arithmetic(spark: SparkSession, neighbors: int) -> None:
+    """An item is scored by those of its own nearest that a user likes, which is not the same the other way round."""
+    rng = np.random.default_rng(12)
+    likes = rng.random((12, 9)) < np.linspace(0.15, 0.8, 9)
+    rows = [
+        (f"u{u:02d}", f"i{i}", "view", None, 1.0, datetime(2024, 1, 1, tzinfo=UTC))
+        for u, i in np.argwhere(likes)
+    ]
+    together = likes.T.astype(float) @ likes
+    people = np.diag(together)
+    cosine = together / np.sqrt(np.maximum(np.outer(people, people), 1e-12))
+    np.fill_diagonal(cosine, 0.0)
+    nearest = np.zeros_like(cosine)
+    for i, line in enumerate(cosine):
+        best = sorted(np.flatnonzero(line > 0), key=lambda j: (-line[j], j))[:neighbors]
+        nearest[i, best] = line[best]
+    score = np.where(likes, 0.0, likes @ nearest.T)
+    got = lists(
+        ItemCosine(neighbors)
+        .fit(spark.createDataFrame(rows, INTERACTIONS.schema))
+        .recommend(everyone_of(spark, 12), 9)
+    )
+    for u in range(12):
+        wanted = [(i, score[u, i]) for i in np.argsort(-score[u], kind="stable") if score[u, i] > 0]
+        found = got.get(f"u{u:02d}", [])
+        assert [item for _, item, _ in found] == [f"i{i}" for i, _ in wanted]
+        assert [value for *_, value in found] == pytest.approx([value for _, value in wanted])
+
+
+def everyone_of(spark: SparkSession, n: int) -> DataFrame:
+    return spark.createDataFrame([(f"u{u:02d}",) for u in range(n)], "user_id string")

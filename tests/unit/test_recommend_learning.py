@@ -11,6 +11,7 @@ from vizrec_spark.config.models import AlsConfig, RecommendConfig
 from vizrec_spark.kernels.block_ridge import SCALES, Grams, fit_block_ridge
 from vizrec_spark.kernels.components import components
 from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
+from vizrec_spark.kernels.fold_in import fold_in_implicit, gram
 from vizrec_spark.recommend.assemble import fixed_side, item_side
 from vizrec_spark.recommend.attributes import (
     attribute_block,
@@ -23,7 +24,7 @@ from vizrec_spark.recommend.describe import Candidates
 from vizrec_spark.recommend.duplicates import same_values
 from vizrec_spark.recommend.fit import Pairs, clustered_errors, sample_pairs
 from vizrec_spark.recommend.items import Entries
-from vizrec_spark.recommend.learn import anchored, open_window
+from vizrec_spark.recommend.learn import Judges, anchored, best_of, open_window
 from vizrec_spark.recommend.log import Log, validation_window
 from vizrec_spark.recommend.sources import FEATURES, at
 from vizrec_spark.recommend.window_als import window_als
@@ -100,18 +101,37 @@ def test_a_block_of_noise_does_not_hurt_and_each_has_its_own_scale() -> None:
 
 def test_a_window_holds_the_last_likes_of_those_who_have_enough() -> None:
     user = np.repeat([0, 1], [8, 3])
-    log = Log(user, np.arange(11), np.ones(11), np.ones(11), np.arange(11.0), 2, 11)
-    assert np.flatnonzero(validation_window(log, 0.25)).tolist() == [6, 7]
+    log = Log(user, np.arange(11), np.ones(11), np.ones(11), np.arange(11.0), np.arange(11.0), 2, 11)
+    train, held = validation_window(log, 0.25)
+    assert np.flatnonzero(held).tolist() == [6, 7]
+    assert train.item.tolist() == [0, 1, 2, 3, 4, 5, 8, 9, 10]
     disliked = log._replace(weight=np.where(np.arange(11) == 7, 0.0, 1.0))
-    assert np.flatnonzero(validation_window(disliked, 0.25)).tolist() == [5, 6]
+    train, held = validation_window(disliked, 0.25)
+    assert np.flatnonzero(held).tolist() == [5, 6]
+    assert 7 not in train.item  # that they would not like it, nobody knew before the window
+
+
+def test_an_item_met_again_in_the_window_is_no_new_choice() -> None:
+    times = np.arange(8.0)
+    log = Log(np.zeros(8, int), np.arange(8), np.ones(8), np.ones(8), times, times, 1, 8)
+    again = log._replace(time=np.where(log.item == 2, 99.0, log.time))
+    train, held = validation_window(again, 0.25)
+    assert np.flatnonzero(held).tolist() == [6, 7]
+    assert train.time.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_window_als_tells_two_camps_apart() -> None:
     user, item = np.nonzero(
         np.kron(np.eye(2), np.ones((10, 6))) * (np.random.default_rng(1).random((20, 12)) < 0.7)
     )
-    log = Log(user, item, np.ones(len(user)), np.ones(len(user)), np.zeros(len(user)), 20, 12)
-    users, items = window_als(log, AlsConfig(rank=4, iterations=8))
+    ones, zeros = np.ones(len(user)), np.zeros(len(user))
+    log = Log(user, item, ones, ones, zeros, zeros, 20, 12)
+    als = AlsConfig(rank=4, iterations=8)
+    users, items = window_als(log, als)
+    # Users are solved last, as by MLlib.
+    indptr = np.searchsorted(user, np.arange(21))
+    penalty = {"regularization": als.regularization, "alpha": als.alpha}
+    np.testing.assert_array_equal(users, fold_in_implicit(items, gram(items), indptr, item, ones, **penalty))
     score = users @ items.T
     assert score[:10, :6].mean() > score[:10, 6:].mean() + 0.5
     assert score[10:, 6:].mean() > score[10:, :6].mean() + 0.5
@@ -141,7 +161,8 @@ def log_of_two_camps(n: int, n_users: int) -> Log:
     rng = np.random.default_rng(4)
     user, item = np.nonzero(rng.random((n_users, n)) < 0.3)
     ones = np.ones(len(user))
-    return Log(user, item, ones, ones, rng.permutation(len(user)).astype(float), n_users, n)
+    times = rng.permutation(len(user)).astype(float)
+    return Log(user, item, ones, ones, times, times, n_users, n)
 
 
 def test_what_describes_a_candidate_has_not_seen_what_is_held_out() -> None:
@@ -150,7 +171,7 @@ def test_what_describes_a_candidate_has_not_seen_what_is_held_out() -> None:
     log, content = log_of_two_camps(n, n_users), plain_content(30)
     config = RecommendConfig()
     als = AlsConfig(rank=3, iterations=2)
-    held = validation_window(log, config.learn.validation_share)
+    _, held = validation_window(log, config.learn.validation_share)
     rng = np.random.default_rng(9)
     other = log._replace(
         item=np.where(held, rng.integers(0, n, len(held)), log.item),
@@ -294,3 +315,28 @@ def test_an_anchor_keeps_size_and_what_weighs_new_items() -> None:
     np.testing.assert_allclose(anchored(weights, "als", 1.0), weights)
     alone = anchored(weights, "trend", 0.0)
     assert np.flatnonzero(np.delete(alone, new)).size == 1
+
+
+def test_some_judges_judge_as_they_do_among_all() -> None:
+    rng = np.random.default_rng(6)
+    candidates = described(9, 15, rng)
+    hit, relevant = rng.random(9 * 15) < 0.2, rng.integers(1, 6, 9)
+    judges = Judges.on(candidates, hit, relevant)
+    some, raw = rng.random(9) < 0.5, rng.normal(size=len(FEATURES))
+    np.testing.assert_array_equal(judges.of(some).ndcg(raw), judges.ndcg(raw)[some])
+    # The best ranking there is has 1 where all that is relevant is among the candidates.
+    candidates.features[:, 0] = hit
+    full = Judges.on(candidates, hit, np.maximum(hit.reshape(9, 15).sum(axis=1), 1))
+    ideal = np.zeros(len(FEATURES))
+    ideal[0] = 1.0
+    np.testing.assert_allclose(full.ndcg(ideal), hit.reshape(9, 15).any(axis=1))
+
+
+def test_the_best_part_is_used_alone_where_it_ranks_best() -> None:
+    def judged(*means: float) -> dict[tuple[float, float], np.ndarray]:
+        return {(s, o): np.full(4, m) for (s, o), m in zip(grid, means, strict=True)}
+
+    grid = [(0.0, -1.0), (0.0, 0.0), (0.5, 0.0), (1.0, 0.0)]
+    assert best_of(judged(0.2, 0.3, 0.2, 0.25)) == (0.0, 0.0)
+    assert best_of(judged(0.31, 0.3, 0.2, 0.25)) == (0.0, -1.0)
+    assert best_of(judged(0.2, 0.3, 0.3, 0.3)) == (1.0, 0.0)  # nothing speaks against what was learned

@@ -19,7 +19,8 @@ class ItemCosine:
 
     With L(i) the users who like item i (`liking` above 0), cos(i, j) = |L(i) ∩ L(j)| / √(|L(i)| |L(j)|), and
     each item keeps its `neighbors` nearest, ties by item id. score(u, i) = Σ cos(i, j) over the items j that u likes
-    and whose neighbour i is (Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation Algorithms").
+    and that are among the nearest of i (Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation
+    Algorithms", 3.2).
     A user speaks for the pairs among their latest `max_history` liked items, so that the work of a user is at most
     max_history² pairs.
     """
@@ -78,9 +79,9 @@ class ItemCosine:
         asked = users.select("user_id")
         # Decimals add up the same in any order.
         scored = (
-            asked.join(liked, "user_id")
-            .join(neighbors, "item_id")
-            .groupBy("user_id", F.col("neighbor_id").alias("item_id"))
+            asked.join(liked.withColumnRenamed("item_id", "neighbor_id"), "user_id")
+            .join(neighbors, "neighbor_id")
+            .groupBy("user_id", "item_id")
             .agg(F.sum(F.col("cosine").cast("decimal(28,15)")).cast("double").alias("score"))
             .join(met, ["user_id", "item_id"], "left_anti")
         )

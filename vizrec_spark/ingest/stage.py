@@ -20,7 +20,15 @@ from vizrec_spark.ingest.sources import read_source
 from vizrec_spark.ingest.users import validate_users
 from vizrec_spark.stage import Stage, StageContext, StageResult
 from vizrec_spark.tables import TableStore, Written
-from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, LIVE_EVENTS, QUARANTINE, USERS
+from vizrec_spark.tables.schemas import (
+    IMAGES,
+    INTERACTIONS,
+    ITEMS,
+    LIVE_EVENTS,
+    QUARANTINE,
+    SEGMENTS,
+    USERS,
+)
 
 _OLDER_TIMES = 200
 
@@ -90,12 +98,13 @@ def run(context: StageContext) -> StageResult:
                 INTERACTIONS, accepted(events).select(INTERACTIONS.columns).unionByName(streamed)
             ),
             tables.overwrite(USERS, _known_users(accepted(events), streamed, users)),
+            *_write_segments(tables, config, users),
             # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
             _write_images(tables, matched, checked),
         ]
         taken = streamed.count()
         of_log = written[1].rows - taken
-        found = {"catalogue": written[0].rows, "interactions": of_log, "images": written[3].rows}
+        found = {"catalogue": written[0].rows, "interactions": of_log, "images": written[-1].rows}
         check_written(accounts, found, tables.read(QUARANTINE).where("stage = 'ingest'").count())
         metrics = {
             f"{one.source}_{name}": value
@@ -121,8 +130,9 @@ STAGE = Stage("ingest", "validate landing files into items, users, images, inter
 def _validated_users(context: StageContext, config: IngestConfig) -> DataFrame | None:
     if config.users.path is None:
         return None
-    raw = read_source(context.spark, config.users, [config.users.column], "ingest.users")
-    return validate_users(raw, config.users.column)
+    named = [name for name in (config.users.column, config.users.segment) if name is not None]
+    raw = read_source(context.spark, config.users, named, "ingest.users")
+    return validate_users(raw, config.users.column, config.users.segment)
 
 
 def _holds_rows(tables: TableStore, source: str) -> bool:
@@ -148,6 +158,15 @@ def _streamed(tables: TableStore, events: DataFrame, items: DataFrame, within: f
 def _known_users(events: DataFrame, streamed: DataFrame, users: DataFrame | None) -> DataFrame:
     known = events.select("user_id").union(streamed.select("user_id"))
     return (known if users is None else known.union(accepted(users).select("user_id"))).distinct()
+
+
+def _write_segments(tables: TableStore, config: IngestConfig, users: DataFrame | None) -> list[Written]:
+    """Nothing where no column of segments is named and none ever was."""
+    if users is not None and config.users.segment is not None:
+        return [tables.overwrite(SEGMENTS, accepted(users).where("segment IS NOT NULL"))]
+    if tables.exists(SEGMENTS):
+        return [tables.overwrite(SEGMENTS, tables.read(SEGMENTS).limit(0))]
+    return []
 
 
 def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig, first_run: bool) -> DataFrame:

@@ -11,6 +11,7 @@ from vizrec_spark.kernels.cooccurrence import cooccurrences, neighbourhoods
 from vizrec_spark.recommend.content import Content, likeness_of, looks_unit, nearest_by_attributes
 from vizrec_spark.recommend.items import Entries, ItemSide, stacked
 from vizrec_spark.recommend.log import Log, present, rows_of
+from vizrec_spark.recommend.segments import Segments
 
 _DAY = 86_400.0
 _FRESH_DAYS = 30.0
@@ -101,6 +102,8 @@ def item_side(
     known = content.known() if predicted is not None else np.zeros(n, dtype=bool)
     hidden = np.zeros(n, dtype=bool) if as_new is None else as_new
     is_new = ((~met & ~has_factors) | hidden) & known
+    # What new items are worth is learned from old ones that are shown as new: age must not tell the two apart.
+    freshness[is_new] = 0.0
     modelled = has_factors & ~is_new
     made = np.where(has_factors[:, None], factors, np.float32(0.0)).astype(np.float32)
     if predicted is not None:
@@ -130,4 +133,5 @@ def item_side(
         content.category,
         content.allowed,
         content.boost,
+        Segments.none(n),
     )

@@ -25,8 +25,8 @@ class Candidates(NamedTuple):
     """The candidates of u users, in ascending order of item.
 
     `indptr` (u + 1): those of user i are rows indptr[i] to indptr[i + 1]. `item` (m,) int32 positions; `proposed`
-    (m,) uint8: a bit for each of `sources.SOURCES` that proposed it; `features` (m, f) float32 in the order of
-    `sources.FEATURES`.
+    (m,) uint8: a bit for each of `sources.SOURCES` that proposed it, 0 for what only fills a list;
+    `features` (m, f) float32 in the order of `sources.FEATURES`.
     """
 
     indptr: NDArray[np.int64]
@@ -40,15 +40,17 @@ class Candidates(NamedTuple):
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
 
-def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candidates:
+def describe(users: Users, items: ItemSide, limits: CandidatesConfig, fill: int = 0) -> Candidates:
     """The candidates that each source proposes for each user, described; nothing that a user has seen or that
-    `items.allowed` rules out. Each source proposes at most as many as `limits` says."""
+    `items.allowed` rules out. Each source proposes at most as many as `limits` says; what else is among the `fill` most
+    popular is described as well, to fill a list with."""
     n, wanted = len(items), limits
     by_als, by_new = _best(users, items.warm, wanted.als), _best(users, items.new, wanted.new)
     by_new = _any_new(users, items, by_new, wanted.new)
     most = np.array([wanted.cooccurrence, wanted.visual, wanted.attributes], dtype=np.int64)
     # Ridge and cosine propose one after the other, half of the co-consumption's candidates each.
-    room = int(wanted.als + wanted.new + most.sum() + wanted.popularity + wanted.fresh)
+    popular = max(wanted.popularity, fill)
+    room = int(wanted.als + wanted.new + most.sum() + popular + wanted.fresh)
     room = min(room, n)
     # Room for the most; what is not written to takes no memory.
     indptr = np.zeros(len(users) + 1, dtype=np.int64)
@@ -63,9 +65,10 @@ def describe(users: Users, items: ItemSide, limits: CandidatesConfig) -> Candida
         items.attributes,
         (users.factors, items.factors),
         (items.allowed, items.is_new, items.standing),
+        (users.segment, items.segments.standing, items.by_segment),
         (by_als, by_new, items.by_popularity, items.by_freshness),
         most,
-        (wanted.popularity, wanted.fresh),
+        (wanted.popularity, wanted.fresh, fill),
         (indptr, item, proposed, features),
     )
     return Candidates(indptr, item[: indptr[-1]], proposed[: indptr[-1]], features[: indptr[-1]])
@@ -101,18 +104,22 @@ def _any_new(users: Users, items: ItemSide, best: NDArray[np.int64], k: int) -> 
 
 
 # What a history says of an item, a row of sums.
-_RIDGE_RECENT, _RIDGE_WHOLE, _COSINE, _LOOKS_RECENT, _LOOKS_WHOLE, _LOOKS_MOST, _ATTRIBUTES = range(7)
+_RIDGE_RECENT, _RIDGE_WHOLE, _COSINE, _LOOKS_RECENT, _LOOKS_WHOLE, _LOOKS_MOST, _LOOKS_EVER, _ATTRIBUTES = (
+    range(8)
+)
 _SUMS = 8
 
+_FILL = 128  # the bit of what fills a list, which no source has
 _WORD = 8  # marks of a byte each that are looked at together
 
 
 @compiled
-def _describe(history, met, lists, attributes, factors, standing, ordered, most, extra, out):  # type: ignore[no-untyped-def]
+def _describe(history, met, lists, attributes, factors, standing, groups, ordered, most, extra, out):  # type: ignore[no-untyped-def]
     indptr, hist_item, recent, whole = history
     seen_indptr, seen = met
     user_factors, item_factors = factors
     allowed, is_new, static = standing
+    segment, static_in, by_popularity_in = groups
     by_als, by_new, by_popularity, by_freshness = ordered
     out_indptr, out_item, out_proposed, out_features = out
     written = 0
@@ -157,7 +164,11 @@ def _describe(history, met, lists, attributes, factors, standing, ordered, most,
             _take(proposals[:found], bit, mark)
         _take(by_als[user], np.uint8(1), mark)
         _take(by_new[user], np.uint8(64), mark)
-        _head(by_popularity, extra[0], np.uint8(16), barred, mark)
+        within = segment[user]
+        popular = by_popularity if within < 0 else by_popularity_in[within]
+        _head(popular, extra[0], np.uint8(16), barred, mark)
+        if extra[2] > extra[0]:
+            _head(popular, extra[2], np.uint8(_FILL), barred, mark)
         _head(by_freshness, extra[1], np.uint8(32), barred, mark)
         first = written
         for word in range(len(words)):
@@ -166,7 +177,7 @@ def _describe(history, met, lists, attributes, factors, standing, ordered, most,
             for item in range(word * _WORD, (word + 1) * _WORD):
                 if mark[item]:
                     out_item[written] = item
-                    out_proposed[written] = mark[item]
+                    out_proposed[written] = mark[item] & (_FILL - 1)
                     written += 1
             words[word] = 0
         out_indptr[user + 1] = written
@@ -178,16 +189,18 @@ def _describe(history, met, lists, attributes, factors, standing, ordered, most,
             out_features[c, 0], out_features[c, 1] = (0.0, liked) if is_new[item] else (liked, 0.0)
         for c in range(first, written):
             line = attributes[out_item[c]]
-            out_features[c, 8] = dot(profile_recent, line) / total_recent
-            out_features[c, 9] = dot(profile_whole, line) / total_whole
+            out_features[c, 9] = dot(profile_recent, line) / total_recent
+            out_features[c, 10] = dot(profile_whole, line) / total_whole
         for c in range(first, written):
             item = out_item[c]
             row, said = out_features[c], sums[slot[item] if slot[item] >= 0 else n]
             row[2], row[3], row[4] = said[_RIDGE_RECENT], said[_RIDGE_WHOLE], said[_COSINE]
             row[5], row[6] = said[_LOOKS_RECENT] / total_recent, said[_LOOKS_WHOLE] / total_whole
-            row[7] = said[_LOOKS_MOST]
+            row[7], row[8] = said[_LOOKS_MOST], said[_LOOKS_EVER]
             for j in range(static.shape[1]):
-                row[10 + j] = static[item, j]
+                row[11 + j] = static[item, j]
+            if within >= 0:
+                row[11], row[12] = static_in[within, item, 0], static_in[within, item, 1]
         for at in range(seen_indptr[user], seen_indptr[user + 1]):
             barred[seen[at]] = not allowed[seen[at]]
         for t in range(n_touched):
@@ -221,6 +234,7 @@ def _add_up(items, recent, whole, lists, slot, touched, sums):  # type: ignore[n
             sums[row, _LOOKS_RECENT] += likeness
             sums[row, _LOOKS_WHOLE] += ever * list_value[p]
             sums[row, _LOOKS_MOST] = max(sums[row, _LOOKS_MOST], likeness)
+            sums[row, _LOOKS_EVER] = max(sums[row, _LOOKS_EVER], list_value[p])
         for p in range(start[item, 3], start[item, 4]):
             sums[slot[list_item[p]], _ATTRIBUTES] += now * list_value[p]
     return n

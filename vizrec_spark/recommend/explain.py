@@ -31,8 +31,9 @@ def causes(
 ) -> NDArray[np.int64]:
     """For offers (user[i], item[i]), ordered by user: the history entry whose removal lowers each part most.
 
-    (m, parts of `EXPLAINED`) int64; -1 where no removal lowers it, and for `cf` under an explicit model. `raw`: the
-    blend's weights on the features.
+    (m, parts of `EXPLAINED`) int64; -1 where no removal lowers it, and for `cf` under a model whose preferences are not
+    the summed weights of a history: an explicit one, or one with `als.events`. `raw`: the blend's weights on the
+    features.
     """
     found = np.full((len(user), len(EXPLAINED)), -1, dtype=np.int64)
     weights = raw.astype(np.float64)
@@ -45,8 +46,9 @@ def causes(
         float(np.exp2(1.0 / half_life)),
         found,
     )
+    of_factors = (weights[at("als")], weights[at("new_als")])
     # The history holds what a user likes; an explicit model has learned from the low ratings as well.
-    if als.preference == "implicit" and (weights[at("als")] > 0 or weights[at("new_als")] > 0):
+    if als.preference == "implicit" and not als.events and any(of_factors):
         preference = np.minimum(np.exp2(users.whole.astype(np.float64)) - 1.0, als.max_weight)
         turned, spread = items.turned
         _factor_causes(
@@ -55,9 +57,10 @@ def causes(
             users.factors,
             items.factors,
             turned,
-            items.modelled,
+            (items.modelled, items.is_new),
             spread,
             (als.alpha, max(als.regularization, 1e-6)),
+            of_factors,
             found,
         )
     # An item that may be offered again is no reason for itself.
@@ -72,7 +75,7 @@ def _list_causes(offers, history, lists, attributes, weights, step, out):  # typ
     of_user, of_item = offers
     indptr, hist_item, recent, whole = history
     together = (weights[0], weights[1], weights[2])
-    visual, alike = (weights[3], weights[4], weights[5]), (weights[6], weights[7], 0.0)
+    visual, alike = (weights[3], weights[4], weights[5], weights[6]), (weights[7], weights[8], 0.0, 0.0)
     slot = np.full(len(attributes), -1, dtype=np.int32)
     row = 0
     while row < len(of_user):
@@ -93,7 +96,7 @@ def _list_causes(offers, history, lists, attributes, weights, step, out):  # typ
             if left > 0 and size > 1:
                 over_now[e], over_ever[e] = 1.0 / left, 1.0 / (totals[1] - ever[e])
             older += now[e]
-        newer = np.empty(size)
+        newer = np.empty((2, size))
         for offer in range(row, end):
             ridge, cosine = said[offer - row, 0], said[offer - row, 1]
             looks, likeness = said[offer - row, 2], said[offer - row, 3]
@@ -159,43 +162,49 @@ def _sum_cause(ridge, cosine, now, ever, weights, step):  # type: ignore[no-unty
 def _mean_cause(values, now, ever, totals, over_now, over_ever, weights, step, newer):  # type: ignore[no-untyped-def]
     """The entry without which the means of `values` and their largest would be least; -1 where none lowers them.
 
-    `newer`: scratch of as many numbers as there are entries.
+    `newer` (2, entries): scratch.
     """
-    sum_now, sum_ever, largest = 0.0, 0.0, 0.0
+    sum_now, sum_ever, largest, largest_ever = 0.0, 0.0, 0.0, 0.0
     for e in range(len(now)):
-        newer[e] = largest
+        newer[0, e], newer[1, e] = largest, largest_ever
         sum_now += now[e] * values[e]
         sum_ever += ever[e] * values[e]
         largest = max(largest, now[e] * values[e])
-    whole = weights[0] * (sum_now / totals[0]) + weights[1] * (sum_ever / totals[1]) + weights[2] * largest
+        largest_ever = max(largest_ever, values[e])
+    whole = weights[0] * (sum_now / totals[0]) + weights[1] * (sum_ever / totals[1])
+    whole += weights[2] * largest + weights[3] * largest_ever
     found, drop = -1, 0.0
-    older, largest_older = 0.0, 0.0
+    older, largest_older, largest_ever_older = 0.0, 0.0, 0.0
     for e in range(len(now) - 1, -1, -1):
         recent = now[e] * values[e]
         left_now = (sum_now - recent + (step - 1.0) * older) * over_now[e]
         left_ever = (sum_ever - ever[e] * values[e]) * over_ever[e]
-        most = max(newer[e], step * largest_older)
-        lost = whole - (weights[0] * left_now + weights[1] * left_ever + weights[2] * most)
+        most = max(newer[0, e], step * largest_older)
+        most_ever = max(newer[1, e], largest_ever_older)
+        left = weights[0] * left_now + weights[1] * left_ever + weights[2] * most + weights[3] * most_ever
+        lost = whole - left
         if lost > 1e-12 and lost >= drop:
             found, drop = e, lost
         older += recent
         largest_older = max(largest_older, recent)
+        largest_ever_older = max(largest_ever_older, values[e])
     return found
 
 
 @compiled
-def _factor_causes(offers, history, user_factors, item_factors, turned, modelled, spread, model, out):  # type: ignore[no-untyped-def]
-    """What u · v loses without each entry, by the formulas of Sherman, Morrison and Woodbury.
+def _factor_causes(offers, history, user_factors, item_factors, turned, kinds, spread, model, weights, out):  # type: ignore[no-untyped-def]
+    """What weight · (u · v) loses without each entry, by the formulas of Sherman, Morrison and Woodbury.
 
-    The user's matrix is A = S + Vᵀ D V with S = YᵀY + λ m I, the history's factors V and their confidences less 1 in
-    D. In the axes of YᵀY (`turned` factors, eigenvalues `spread`) S is diagonal, so with M = V S⁻¹ Vᵀ, K = D⁻¹ + M and
-    the offers' factors C: P = C A⁻¹ Vᵀ = C S⁻¹ Vᵀ K⁻¹ D⁻¹ and Q = V A⁻¹ Vᵀ = M K⁻¹ D⁻¹ = D⁻¹ − D⁻¹ K⁻¹ D⁻¹. Without
-    entry v of confidence 1 + a an offer's c · u is less by p ((1 + a) − a u · v) / (1 − a q), where 1 − a q is the
-    entry's number on the diagonal of K⁻¹ over a, and greater by about λ cᵀ A⁻¹ u, since the penalty grows with the
-    number of entries.
+    Without any one of m entries the penalty is λ (m − 1), so all is worked out with that: A = S + Vᵀ D V with
+    S = YᵀY + λ (m − 1) I, the history's factors V and their confidences less 1 in D, and w = A⁻¹ b for b the sum of
+    (1 + a) v over all entries. In the axes of YᵀY (`turned` factors, eigenvalues `spread`) S is diagonal, so with
+    M = V S⁻¹ Vᵀ, K = D⁻¹ + M and the offers' factors C: P = C A⁻¹ Vᵀ = C S⁻¹ Vᵀ K⁻¹ D⁻¹ and Q = V A⁻¹ Vᵀ =
+    M K⁻¹ D⁻¹ = D⁻¹ − D⁻¹ K⁻¹ D⁻¹. Without entry v of confidence 1 + a an offer's product is
+    c · w − p ((1 + a) − a w · v) / (1 − a q), where 1 − a q is the entry's number on the diagonal of K⁻¹ over a.
     """
     of_user, of_item = offers
     indptr, hist_item, preference = history
+    modelled, is_new = kinds
     alpha, regularization = model
     rank = turned.shape[1]
     over = np.empty(rank, dtype=np.float32)
@@ -210,7 +219,8 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
             row = end
             continue
         for i in range(rank):
-            over[i] = np.float32(1.0 / (spread[i] + regularization * size))
+            # Without its only entry nothing is left of a user, whatever the penalty.
+            over[i] = np.float32(1.0 / (spread[i] + regularization * max(size - 1, 1)))
         entry = np.empty(size, dtype=np.int64)
         more = np.empty(size)
         past = np.empty((size, rank), dtype=np.float32)
@@ -232,42 +242,33 @@ def _factor_causes(offers, history, user_factors, item_factors, turned, modelled
         _invert(root)
         weight = np.empty(size)
         column, solved = np.empty(size), np.empty(size)
-        for a in range(size):
-            s = float(dot(user_factors[user], item_factors[hist_item[entry[a]]]))
-            weight[a] = ((1.0 + more[a]) - more[a] * s) / max(root[a, a] / more[a], 1e-9)
-        # A u = b, and b is a sum over the history: cᵀ A⁻¹ u follows from P by u = Σ target · A⁻¹ v.
         own = np.zeros(rank, dtype=np.float32)
         for a in range(size):
             for i in range(rank):
                 own[i] += np.float32(1.0 + more[a]) * scaled[a, i]
-        bend = np.empty(size)
         for a in range(size):
-            bend[a] = float(dot(past[a], own))
-        _times(root, bend, solved)
+            column[a] = float(dot(past[a], own))
+        _times(root, column, solved)
         for a in range(size):
             share = np.float32(solved[a])
             for i in range(rank):
-                own[i] -= share * scaled[a, i]  # so that it ends as u in the turned axes
-        for i in range(rank):
-            own[i] *= over[i]
+                own[i] -= share * scaled[a, i]  # so that it ends as w in the turned axes
         for a in range(size):
-            bend[a] = float(dot(past[a], own))
-        _times(root, bend, solved)
-        for a in range(size):
-            bend[a] = solved[a]
+            left = (1.0 + more[a]) - more[a] * float(dot(past[a], own))
+            weight[a] = left / max(root[a, a] / more[a], 1e-9)
         for offer in range(row, end):
             aimed = turned[of_item[offer]]
+            whole = float(dot(user_factors[user], item_factors[of_item[offer]]))
             for a in range(size):
                 column[a] = float(dot(scaled[a], aimed))
-            relief = float(dot(own, aimed))
-            for a in range(size):
-                relief -= column[a] * bend[a]
+            relief = float(dot(own, aimed)) - whole
             _times(root, column, solved)
             most = 0.0
+            scale = weights[1] if is_new[of_item[offer]] else weights[0]
             for a in range(size):
-                lost = solved[a] / more[a] * weight[a] - regularization * relief
-                if lost > most and lost > 1e-12:
-                    most = lost
+                lost = whole if size == 1 else solved[a] / more[a] * weight[a] - relief
+                if scale * lost > most and scale * lost > 1e-12:
+                    most = scale * lost
                     out[offer, 0] = entry[a]
         row = end
 

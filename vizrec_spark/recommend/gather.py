@@ -92,15 +92,19 @@ def gather_log(touched: DataFrame, content: Content) -> Log:
     if drawn < 1.0:
         share = int(1_000_000 * drawn)
         touched = touched.where(F.pmod(F.xxhash64("user_id"), F.lit(1_000_000)) < share)
-    table = touched.select("user_id", "item_id", "weight", "preference", "time").toArrow()
+    table = touched.select("user_id", "item_id", "weight", "preference", "first", "time").toArrow()
     item = positions(pa.array(content.ids, pa.string()), table["item_id"])
     names = pc.unique(table["user_id"]).sort()
     user = positions(names, table["user_id"])
     # In a fixed order, so that sums come out the same in every run.
     order = np.lexsort((item, user))
     order = order[item[order] >= 0]
-    weight, preference, time = (_floats(table[name])[order] for name in ("weight", "preference", "time"))
-    return Log(user[order], item[order], weight, preference, time, len(names), len(content), drawn >= 1.0)
+    weight, preference, first, time = (
+        _floats(table[name])[order] for name in ("weight", "preference", "first", "time")
+    )
+    return Log(
+        user[order], item[order], weight, preference, first, time, len(names), len(content), drawn >= 1.0
+    )
 
 
 def gather_people(touched: DataFrame, content: Content) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -22,8 +22,9 @@ from vizrec_spark.recommend.gather import gather_content, gather_factors, gather
 from vizrec_spark.recommend.history import user_rows
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.learn import learn_blend
-from vizrec_spark.recommend.log import Log
+from vizrec_spark.recommend.log import Log, present
 from vizrec_spark.recommend.score import score_users
+from vizrec_spark.recommend.segments import gather_segments, standing_of
 from vizrec_spark.recommend.users import Users, gather_users
 
 _SAMPLE_USERS = 500
@@ -34,7 +35,7 @@ class Inputs:
     """Frames: `items`, `item_factors` and `user_factors` of one model as in the tables of these names; `touched`
     (`history.touched_pairs` of the interactions); `looks` (item_id, content, looks), `neighbors` (item_id, neighbor_id,
     cosine) and `duplicates` (item_id, group_id) of one encoder with the `mean_cosine` of its random pairs. Any but
-    `items` may be empty.
+    `items` may be empty. `segments`: the table, where there is one.
 
     `touched` is read three times: a caller does well to persist it.
     """
@@ -47,6 +48,7 @@ class Inputs:
     neighbors: DataFrame
     duplicates: DataFrame
     mean_cosine: float = 0.0
+    segments: DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ def fit_hybrid(inputs: Inputs, config: RecommendConfig, als: AlsConfig, known: B
     if people is not None:
         # What a reason says of people is said of all of them.
         side = replace(side, people=people)
+    if inputs.segments is not None:
+        half_life = config.half_life_days * 86_400.0
+        counted = gather_segments(inputs.segments, inputs.touched, side.arrow_ids, present(log), half_life)
+        people, trend = np.expm1(side.standing[:, :2].astype(np.float64)).T
+        side = replace(side, segments=standing_of(counted, people, trend))
     if blend is None:
         some = describe(_some_users(log, side, config), side, config.candidates)
         taste = users[:_SAMPLE_USERS] @ factors.T
@@ -122,6 +129,7 @@ def recommend_with(
         users.select("user_id").repartition(n, "user_id"),
         inputs.touched.repartition(n, "user_id"),
         inputs.user_factors.select("user_id", "factors").repartition(n, "user_id"),
+        inputs.segments,
     )
     # In a fixed order, so that the blocks, and with them the last bits of the sums, are the same in every run.
     return score_users(rows.sortWithinPartitions("user_id"), shared, blend, config, als)

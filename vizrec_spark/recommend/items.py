@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vizrec_spark.recommend.segments import Segments
 from vizrec_spark.recommend.sources import LISTED
 
 
@@ -68,9 +69,9 @@ class ItemSide:
     `standing` (n, 4) float32: popularity, trend, freshness, new (see `sources.FEATURES`); `by_freshness`: positions
     of items of known age, newest first; `looks` (n, l) float32: unit rows of centred picture features, zero without a
     picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
-    `allowed` (n,) bool; `boost` (n,) float32, added to the score. Size is about
-    n · (4 · (rank + a + l) + 12 · neighbours + 150) bytes, and what is worked out from it once a process, the cached
-    properties, about n · (8 · rank + 150).
+    `allowed` (n,) bool; `boost` (n,) float32, added to the score; `segments`: see `Segments`. Size is about
+    n · (4 · (rank + a + l) + 12 · neighbours + 8 · groups + 150) bytes, and what is worked out from it once a process,
+    the cached properties, about n · (8 · rank + 8 · groups + 150).
     """
 
     ids: NDArray[np.object_]
@@ -89,6 +90,7 @@ class ItemSide:
     category: NDArray[np.int64]
     allowed: NDArray[np.bool_]
     boost: NDArray[np.float32]
+    segments: Segments
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,6 +149,11 @@ class ItemSide:
     def by_popularity(self) -> NDArray[np.int64]:
         """Positions, most popular first, ties in order of id."""
         return np.argsort(-self.people, kind="stable")
+
+    @cached_property
+    def by_segment(self) -> NDArray[np.int64]:
+        """The same for each of `segments` (s, n)."""
+        return np.argsort(-self.segments.standing[:, :, 0], axis=1, kind="stable")
 
 
 def stacked(entries: dict[str, Entries], n: int) -> Lists:

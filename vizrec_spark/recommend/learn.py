@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
@@ -57,6 +58,46 @@ class Window(NamedTuple):
     chosen_row: NDArray[np.int64]
     chosen_item: NDArray[np.int64]
 
+    @property
+    def ideal(self) -> NDArray[np.int64]:
+        """How many items each judged user chose in the validation window."""
+        return np.bincount(self.chosen_row, minlength=len(self.judged))
+
+
+class Judges(NamedTuple):
+    """u users who judge rankings of their m described candidates, user by user: `user`, `item` (m,) and `features`
+    (m, f); `hit` (m,) says what each chose; `start` (u,) is the first row of each, `relevant` (u,) how many items they
+    chose in all."""
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int32]
+    features: NDArray[np.float64]
+    hit: NDArray[np.bool_]
+    start: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+
+    @classmethod
+    def on(cls, found: Candidates, hit: NDArray[np.bool_], relevant: NDArray[np.int64]) -> Judges:
+        """The users of described candidates."""
+        return cls(found.user, found.item, found.features.astype(float), hit, found.indptr[:-1], relevant)
+
+    def of(self, some: NDArray[np.bool_]) -> Judges:
+        """Those for whom `some` (u,) holds."""
+        kept = some[self.user]
+        user = (np.cumsum(some) - 1)[self.user[kept]]
+        start = np.searchsorted(user, np.arange(int(some.sum())))
+        return Judges(user, self.item[kept], self.features[kept], self.hit[kept], start, self.relevant[some])
+
+    def ndcg(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """NDCG@10 of each user who ranks by features @ raw (Järvelin and Kekäläinen 2002; binary gains, log2
+        discounts)."""
+        order = np.lexsort((self.item, -(self.features @ raw), self.user))
+        place = np.arange(len(order)) - self.start[self.user[order]]
+        gain = np.where(self.hit[order] & (place < _AT), 1.0 / np.log2(place + 2.0), 0.0)
+        total = np.bincount(self.user[order], weights=gain, minlength=len(self.relevant))
+        steps = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(_AT) + 2.0))])
+        return np.asarray(total / np.maximum(steps[np.minimum(self.relevant, _AT)], 1e-12))
+
 
 def learn_blend(
     spark: SparkSession, log: Log, content: Content, fixed: Fixed, config: RecommendConfig, als: AlsConfig
@@ -102,20 +143,20 @@ def learn_blend(
         fitted = list(pool.map(inheritable_thread_target(spark)(fit), kept_users))
     # Judged where each list would be used: every item as it is, new or not.
     plain = describe(users, _side(window, content, fixed, entries, config, None), limits)
-    hit = _is_chosen(plain, window, len(side))
-    ideal = np.bincount(window.chosen_row, minlength=len(window.judged))
-    alone = {name: _ndcg(plain, hit, ideal, _one(name)) for name in _SINGLES if used[at(name)]}
+    judges = Judges.on(plain, _is_chosen(plain, window, len(side)), window.ideal)
+    alone = {name: judges.ndcg(_one(name)) for name in _SINGLES if used[at(name)]}
     if not alone:  # all candidates are alike in all that is used
         return None
     best = max(alone, key=lambda name: float(alone[name].mean()))
+    halves = [judges.of(fold == half) for half in (0, 1)]
 
     def judge(share: float, offset: float) -> NDArray[np.float64]:
         """Each user by weights that were fitted on the others."""
-        by_other = [
-            _ndcg(plain, hit, ideal, shaped(fitted[1 + half].weights, share, offset) / scale)
-            for half in (0, 1)
-        ]
-        return np.where(fold == 0, by_other[1], by_other[0])
+        found = np.empty(len(fold))
+        for half in (0, 1):
+            weights = shaped(fitted[2 - half].weights, share, offset)
+            found[fold == half] = halves[half].ndcg(weights / scale)
+        return found
 
     def shaped(weights: NDArray[np.float64], share: float, offset: float) -> NDArray[np.float64]:
         made = anchored(weights, best, share)
@@ -125,15 +166,16 @@ def learn_blend(
     # A part that is left out has no say in what new items are worth either.
     offsets = NEW_OFFSETS if used_features(config.weights)[at("new")] else (0.0,)
     tried = {(share, offset): judge(share, offset) for share in LEARNED_SHARES for offset in offsets}
-    # Where nothing speaks against the learned weights, they stand.
-    share, offset = max(tried, key=lambda each: (round(float(tried[each].mean()), 6), *each))
+    share, offset = best_of(tried)
     mixed, final = tried[share, offset], shaped(fitted[0].weights, share, offset)
     told = Judged("blend", float(mixed.mean()), 0.0, 0.0, 0.0)
     judged = [_compared(name, mixed, ndcg) for name, ndcg in alone.items()]
     of_new = np.array([name in ("new", "new_als") for name in NAMES])
 
     def spread(bound: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.where(of_new, 1.0, share) * (bound - fitted[0].weights))
+        # Of a part that is used alone no weight was learned.
+        kept = np.where(of_new, 1.0, share if share > 0 else np.nan)
+        return np.asarray(kept * (bound - fitted[0].weights))
 
     return Blend(
         "single" if share == 0 else "learned",
@@ -146,6 +188,12 @@ def learn_blend(
         fitted[0].pairs,
         share,
     )
+
+
+def best_of(tried: Mapping[tuple[float, float], NDArray[np.float64]]) -> tuple[float, float]:
+    """Of the (share, offset) with NDCG@10 of each user, the one of largest mean; where nothing speaks against the
+    learned weights, they stand."""
+    return max(tried, key=lambda each: (round(float(tried[each].mean()), 6), *each))
 
 
 def anchored(weights: NDArray[np.float64], best: str, share: float) -> NDArray[np.float64]:
@@ -168,13 +216,12 @@ def _one(name: str) -> NDArray[np.float64]:
 
 def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsConfig) -> Window | None:
     """Cuts the log and fits what does not depend on what is to be chosen."""
-    held = validation_window(log, config.learn.validation_share)
+    train, held = validation_window(log, config.learn.validation_share)
     judged = np.unique(log.user[held])
     if len(judged) < config.learn.min_users:
         return None
     rng = np.random.default_rng(config.learn.seed)
     judged = np.sort(rng.permutation(judged)[: config.learn.users])
-    train = log.where(~held)
     user_factors, item_factors = window_als(train, als)
     has = np.asarray(item_factors.any(axis=1))
     model, predicted = factors_from_content(content, item_factors, has, user_factors)
@@ -198,15 +245,14 @@ def open_window(log: Log, content: Content, config: RecommendConfig, als: AlsCon
 def choose_settings(window: Window, content: Content, fixed: Fixed, config: RecommendConfig) -> Settings:
     """The regularization, then the half-life, under which the ridge alone ranks the held-out items best."""
     some = np.arange(0, len(window.judged), max(1, len(window.judged) // _CHOICE_USERS))
-    ideal = np.bincount(window.chosen_row, minlength=len(window.judged))[some]
     only = config.candidates.model_copy(
         update={"als": 0, "visual": 0, "attributes": 0, "popularity": 0, "fresh": 0, "new": 0}
     )
 
     def judge(settings: Settings, side: ItemSide) -> float:
         found = describe(_users(window, window.judged[some], settings, config), side, only)
-        hit = _is_chosen(found, window, len(side), some)
-        return float(_ndcg(found, hit, ideal, _one("ridge_recent")).mean())
+        judges = Judges.on(found, _is_chosen(found, window, len(side), some), window.ideal[some])
+        return float(judges.ndcg(_one("ridge_recent")).mean())
 
     def side_of(regularization: float) -> ItemSide:
         entries = co_consumption(window.modelled, window.counts, config.neighbours, regularization)
@@ -265,20 +311,6 @@ def _is_chosen(
     """Whether each candidate is what its user chose in the validation window; `some`: the judged rows described."""
     user = candidates.user if some is None else some[candidates.user]
     return np.isin(user * n_items + candidates.item, window.chosen_row * n_items + window.chosen_item)
-
-
-def _ndcg(
-    candidates: Candidates, hit: NDArray[np.bool_], relevant: NDArray[np.int64], raw: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """NDCG@10 of each user (Järvelin and Kekäläinen 2002; binary gains, log2 discounts) ranking by features @ raw."""
-    score = candidates.features.astype(np.float64) @ raw
-    user = candidates.user
-    order = np.lexsort((candidates.item, -score, user))
-    place = np.arange(len(order)) - candidates.indptr[user[order]]
-    gain = np.where(hit[order] & (place < _AT), 1.0 / np.log2(place + 2.0), 0.0)
-    total = np.bincount(user[order], weights=gain, minlength=len(relevant))
-    steps = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(_AT) + 2.0))])
-    return np.asarray(total / np.maximum(steps[np.minimum(relevant, _AT)], 1e-12))
 
 
 def _compared(name: str, blend: NDArray[np.float64], other: NDArray[np.float64]) -> Judged:

@@ -12,13 +12,14 @@ Ints = NDArray[np.int64]
 
 class Log(NamedTuple):
     """m pairs of a user (0 to n_users − 1) and an item (0 to n_items − 1), each once: `weight` (0 for what they do
-    not like), `preference` (what ALS learns from, NaN for nothing), `time` in seconds of the last event; `whole`:
-    whether they are of all users, not of a sample."""
+    not like), `preference` (what ALS learns from, NaN for nothing), `first` and `time` in seconds of the first and the
+    last event; `whole`: whether they are of all users, not of a sample."""
 
     user: Ints
     item: Ints
     weight: NDArray[np.float64]
     preference: NDArray[np.float64]
+    first: NDArray[np.float64]
     time: NDArray[np.float64]
     n_users: int
     n_items: int
@@ -31,6 +32,7 @@ class Log(NamedTuple):
             item=self.item[kept],
             weight=self.weight[kept],
             preference=self.preference[kept],
+            first=self.first[kept],
             time=self.time[kept],
         )
 
@@ -50,18 +52,31 @@ def rows_of(group: Ints, member: Ints, n: int) -> tuple[Ints, Ints, Ints]:
     return bounds, member[order], order
 
 
-def validation_window(log: Log, share: float, fewest: int = 5) -> NDArray[np.bool_]:
-    """Which pairs are held out: the last `share` of what each user likes, by time, at least one.
+class Cut(NamedTuple):
+    """A log in two: `train`, and which pairs of the whole are `held` out (m,) bool."""
 
-    Only of users who like at least `fewest` items; of one moment the larger positions count as later.
+    train: Log
+    held: NDArray[np.bool_]
+
+
+def validation_window(log: Log, share: float, fewest: int = 5) -> Cut:
+    """Holds out the last `share` of what each user likes, by when they first met it, at least one item.
+
+    Only of users who like at least `fewest` items; of one moment the larger positions count as later. What a user did
+    from the first moment of their window on is known to nobody in `train`: an item met before and again in the window
+    stands there with the time of its first event, and one that they came to dislike in it not at all.
     """
     liked = np.flatnonzero(log.weight > 0)
-    order = liked[np.lexsort((log.item[liked], log.time[liked], log.user[liked]))]
+    order = liked[np.lexsort((log.item[liked], log.first[liked], log.user[liked]))]
     count = np.bincount(log.user[order], minlength=log.n_users)
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])
-    place = np.arange(len(order)) - first[log.user[order]]
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    place = np.arange(len(order)) - start[log.user[order]]
     held_out = np.maximum(np.rint(share * count), 1)
     late = (place >= (count - held_out)[log.user[order]]) & (count >= fewest)[log.user[order]]
     held = np.zeros(len(log.user), dtype=bool)
     held[order[late]] = True
-    return held
+    opens = np.full(log.n_users, np.inf)
+    np.minimum.at(opens, log.user[held], log.first[held])
+    after = log.time >= opens[log.user]
+    known = ~held & ~((log.weight == 0) & (log.first >= opens[log.user]))
+    return Cut(log._replace(time=np.where(after, log.first, log.time)).where(known), held)

@@ -24,6 +24,7 @@ from vizrec_spark.tables.schemas import (
     ITEM_NEIGHBORS,
     ITEMS,
     NEAR_DUPLICATES,
+    SEGMENTS,
     SIMILARITY_QUALITY,
     USER_FACTORS,
 )
@@ -79,6 +80,7 @@ def read_inputs(
         neighbors,
         duplicates,
         measured.mean_cosine if measured is not None else 0.0,
+        tables.pinned(SEGMENTS) if tables.exists(SEGMENTS) else None,
     )
     return inputs, encoder_id is not None and measured is not None
 

@@ -20,6 +20,7 @@ def rerank(
     items: ItemSide,
     config: RerankConfig,
     k: int,
+    late: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Which candidates stand in each user's list, best first: rows of the candidates (u, k), -1 behind the last.
 
@@ -29,7 +30,8 @@ def rerank(
     the list already (maximal marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate
     group (`config.one_per_group`), no more than `config.max_per_category` of a category. While the list up to a place
     holds fewer new items than `config.exploration` times its length, rounded down, it goes to the best new item.
-    Raises: TableError where a score is no finite number.
+    Candidates outside the pool follow by score, and those that are `late` (m,) only where no other fits: so the first
+    places of a list do not depend on `k`. Raises: TableError where a score is no finite number.
     """
     if not np.isfinite(score).all():
         raise TableError(
@@ -45,6 +47,7 @@ def rerank(
         items.group if config.one_per_group else np.arange(len(items)),
         items.category if config.max_per_category is not None else np.full(len(items), -1),
         items.is_new,
+        np.zeros(len(item), dtype=bool) if late is None else late,
         (config.diversity, config.exploration),
         (config.pool, config.max_per_category or 0),
         chosen,
@@ -53,21 +56,25 @@ def rerank(
 
 
 @compiled
-def _rerank(indptr, item, score, looks, group, category, is_new, shares, sizes, out):  # type: ignore[no-untyped-def]
+def _rerank(indptr, item, score, looks, group, category, is_new, late, shares, sizes, out):  # type: ignore[no-untyped-def]
     diversity, exploration = shares
     pool_size, most = sizes
     k = out.shape[1]
-    room = max(pool_size, k)
-    pool, worth = np.empty(room, dtype=np.int64), np.empty(room)
-    alike, compared = np.empty(room, dtype=np.float32), np.empty(room, dtype=np.int64)
+    pool, worth = np.empty(pool_size, dtype=np.int64), np.empty(pool_size)
+    alike, compared = np.empty(pool_size, dtype=np.float32), np.empty(pool_size, dtype=np.int64)
     for user in range(len(indptr) - 1):
         first, last = indptr[user], indptr[user + 1]
         if first == last:
             continue
-        size = min(last - first, room)
-        _fill_pool(score, first, last, worth[:size], pool[:size])
-        low = worth[size - 1]
-        span = worth[0] - low if worth[0] > low else 1.0
+        size = 0
+        for row in range(first, last):
+            size += not late[row]
+        size = min(size, pool_size)
+        low, span = 0.0, 1.0
+        if size > 0:
+            _fill_pool(score, late, first, last, worth[:size], pool[:size])
+            low = worth[size - 1]
+            span = worth[0] - low if worth[0] > low else 1.0
         for place in range(size):
             worth[place] = (1.0 - diversity) * (worth[place] - low) / span
             alike[place], compared[place] = 0.0, 0
@@ -103,13 +110,18 @@ def _rerank(indptr, item, score, looks, group, category, is_new, shares, sizes, 
                 if best >= 0 or size == last - first:
                     continue
                 # Nothing in the pool: the best of the rest, whatever it looks like.
-                for row in range(first, last):
-                    if used[row - first] or score[row] <= best_value or (only_new and not is_new[item[row]]):
+                for of_late in (False, True):
+                    if best >= 0:
                         continue
-                    if _fits(item, held, row, group, category, most):
-                        best, best_value = row, score[row]
-                    else:
-                        used[row - first] = True
+                    for row in range(first, last):
+                        if used[row - first] or late[row] != of_late or score[row] <= best_value:
+                            continue
+                        if only_new and not is_new[item[row]]:
+                            continue
+                        if _fits(item, held, row, group, category, most):
+                            best, best_value = row, score[row]
+                        else:
+                            used[row - first] = True
             if best < 0:
                 break
             used[best - first] = True
@@ -119,11 +131,13 @@ def _rerank(indptr, item, score, looks, group, category, is_new, shares, sizes, 
 
 
 @compiled
-def _fill_pool(score, first, last, worth, pool):  # type: ignore[no-untyped-def]
-    """The best of the rows `first` to `last` and their scores, best first; of equal ones the lower row."""
+def _fill_pool(score, late, first, last, worth, pool):  # type: ignore[no-untyped-def]
+    """The best of the rows `first` to `last` that are not late and their scores, best first; of equals the lower."""
     worth[:] = -np.inf
     pool[:] = last
     for row in range(first, last):
+        if late[row]:
+            continue
         if score[row] > worth[0] or (score[row] == worth[0] and row < pool[0]):
             replace_root(worth, pool, score[row], row)
     for size in range(len(pool), 1, -1):

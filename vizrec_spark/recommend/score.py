@@ -20,7 +20,7 @@ from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.rerank import rerank
-from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, used_limits
+from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, at, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
 from vizrec_spark.wording import reason
 
@@ -70,38 +70,50 @@ def recommend_block(
     """
     limits = used_limits(config.candidates, config.weights)
     # Popularity fills every list, also where near-duplicates and caps take items out of it.
-    filled = limits.model_copy(update={"popularity": max(limits.popularity, 2 * config.k)})
-    candidates = describe(users, items, filled)
+    candidates = describe(users, items, limits, fill=2 * config.k)
     boost = items.boost[candidates.item].astype(np.float64)
     added = contributions(candidates.features, blend.raw)
     score = totals(added) + boost
-    chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k)
+    late = candidates.proposed == 0
+    if late.any():
+        # The most popular come first, so that a longer list begins as a shorter one does.
+        score = np.where(late, candidates.features[:, at("popularity")], score)
+    chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k, late)
     user, place = np.nonzero(chosen >= 0)
     row = chosen[user, place]
     item = candidates.item[row].astype(np.int64)
     parts = added[row]
-    source = _sources(parts, user, added, candidates.indptr)
+    source = _sources(parts, user, added, candidates.indptr, late)
     cause = causes(users, items, user, item, blend.raw, blend.settings.half_life, als)
     # What speaks against an item has no cause to be named.
     cause[parts[:, [PARTS.index(part) for part in EXPLAINED]] <= 0] = -1
-    return Offers(user, place + 1, item, parts, boost[row], source, candidates.proposed[row], cause)
+    proposed = np.where(late[row], 1 << SOURCES.index("popularity"), candidates.proposed[row])
+    return Offers(user, place + 1, item, parts, boost[row], source, proposed.astype(np.uint8), cause)
 
 
 def _sources(
-    parts: NDArray[np.float64], user: NDArray[np.int64], added: NDArray[np.float64], indptr: NDArray[np.int64]
+    parts: NDArray[np.float64],
+    user: NDArray[np.int64],
+    added: NDArray[np.float64],
+    indptr: NDArray[np.int64],
+    late: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
     """Which part lifts each offer most above the mean of its user's candidates: index into `sources.PARTS`.
 
     `parts` (m, parts) of the offers to `user` (m,); `added`: those of all candidates, user i's in rows indptr[i] to
-    indptr[i + 1]. For a linear score that difference is the part's Shapley value with the user's candidates as
-    background (Lundberg and Lee 2017), so what all candidates have alike, such as being popular at all, is nobody's
-    reason. A part that does not speak for an item is no source of it; where none does, popularity has filled the list.
+    indptr[i + 1], of which the `late` ones do not count. For a linear score that difference is the part's Shapley value
+    with the user's candidates as background (Lundberg and Lee 2017), so what all candidates have alike, such as being
+    popular at all, is nobody's reason. A part that does not speak for an item is no source of it; where none does,
+    popularity has filled the list.
     """
     held = np.diff(indptr)
     usual = np.zeros((len(held), parts.shape[1]))
     some = np.flatnonzero(held)
+    if late.any():
+        added = np.where(late[:, None], 0.0, added)
+        held[some] -= np.add.reduceat(late, indptr[some], dtype=np.int64)
     if len(some):
-        usual[some] = np.add.reduceat(added, indptr[some], axis=0) / held[some, None]
+        usual[some] = np.add.reduceat(added, indptr[some], axis=0) / np.maximum(held[some], 1)[:, None]
     lift = np.where(parts > 0, parts - usual[user], -np.inf)
     return np.where((parts > 0).any(axis=1), lift.argmax(axis=1), PARTS.index("popularity"))
 
@@ -120,7 +132,7 @@ def score_users(
             for first in range(0, batch.num_rows, config.block_users):
                 yield score_batch(batch.slice(first, config.block_users), items.value, blend, config, als)
 
-    return rows.select("user_id", "factors", "history").mapInArrow(score, SCORED)
+    return rows.select("user_id", "factors", "history", "segment").mapInArrow(score, SCORED)
 
 
 def score_batch(
@@ -133,7 +145,8 @@ def score_batch(
 
 
 def users_of(batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: RecommendConfig) -> Users:
-    """The users of a batch of rows (`history.user_rows`); what has left the catalogue says nothing."""
+    """The users of a batch of rows (`history.user_rows`, where `segment` may be left out); what has left the catalogue
+    says nothing."""
     n = batch.num_rows
     factors = np.zeros((n, side.factors.shape[1]), dtype=np.float32)
     known = batch.column("factors").is_valid().to_numpy(zero_copy_only=False)
@@ -146,6 +159,7 @@ def users_of(batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: Recomm
     columns = {f.name: entries.field(i).to_numpy(zero_copy_only=False) for i, f in enumerate(entries.type)}
     position = side.positions(columns["item_id"])
     kept = position >= 0
+    grouped = "segment" in batch.schema.names
     return gather_users(
         factors,
         known,
@@ -157,6 +171,7 @@ def users_of(batch: pa.RecordBatch, side: ItemSide, blend: Blend, config: Recomm
         half_life=blend.settings.half_life,
         event=columns["event"][kept],
         barred=columns["barred"][kept].astype(bool),
+        segment=side.segments.positions(batch.column("segment")) if grouped else None,
     )
 
 

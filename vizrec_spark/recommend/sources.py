@@ -46,11 +46,16 @@ FEATURES: Final = (
     Feature("looks_recent", "visual", "mean likeness to recent items, by recency"),
     Feature("looks_whole", "visual", "mean likeness to the whole history"),
     Feature("looks_most", "visual", "largest likeness to an item of the history, times its recency"),
+    Feature("looks_most_whole", "visual", "largest likeness to an item of the history"),
     Feature("attributes_recent", "attributes", "mean likeness of attributes to recent items, by recency"),
     Feature("attributes_whole", "attributes", "mean likeness of attributes to the whole history"),
     Feature("popularity", "popularity", "log(1 + people who like the item)"),
     Feature("trend", "popularity", "log(1 + people, each event halved every half-life before the last one)"),
-    Feature("freshness", "popularity", "2^(−days since it was added / 30); 0 where that is unknown"),
+    Feature(
+        "freshness",
+        "popularity",
+        "2^(−days since it was added / 30); 0 where that is unknown, and for new items",
+    ),
     Feature("new", "popularity", "1 for a new item, whose popularity nobody knows yet"),
 )
 

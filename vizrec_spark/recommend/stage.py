@@ -102,6 +102,6 @@ def _blend_notes(blend: Blend, learning: bool) -> list[str]:
         "it was chosen"
     )
     if blend.method == "single":
-        told += f": {best.name} alone is used"
+        told += f": {best.name} alone is used (new items are weighed against others as learned)"
     learned = f"{blend.share:.0%} learned from {blend.pairs:,} pairs, the rest on {best.name}"
     return [told, f"weights of standardised features ({learned}): {describe_weights(blend)}"]

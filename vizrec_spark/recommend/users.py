@@ -15,7 +15,8 @@ class Users(NamedTuple):
 
     The history, latest first: entries indptr[i] to indptr[i + 1] are user i's; entry e is the item at position
     `item[e]`, met by `event[e]` at `time[e]` (seconds); `whole[e]` how much it says (log2(1 + weight)), `recent[e]`
-    the same halved every `half_life` entries. `seen` (with `seen_indptr`): what may not be offered.
+    the same halved every `half_life` entries. `seen` (with `seen_indptr`): what may not be offered. `segment` (u,):
+    whose popularity stands in for a history that says nothing, a position in `Segments`; -1 for that of all users.
     """
 
     factors: NDArray[np.float32]
@@ -28,6 +29,7 @@ class Users(NamedTuple):
     time: NDArray[np.float64]
     seen_indptr: Ints
     seen: Ints
+    segment: Ints
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -45,13 +47,14 @@ def gather_users(
     half_life: float,
     event: NDArray[np.object_] | None = None,
     barred: NDArray[np.bool_] | None = None,
+    segment: Ints | None = None,
 ) -> Users:
     """`Users` from history entries in any order: one a user and item.
 
     The latest `keep` entries that a user likes (weight above 0) speak for them: latest first, those of one moment by
     item. The i-th of them (from 0) has recency 2^(−i / half_life): what counts is how many came after, for people
     act in bursts, and a clock would call a whole burst equally old. `barred` (entries) says which may not be
-    offered again; left out, all.
+    offered again; left out, all. `segment` (users): see `Users`; it counts where nothing else speaks for a user.
     """
     order = np.lexsort((item, -time, user))
     speaks = order[weight[order] > 0]
@@ -61,10 +64,14 @@ def gather_users(
     held = order if barred is None else order[barred[order]]
     n = len(factors)
     names = np.full(len(user), "", dtype=object) if event is None else event
+    indptr = _bounds(user[speaks], n)
+    groups = (
+        np.full(n, -1, dtype=np.int64) if segment is None else np.where(np.diff(indptr) == 0, segment, -1)
+    )
     return Users(
         factors,
         has_factors,
-        _bounds(user[speaks], n),
+        indptr,
         item[speaks],
         (whole * np.exp2(-place / half_life)).astype(np.float32),
         whole.astype(np.float32),
@@ -72,6 +79,7 @@ def gather_users(
         time[speaks],
         _bounds(user[held], n),
         item[held],
+        groups,
     )
 
 

@@ -1,7 +1,8 @@
 """ALS on the training window alone, so that what judges the blend has not seen the validation window.
 
-It solves what MLlib's ALS solves, by half-steps of `kernels.fold_in`, from summed weights or latest ratings; filters
-and the half-life of stage `als` are left out here. The published lists use the factors of stage `als`.
+It solves what MLlib's ALS solves, by half-steps of `kernels.fold_in` in the same order, users last, from summed weights
+or latest ratings; filters and the half-life of stage `als` are left out here. The published lists use the factors of
+stage `als`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ def window_als(log: Log, config: AlsConfig) -> tuple[Factors, Factors]:
     of_user, items, by_user = rows_of(known.user, known.item, known.n_users)
     of_item, users, by_item = rows_of(known.item, known.user, known.n_items)
     rng = np.random.default_rng(config.seed)
-    item_factors = np.abs(rng.normal(size=(log.n_items, config.rank))).astype(np.float32)
-    item_factors /= np.linalg.norm(item_factors, axis=1, keepdims=True)
-    user_factors = np.zeros((log.n_users, config.rank), dtype=np.float32)
+    user_factors = np.abs(rng.normal(size=(log.n_users, config.rank))).astype(np.float32)
+    user_factors /= np.linalg.norm(user_factors, axis=1, keepdims=True)
+    item_factors = np.zeros((log.n_items, config.rank), dtype=np.float32)
     for _ in range(config.iterations):
-        user_factors = _half_step(item_factors, of_user, items, value[by_user], config)
         item_factors = _half_step(user_factors, of_item, users, value[by_item], config)
+        user_factors = _half_step(item_factors, of_user, items, value[by_user], config)
     return user_factors, item_factors
 
 

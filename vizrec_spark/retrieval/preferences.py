@@ -63,7 +63,7 @@ def preferences(interactions: DataFrame, config: AlsConfig, whole: Whole | None 
     if config.preference == "explicit":
         latest = F.max_by("rating", F.struct("timestamp", "event"))
         return kept.where("rating IS NOT NULL").groupBy(*_PAIR).agg(latest.alias("preference"))
-    weight = _weight(config)
+    weight = event_weight(config)
     if config.half_life_days is not None:
         if whole is None:
             kept = kept.crossJoin(F.broadcast(present(kept)))
@@ -87,7 +87,8 @@ def present(interactions: DataFrame) -> DataFrame:
     return interactions.agg(quantile.cast("double").alias("present"))
 
 
-def _weight(config: AlsConfig) -> Column:
+def event_weight(config: AlsConfig) -> Column:
+    """What each row of table `interactions` weighs in a preference: that of its type in `config.events`, or its own."""
     if not config.events:
         return F.col("weight")
     named = F.create_map(*(F.lit(part) for pair in sorted(config.events.items()) for part in pair))

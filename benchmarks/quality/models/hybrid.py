@@ -31,17 +31,29 @@ _CONTENT = (ITEMS, ENCODERS, ITEM_NEIGHBORS, SIMILARITY_QUALITY, COMPARED_ITEMS,
 
 def hybrid(window: Window) -> DataFrame:
     """All parts together, as configured."""
-    return _recommended(window, "hybrid", {})
+    return _recommended(window, "hybrid", _config(window, {}))
 
 
 def without(part: str) -> Model:
     """The hybrid with one part's weight at 0."""
-    return lambda window: _recommended(window, f"without_{part}", {part: 0.0})
+    return lambda window: _recommended(window, f"without_{part}", _config(window, {part: 0.0}))
 
 
-def _recommended(window: Window, name: str, weights: dict[str, float]) -> DataFrame:
+def without_new(window: Window) -> DataFrame:
+    """The hybrid that offers nothing new."""
+    config = _config(window, {})
+    nothing_new = {"candidates.new": 0, "candidates.fresh": 0, "rerank.exploration": 0.0}
+    recommend = config.recommend.model_dump()
+    for key, value in nothing_new.items():
+        section, _, name = key.partition(".")
+        recommend[section][name] = value
+    return _recommended(
+        window, "without_new", Config.model_validate(config.model_dump() | {"recommend": recommend})
+    )
+
+
+def _recommended(window: Window, name: str, config: Config) -> DataFrame:
     tables = _training_tables(window)
-    config = _config(window, weights)
     _run(RECOMMEND, window, config, tables)
     # The next model writes the same table, so this one's lists are put aside.
     place = str(window.folder / f"lists-{name}")

@@ -64,10 +64,12 @@ class CatalogueConfig(SourceConfig):
 
 
 class UsersConfig(SourceConfig):
-    """An optional list of users who must get recommendations even before they do anything."""
+    """An optional list of users who must get recommendations even before they do anything, and, where a column
+    `segment` is named, the group that each belongs to."""
 
     path: Name | None = None  # type: ignore[assignment]
     column: Name = "user_id"
+    segment: Name | None = None
 
 
 class InteractionColumns(Section):

@@ -26,7 +26,7 @@ from vizrec_spark.tables.schemas.als import (
 )
 from vizrec_spark.tables.schemas.embed import EMBEDDINGS, ENCODERS, ENCODING_FAILURES
 from vizrec_spark.tables.schemas.evaluate import METRICS, WORST_LISTS
-from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, USERS
+from vizrec_spark.tables.schemas.ingest import IMAGES, INTERACTIONS, ITEMS, QUARANTINE, SEGMENTS, USERS
 from vizrec_spark.tables.schemas.promote import PROMOTIONS
 from vizrec_spark.tables.schemas.recommend import BLEND_WEIGHTS, ITEM_RECOMMENDATIONS, RECOMMENDATIONS
 from vizrec_spark.tables.schemas.report import THUMBNAILS
@@ -78,6 +78,7 @@ __all__ = [
     "RECOMMENDATIONS",
     "RESTORES",
     "RUNS",
+    "SEGMENTS",
     "SIMILARITY_QUALITY",
     "THUMBNAILS",
     "TUNING_TRIALS",
@@ -89,6 +90,7 @@ __all__ = [
 ALL_TABLES: tuple[Table, ...] = (
     ITEMS,
     USERS,
+    SEGMENTS,
     IMAGES,
     INTERACTIONS,
     QUARANTINE,

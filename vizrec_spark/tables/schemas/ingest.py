@@ -41,6 +41,20 @@ USERS = Table(
     {"user_id_not_empty": "length(user_id) > 0"},
 )
 
+SEGMENTS = Table(
+    "segments",
+    "ingest",
+    "The groups that the users file puts users in; the table is there once `ingest.users.segment` names a column.",
+    StructType(
+        [
+            column("user_id", STRING, "Identifier of the user, as the shop knows it."),
+            column("segment", STRING, "The group, as the file names it: a country, an age band, ..."),
+        ]
+    ),
+    ("user_id",),
+    {"user_id_not_empty": "length(user_id) > 0", "segment_not_empty": "length(segment) > 0"},
+)
+
 IMAGES = Table(
     "images",
     "ingest",
