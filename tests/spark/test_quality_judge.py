@@ -73,7 +73,7 @@ def test_factors_of_items_that_nobody_met_are_caught(own: Round, tmp_path: Path)
 
 def test_a_window_that_was_cut_wrong_is_caught(own: Round) -> None:
     one = own.split.where("part = 'test'").drop("part").limit(1)
-    wrong = replace(own.window, validation=own.window.validation.unionByName(one))
+    wrong = replace(own.window, known=own.window.known.unionByName(one))
     with pytest.raises(LeakFound, match="as it was given' has seen what it is tested on: 1 interactions"):
         Round(wrong, own.split).refuse_cheats()
 

@@ -46,9 +46,13 @@ def vectors_of(pictures: DataFrame, embedded: DataFrame, items: DataFrame, most:
     wanted = pictures.join(items, "item_id", "left_semi").join(
         embedded.select("sha256"), "sha256", "left_semi"
     )
-    if wanted.limit(most + 1).count() > most:
-        return None
-    found = wanted.join(embedded, "sha256").select("item_id", "sha256", "vector").toArrow()
+    wanted = wanted.persist()  # read twice, and behind it are the lists of all models
+    try:
+        if wanted.count() > most:
+            return None
+        found = wanted.join(embedded, "sha256").select("item_id", "sha256", "vector").toArrow()
+    finally:
+        wanted.unpersist()
     keys = [("item_id", "ascending"), ("sha256", "ascending")]
     return found.take(pc.sort_indices(found.select(["item_id", "sha256"]), sort_keys=keys)).drop_columns(
         "sha256"
