@@ -114,6 +114,8 @@ def protocol(
 ) -> dict[str, Any]:
     """Every model on every window, measured together."""
     chosen = {m: run for m, run in models.items() if not args.models or m in args.models}
+    if not chosen:
+        return {}
     judged, seconds = [], dict.fromkeys(chosen, 0.0)
     new: dict[str, list[float]] = {}
     for own in rounds:

@@ -24,15 +24,17 @@ from vizrec_spark.config import load_config
 from vizrec_spark.session import UNSUMMED_FILES
 from vizrec_spark.stage import StageContext, StageResult
 from vizrec_spark.tables import Stamp, TableStore
-from vizrec_spark.tables.schemas import ALL_TABLES, IMAGE_LABELS
+from vizrec_spark.tables.schemas import ALL_TABLES, IMAGE_LABELS, SEGMENTS
 
 SIZE = ["--items", "240", "--users", "150", "--events", "6000"]
 # Said outright, so that a run is the same with and without a network.
 ENCODER = "embed.encoder=efficientnet_lite0"
 # A JVM that lives for seconds spends more on its second compiler than that gives back.
 SHORT_LIVED = {"SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"}
-# Labels come of adapted encoders, which the demo has none of.
-PIPELINE_TABLES = [table for table in ALL_TABLES if table.writer in BY_NAME and table is not IMAGE_LABELS]
+# Labels come of adapted encoders, segments of a column of the users file: the demo has neither.
+PIPELINE_TABLES = [
+    table for table in ALL_TABLES if table.writer in BY_NAME and table not in (IMAGE_LABELS, SEGMENTS)
+]
 
 
 @contextmanager

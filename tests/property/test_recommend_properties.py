@@ -220,7 +220,7 @@ def test_a_list_is_what_the_rule_read_slowly_gives(  # type: ignore[no-untyped-d
         rows.sort(key=lambda r: (late[r], -score[r], found.item[r]))
         got = [r for r in chosen[user].tolist() if r >= 0]
         for place in range(len(got) + 1):
-            able = _able(side, found.item, got[:place], rows, cap, exploration)
+            able = _able(side, found.item, got[:place], rows, cap, exploration, late)
             if place == len(got):
                 assert place == k or not able
                 break
@@ -242,7 +242,7 @@ def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
         rerank(indptr, item, np.array([1.0, bad, 0.5, 5.0, 6.0]), side, RerankConfig(), 3)
 
 
-def _able(side, item, held, rows, cap, exploration):  # type: ignore[no-untyped-def]
+def _able(side, item, held, rows, cap, exploration, late):  # type: ignore[no-untyped-def]
     """The candidates that may stand next in a list that holds `held`."""
     groups = [side.group[item[r]] for r in held]
     categories = [side.category[item[r]] for r in held]
@@ -252,6 +252,7 @@ def _able(side, item, held, rows, cap, exploration):  # type: ignore[no-untyped-
             r for r in able if side.category[item[r]] < 0 or categories.count(side.category[item[r]]) < cap
         ]
     news = [r for r in able if side.is_new[item[r]]]
+    news = [r for r in news if not late[r]]
     missing = sum(bool(side.is_new[item[r]]) for r in held) < int(exploration * (len(held) + 1) + 1e-9)
     return news if missing and news else able
 
@@ -279,11 +280,20 @@ def test_a_user_without_history_gets_what_is_popular() -> None:
 
 
 @settings(max_examples=40)
-@given(shop=shops, wanted=limits, short=st.integers(1, 5), more=st.integers(1, 8))
-def test_a_longer_list_begins_as_a_shorter_one_does(shop, wanted, short, more) -> None:  # type: ignore[no-untyped-def]
+@given(
+    shop=shops,
+    wanted=limits,
+    short=st.integers(1, 5),
+    more=st.integers(1, 8),
+    exploration=st.sampled_from([0.0, 0.4]),
+)
+def test_a_longer_list_begins_as_a_shorter_one_does(  # type: ignore[no-untyped-def]
+    shop, wanted, short, more, exploration
+) -> None:
     rng, side, _, users = made(shop)
+    side = only(side, people=rng.permutation(side.people))  # of all users, where `standing` is of a sample
     blend = blend_of(rng, shop[3])
-    rerank = RerankConfig(diversity=0.3, pool=3)
+    rerank = RerankConfig(diversity=0.3, pool=3, exploration=exploration)
     by_k = [
         recommend_block(users, side, blend, RecommendConfig(k=k, candidates=wanted, rerank=rerank), ALS)
         for k in (short, short + more)

@@ -116,6 +116,11 @@ def ingested(spark: SparkSession, landing: Path, tmp_path_factory: pytest.TempPa
             "ingest.users.column=visitor",
             "ingest.users: {landing}/users.csv has no column 'visitor'; it has 'user_id'. Set ingest.users.column to",
         ),
+        (
+            "ingest.users.segment=country",
+            "ingest.users: {landing}/users.csv has no column 'country'; it has 'user_id'. Set ingest.users.column and "
+            "ingest.users.segment to what the file names them.",
+        ),
     ],
 )
 def test_a_column_that_is_not_there_is_one_error_that_says_what_to_do_and_loses_nothing(

@@ -275,6 +275,7 @@ def test_an_impossible_value_is_refused_under_its_own_key(pair: str) -> None:
         ),
         (("ingest.interactions.liked_from=9",), "`liked_from` must lie within"),
         (("ingest.interactions.columns.event=null",), "name the column of the `event`"),
+        (("ingest.users.segment=country",), "`segment` is a column of the users file"),
         (
             ("recommend.weights={cf: 0, cooccurrence: 0, visual: 0, attributes: 0, popularity: 0}",),
             "at least one weight must be above 0",

@@ -109,6 +109,8 @@ def test_a_window_holds_the_last_likes_of_those_who_have_enough() -> None:
     train, held = validation_window(disliked, 0.25)
     assert np.flatnonzero(held).tolist() == [5, 6]
     assert 7 not in train.item  # that they would not like it, nobody knew before the window
+    turned = disliked._replace(first=np.where(disliked.item == 7, 0.5, disliked.first))
+    assert 7 not in validation_window(turned, 0.25).train.item
 
 
 def test_an_item_met_again_in_the_window_is_no_new_choice() -> None:

@@ -19,6 +19,7 @@ from vizrec_spark.tables.schemas import (
     ITEMS,
     NEAR_DUPLICATES,
     PROMOTIONS,
+    SEGMENTS,
     SIMILARITY_QUALITY,
     USERS,
 )
@@ -28,6 +29,7 @@ from vizrec_spark.tables.schemas import (
 _SHARED = (
     ITEMS,
     USERS,
+    SEGMENTS,
     ENCODERS,
     ITEM_NEIGHBORS,
     SIMILARITY_QUALITY,

@@ -99,7 +99,8 @@ def _advice(source: SourceConfig, found: Sequence[str], section: str) -> str:
         shown = separator.replace("\t", "\\t")
         return f'Its columns seem to be separated by {shown!r}: set {section}.options: {{sep: "{shown}"}}.'
     if isinstance(source, UsersConfig):
-        return f"Set {section}.column to the name in the file."
+        named = f"{section}.column" + ("" if source.segment is None else f" and {section}.segment")
+        return f"Set {named} to what the file names them."
     return f"Set {section}.columns to the names in the file (null for what it does not have)."
 
 

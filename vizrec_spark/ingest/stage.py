@@ -161,12 +161,11 @@ def _known_users(events: DataFrame, streamed: DataFrame, users: DataFrame | None
 
 
 def _write_segments(tables: TableStore, config: IngestConfig, users: DataFrame | None) -> list[Written]:
-    """Nothing where no column of segments is named and none ever was."""
+    """Nothing where no column of segments is named and none are there."""
     if users is not None and config.users.segment is not None:
         return [tables.overwrite(SEGMENTS, accepted(users).where("segment IS NOT NULL"))]
-    if tables.exists(SEGMENTS):
-        return [tables.overwrite(SEGMENTS, tables.read(SEGMENTS).limit(0))]
-    return []
+    before = tables.read_or_empty(SEGMENTS)
+    return [] if before.isEmpty() else [tables.overwrite(SEGMENTS, before.limit(0))]
 
 
 def _decoded(matched: DataFrame, files: DataFrame, config: IngestConfig, first_run: bool) -> DataFrame:

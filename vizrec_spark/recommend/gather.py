@@ -23,7 +23,7 @@ from vizrec_spark.recommend.rules import with_rules
 LOG_USERS, LOG_PAIRS = 200_000, 10_000_000
 """Users and pairs of the log that are brought to the driver, to learn co-consumption and the blend from.
 
-Some 30 bytes a pair, and on the way, as text ids, 40 to 100: that stays below Spark's limit for results of 1 GB.
+Some 50 bytes a pair, and on the way, as text ids, 40 to 100: that stays below Spark's limit for results of 1 GB.
 """
 
 

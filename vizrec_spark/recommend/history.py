@@ -11,12 +11,11 @@ from vizrec_spark.tables.liking import liking
 
 
 def touched_pairs(interactions: DataFrame, config: RerankConfig, als: AlsConfig) -> DataFrame:
-    """One row a user and item: `user_id`, `item_id`, `event` (the one of largest weight), `weight` (see `liking`; 0
-    for what they do not like), `preference` (what ALS learns from: the weight, at most `als.max_weight`, or under an
-    explicit model the latest rating, null without one), `first` and `time` (seconds since 1970 of the first and the
-    last event), `barred`
-    (whether the policy for what a user has met already, `config.already`, keeps it out of the list; what they do not
-    like never comes again)."""
+    """One row a user and item: `user_id`, `item_id`, `event` (the one of largest weight), `weight` (see `liking`; 0 for
+    what they do not like), `preference` (what ALS learns from: the weight, by `als.events` where they are set, at most
+    `als.max_weight`, or under an explicit model the latest rating, null without one), `first` and `time` (seconds since
+    1970 of the first and the last event), `barred` (whether the policy for what a user has met already,
+    `config.already`, keeps it out of the list; what they do not like never comes again)."""
     if config.already == "leave_out":
         barred = F.lit(True)
     else:

@@ -37,7 +37,7 @@ class Inputs:
     cosine) and `duplicates` (item_id, group_id) of one encoder with the `mean_cosine` of its random pairs. Any but
     `items` may be empty. `segments`: the table, where there is one.
 
-    `touched` is read three times: a caller does well to persist it.
+    `touched` is read three times, and once more with `segments`: a caller does well to persist it.
     """
 
     items: DataFrame

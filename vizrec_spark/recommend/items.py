@@ -71,7 +71,7 @@ class ItemSide:
     picture; `group` (n,) int64: equal for near-duplicates; `category` (n,) int64: its first category, -1 without;
     `allowed` (n,) bool; `boost` (n,) float32, added to the score; `segments`: see `Segments`. Size is about
     n · (4 · (rank + a + l) + 12 · neighbours + 8 · groups + 150) bytes, and what is worked out from it once a process,
-    the cached properties, about n · (8 · rank + 8 · groups + 150).
+    the cached properties, about n · (8 · rank + 16 · groups + 150).
     """
 
     ids: NDArray[np.object_]
@@ -154,6 +154,14 @@ class ItemSide:
     def by_segment(self) -> NDArray[np.int64]:
         """The same for each of `segments` (s, n)."""
         return np.argsort(-self.segments.standing[:, :, 0], axis=1, kind="stable")
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Each item's place (from 0) by popularity in each of `segments`, and last in all together (s + 1, n)."""
+        orders = np.vstack([self.by_segment, self.by_popularity])
+        places = np.empty_like(orders)
+        np.put_along_axis(places, orders, np.arange(len(self))[None, :], axis=1)
+        return places
 
 
 def stacked(entries: dict[str, Entries], n: int) -> Lists:

@@ -62,9 +62,9 @@ class Cut(NamedTuple):
 def validation_window(log: Log, share: float, fewest: int = 5) -> Cut:
     """Holds out the last `share` of what each user likes, by when they first met it, at least one item.
 
-    Only of users who like at least `fewest` items; of one moment the larger positions count as later. What a user did
-    from the first moment of their window on is known to nobody in `train`: an item met before and again in the window
-    stands there with the time of its first event, and one that they came to dislike in it not at all.
+    Only of users who like at least `fewest` items; of one moment the larger positions count as later. Of what a user
+    did from the first moment of their window on, `train` knows little: an item met before and again in it stands there
+    with the time of its first event (and the weight of all), and one that they disliked in it not at all.
     """
     liked = np.flatnonzero(log.weight > 0)
     order = liked[np.lexsort((log.item[liked], log.first[liked], log.user[liked]))]
@@ -78,5 +78,5 @@ def validation_window(log: Log, share: float, fewest: int = 5) -> Cut:
     opens = np.full(log.n_users, np.inf)
     np.minimum.at(opens, log.user[held], log.first[held])
     after = log.time >= opens[log.user]
-    known = ~held & ~((log.weight == 0) & (log.first >= opens[log.user]))
+    known = ~held & ~((log.weight == 0) & after)
     return Cut(log._replace(time=np.where(after, log.first, log.time)).where(known), held)

@@ -30,8 +30,9 @@ def rerank(
     the list already (maximal marginal relevance: Carbonell and Goldstein 1998). No second item of a near-duplicate
     group (`config.one_per_group`), no more than `config.max_per_category` of a category. While the list up to a place
     holds fewer new items than `config.exploration` times its length, rounded down, it goes to the best new item.
-    Candidates outside the pool follow by score, and those that are `late` (m,) only where no other fits: so the first
-    places of a list do not depend on `k`. Raises: TableError where a score is no finite number.
+    Candidates outside the pool follow by score, and those that are `late` (m,) only where no other fits, whatever the
+    share of new items: so the first places of a list do not depend on `k`.
+    Raises: TableError where a score is no finite number.
     """
     if not np.isfinite(score).all():
         raise TableError(
@@ -111,7 +112,7 @@ def _rerank(indptr, item, score, looks, group, category, is_new, late, shares, s
                     continue
                 # Nothing in the pool: the best of the rest, whatever it looks like.
                 for of_late in (False, True):
-                    if best >= 0:
+                    if best >= 0 or (of_late and only_new):
                         continue
                     for row in range(first, last):
                         if used[row - first] or late[row] != of_late or score[row] <= best_value:

@@ -20,7 +20,7 @@ from vizrec_spark.recommend.describe import describe
 from vizrec_spark.recommend.explain import EXPLAINED, causes
 from vizrec_spark.recommend.items import ItemSide
 from vizrec_spark.recommend.rerank import rerank
-from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, at, used_limits
+from vizrec_spark.recommend.sources import PART_SOURCES, PARTS, SOURCES, used_limits
 from vizrec_spark.recommend.users import Users, gather_users
 from vizrec_spark.wording import reason
 
@@ -77,7 +77,7 @@ def recommend_block(
     late = candidates.proposed == 0
     if late.any():
         # The most popular come first, so that a longer list begins as a shorter one does.
-        score = np.where(late, candidates.features[:, at("popularity")], score)
+        score[late] = -items.places[users.segment[candidates.user[late]], candidates.item[late]]
     chosen = rerank(candidates.indptr, candidates.item, score, items, config.rerank, config.k, late)
     user, place = np.nonzero(chosen >= 0)
     row = chosen[user, place]

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-_CELLS = 4_000_000
+_MOST, _CELLS = 1_000, 2_000_000
 _PRIORS = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 100_000.0, np.inf)
 
 
@@ -28,27 +29,27 @@ class Segments(NamedTuple):
 
     def positions(self, names: pa.Array) -> NDArray[np.int64]:
         """The group of each name; -1 for null and for one that is none of these."""
-        found = pa.compute.index_in(names, value_set=pa.array(self.names, pa.string()))
+        found = pc.index_in(names, value_set=pa.array(self.names, pa.string()))
         return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def gather_segments(
     segments: DataFrame, touched: DataFrame, item_ids: pa.Array, last: float, half_life: float
 ) -> Segments:
-    """The groups of `segments` (user_id, segment), the largest first for as long as groups · items are at most four
-    million.
+    """The 1,000 largest groups of `segments` (user_id, segment), or as many as groups · items are at most two million.
 
     `touched`: see `history.touched_pairs`; `last` (seconds): when the log ends; `half_life` (seconds): of trends.
     """
     n = len(item_ids)
     sizes = segments.groupBy("segment").count().orderBy(F.desc("count"), "segment")
-    names = sorted(row.segment for row in sizes.limit(_CELLS // max(n, 1)).collect())
+    names = sorted(row.segment for row in sizes.limit(min(_MOST, _CELLS // max(n, 1))).collect())
     if not names:
         return Segments.none(n)
+    kept = segments.sparkSession.createDataFrame([(name,) for name in names], "segment string")
     liked = touched.where("weight > 0")
     aged = F.pow(F.lit(2.0), -F.greatest(F.lit(last) - F.col("time"), F.lit(0.0)) / half_life)
     counts = (
-        liked.join(segments.where(F.col("segment").isin(names)), "user_id")
+        liked.join(segments.join(F.broadcast(kept), "segment", "left_semi"), "user_id")
         .groupBy("segment", "item_id")
         # Decimals add up the same in any order.
         .agg(
@@ -58,7 +59,7 @@ def gather_segments(
         .toArrow()
     )
     group = np.searchsorted(np.array(names, dtype=object), counts["segment"].to_numpy())
-    item = pa.compute.index_in(counts["item_id"], value_set=item_ids).fill_null(-1).to_numpy()
+    item = pc.index_in(counts["item_id"], value_set=item_ids).fill_null(-1).to_numpy()
     there = item >= 0
     standing = np.zeros((len(names), n, 2))
     for column, name in enumerate(("people", "trend")):

@@ -27,6 +27,7 @@ def window_als(log: Log, config: AlsConfig) -> tuple[Factors, Factors]:
     rng = np.random.default_rng(config.seed)
     user_factors = np.abs(rng.normal(size=(log.n_users, config.rank))).astype(np.float32)
     user_factors /= np.linalg.norm(user_factors, axis=1, keepdims=True)
+    user_factors[np.diff(of_user) == 0] = 0.0  # who has no preference is no part of the model
     item_factors = np.zeros((log.n_items, config.rank), dtype=np.float32)
     for _ in range(config.iterations):
         item_factors = _half_step(user_factors, of_item, users, value[by_item], config)

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +59,7 @@ def load_resident(context: StageContext) -> Resident:
     als = settings_of_model(context, learned.model_id)
     encoder_id = current_encoder(tables, context.config.embed)
     inputs, _ = read_inputs(context, learned, als, encoder_id)
+    inputs = replace(inputs, segments=None)  # they are for users without events
     inputs.touched.persist()
     try:
         hybrid = fit_hybrid(inputs, config, als, blend)

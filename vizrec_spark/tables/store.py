@@ -223,7 +223,7 @@ class TableStore:
             version, metrics = own
             copied = int(metrics.get("numCopiedRows", 0))  # of other slices, that shared a file with this one
             wrote = int(metrics.get("numOutputRows", 0)) - copied
-            # What takes the place of a slice may leave others: whether it does costs a look at all of the table's files.
+            # What takes the place of a slice may leave others: whether it does costs a look at all files.
             all_new = where is None or (
                 copied == 0 and self._n_files(table, version) == int(metrics.get("numFiles", -1))
             )

@@ -40,13 +40,12 @@ def without(part: str) -> Model:
 
 
 def without_new(window: Window) -> DataFrame:
-    """The hybrid that offers nothing new."""
+    """The hybrid that may offer what somebody has met, and nothing else."""
     config = _config(window, {})
-    nothing_new = {"candidates.new": 0, "candidates.fresh": 0, "rerank.exploration": 0.0}
     recommend = config.recommend.model_dump()
-    for key, value in nothing_new.items():
-        section, _, name = key.partition(".")
-        recommend[section][name] = value
+    met = [row.item_id.replace("'", "\\'") for row in window.known.select("item_id").distinct().collect()]
+    rule = "item_id IN ('" + "', '".join(met) + "')"
+    recommend["rerank"] |= {"exploration": 0.0, "rules": (*recommend["rerank"]["rules"], rule)}
     return _recommended(
         window, "without_new", Config.model_validate(config.model_dump() | {"recommend": recommend})
     )
@@ -91,7 +90,8 @@ def _config(window: Window, weights: dict[str, float]) -> Config:
     recommend["weights"] = {**recommend["weights"], **weights}
     if window.cold:  # new items are ranked among themselves: all are candidates, and all of a list is theirs
         recommend["rerank"] = {**recommend["rerank"], "exploration": 1.0}
-        recommend["candidates"] = {**recommend["candidates"], "new": size}
+        every = dict.fromkeys(("new", "visual", "attributes", "fresh"), size)
+        recommend["candidates"] = {**recommend["candidates"], **every}
     return Config.model_validate(
         {**window.config.model_dump(), "als": window.als.model_dump(), "recommend": recommend}
     )

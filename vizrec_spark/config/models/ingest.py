@@ -71,6 +71,12 @@ class UsersConfig(SourceConfig):
     column: Name = "user_id"
     segment: Name | None = None
 
+    @model_validator(mode="after")
+    def _segment_of_a_file(self) -> UsersConfig:
+        if self.segment is not None and self.path is None:
+            raise ValueError("`segment` is a column of the users file: name its `path` too")
+        return self
+
 
 class InteractionColumns(Section):
     """Names of the interaction log's columns; `event` or `rating` may be null, not both."""

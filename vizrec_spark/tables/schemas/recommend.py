@@ -16,7 +16,11 @@ RECOMMENDATIONS = Table(
             column("user_id", STRING, "The user."),
             column("rank", INT, "1 for the best."),
             column("item_id", STRING, "The item to offer."),
-            column("score", DOUBLE, "Sum of the parts and the boost; comparable within one user's list."),
+            column(
+                "score",
+                DOUBLE,
+                "Sum of the parts and the boost. What only fills a list stands last, by popularity.",
+            ),
             column("score_cf", DOUBLE, "What ALS adds to the score (weight included)."),
             column(
                 "score_cooccurrence",
@@ -100,8 +104,18 @@ BLEND_WEIGHTS = Table(
             column("feature", STRING, "Name of the feature; docs/hybrid.md lists them."),
             column("part", STRING, "The part of the score that it adds to."),
             column("weight", DOUBLE, "Weight on the feature divided by `scale`."),
-            column("weight_lo", DOUBLE, "Lower end of its 95 % interval.", nullable=True),
-            column("weight_hi", DOUBLE, "Upper end of its 95 % interval.", nullable=True),
+            column(
+                "weight_lo",
+                DOUBLE,
+                "Lower end of its 95 % interval; null where it was not learned.",
+                nullable=True,
+            ),
+            column(
+                "weight_hi",
+                DOUBLE,
+                "Upper end of its 95 % interval; null where it was not learned.",
+                nullable=True,
+            ),
             column("scale", DOUBLE, "Standard deviation of the feature over the candidates, above 0."),
             column(
                 "method",
