@@ -13,7 +13,7 @@ from pyspark.sql import Row, SparkSession
 from tests.landing import Ingested, ingest, picture, put
 from vizrec_spark.config.models import ImagesConfig
 from vizrec_spark.ingest.images import match_files
-from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, SEGMENTS, USERS
+from vizrec_spark.tables.schemas import IMAGES, INTERACTIONS, ITEMS, USERS
 
 NAMES = [
     "plain.jpg",
@@ -60,12 +60,11 @@ def story(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Stor
     items += ["twin,./plain.jpg", "pair,plain.jpg|/two words.jpg|two words.jpg"]
     put(landing, "items.csv", "item_id,image\n" + "\n".join(items) + "\n")
     put(landing, "events.csv", "user_id,item_id,event,timestamp\nanna,i1,view,1700000000\n")
-    put(landing, "users.csv", "user_id,town\nbert,Ulm\n")
+    put(landing, "users.csv", "user_id\n")
     for n, name in enumerate(NAMES):
         put(landing, name, picture(n, kind="PNG" if name.endswith("png") else "JPEG"))
     overrides = ["ingest.catalogue.columns.title=null", f"ingest.users.path={landing / 'users.csv'}"]
-    grouped = [*overrides, "ingest.users.segment=town"]
-    first = ingest(spark, folder, grouped)
+    first = ingest(spark, folder, overrides)
     after_first = state(first)
 
     for name in NAMES:  # garbage of the same size and age: whoever opens it again will see
@@ -73,7 +72,7 @@ def story(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Stor
         old = file.stat()
         file.write_bytes(b"\0" * old.st_size)
         os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
-    second = ingest(spark, folder, grouped)
+    second = ingest(spark, folder, overrides)
     after_second = state(second)
 
     put(landing, "two words.jpg", CHANGED)
@@ -93,12 +92,6 @@ def story(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Stor
     finally:
         spark.conf.unset("spark.sql.sources.binaryFile.maxLength")
     return Story(first, second, third, after_first, after_second)
-
-
-def test_groups_go_with_the_column_that_named_them(story: Story) -> None:
-    tables = story.third.tables
-    assert [tuple(row) for row in tables.read_at(SEGMENTS, 1).collect()] == [("bert", "Ulm")]
-    assert tables.read(SEGMENTS).isEmpty()
 
 
 def test_a_lower_limit_holds_for_pictures_of_earlier_runs_too(spark: SparkSession) -> None:

@@ -9,6 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.landing import Ingested, ingest, picture, put
+from vizrec_spark.config.models import IngestConfig
+from vizrec_spark.ingest.stage import write_segments
 from vizrec_spark.tables.reasons import REASONS
 from vizrec_spark.tables.schemas import INTERACTIONS, ITEMS, SEGMENTS, USERS
 
@@ -214,3 +216,11 @@ def test_counts_add_up_and_are_told(run: Ingested) -> None:
         assert " in = " in run.accounts[source]
     told = Counter((row.source, row.reason) for row in run.refused)
     assert told == Counter(PLANTED)
+
+
+def test_groups_go_with_the_column_that_named_them(run: Ingested) -> None:
+    """Last of all: it changes the tables of this run."""
+    nothing_named = IngestConfig()
+    [emptied] = write_segments(run.tables, nothing_named, None)
+    assert (emptied.table, emptied.rows) == ("segments", 0)
+    assert write_segments(run.tables, nothing_named, None) == []

@@ -98,7 +98,7 @@ def run(context: StageContext) -> StageResult:
                 INTERACTIONS, accepted(events).select(INTERACTIONS.columns).unionByName(streamed)
             ),
             tables.overwrite(USERS, _known_users(accepted(events), streamed, users)),
-            *_write_segments(tables, config, users),
+            *write_segments(tables, config, users),
             # Last of all: a write to `images` makes Spark forget what it keeps of frames that were read from it.
             _write_images(tables, matched, checked),
         ]
@@ -160,7 +160,7 @@ def _known_users(events: DataFrame, streamed: DataFrame, users: DataFrame | None
     return (known if users is None else known.union(accepted(users).select("user_id"))).distinct()
 
 
-def _write_segments(tables: TableStore, config: IngestConfig, users: DataFrame | None) -> list[Written]:
+def write_segments(tables: TableStore, config: IngestConfig, users: DataFrame | None) -> list[Written]:
     """Nothing where no column of segments is named and none are there."""
     if users is not None and config.users.segment is not None:
         return [tables.overwrite(SEGMENTS, accepted(users).where("segment IS NOT NULL"))]
