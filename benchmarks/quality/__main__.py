@@ -35,6 +35,7 @@ from vizrec_spark.evaluate.judged import among
 from vizrec_spark.evaluate.measure import Judged, measure
 from vizrec_spark.session import SMALL_PLANS, UNSUMMED_FILES, build_session
 
+_REMEMBERED = ("spark.sql.ui.retainedExecutions", "spark.ui.retainedJobs", "spark.ui.retainedStages")
 PROTOCOLS = ("user_time", "cold_items", "mixed_items")
 
 
@@ -81,11 +82,14 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
         "benchmarks.quality",
         {
             "spark.master": "local[*]",
-            "spark.driver.memory": "4g",
+            "spark.driver.memory": "6g",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "4",
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.local.dir": str(folder / "local"),
+            # What a session remembers of thousands of queries and tables would fill its memory.
+            "spark.driver.extraJavaOptions": "-Ddelta.log.cacheSize=50",
+            **dict.fromkeys(_REMEMBERED, "50"),
             **SMALL_PLANS,
             **UNSUMMED_FILES,
         },
