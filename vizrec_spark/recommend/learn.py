@@ -191,11 +191,11 @@ def learn_blend(
 
 
 def best_of(tried: Mapping[tuple[float, float], NDArray[np.float64]]) -> tuple[float, float]:
-    """Of the (share, offset) with NDCG@10 of each user, the share of the one of largest mean, and of its offsets the
-    one nearest to 0 that is worse than that by a standard error of the paired difference at most.
+    """Of the (share, offset) with NDCG@10 of each user, the share of the one of largest mean, and of its offsets the one
+    nearest to 0 that is worse than that by a standard error of the paired difference at most.
 
-    Where nothing speaks against the learned weights, they stand; and new items, of which the window holds few, are let
-    in as far as that costs nothing that can be told from noise.
+    Where nothing speaks against the learned weights, they stand; and new items, of which the window holds few, are let in
+    as far as that costs nothing that can be told from noise.
     """
     share, lowest = max(tried, key=lambda each: (round(float(tried[each].mean()), 6), *each))
 
