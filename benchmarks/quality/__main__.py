@@ -144,7 +144,8 @@ def protocol(
     for name_of, shares in new.items():
         share = sum(shares) / len(shares)
         print(f"  of {name_of} {share:.2%} is new")
-        result.setdefault(name_of, {})["new_share"] = share
+        if name_of in result:
+            result[name_of]["new_share"] = share
     return result
 
 

@@ -144,7 +144,6 @@ def mixed_items_rounds(data: Data, seeds: int) -> Iterator[Round]:
         tuning = part_of(split, TRAIN), part_of(split, VALIDATION)
         name = f"mixed_items_{seed}"
         yield data.round(name, split, tuning, _settings(data, name, tuning), seed)
-        split.unpersist()
 
 
 def _settings(data: Data, name: str, tuning: tuple[DataFrame, DataFrame]) -> AlsConfig:

@@ -21,7 +21,8 @@ class Window:
     models that know items by who met them: what cold items are judged by tells them nothing. users: `user_id` to
     recommend for. items: table `items`. vectors: `item_id`, `vector`. candidates: `item_id` that may be recommended.
     als: settings tuned on `tuning`. tables: what comes from catalogue and pictures alone, without interactions, and
-    `config` names the same place; folder: scratch for this split, where models keep what they have learned."""
+    `config` names the same place; folder: scratch for this split, where models keep what they have learned.
+    """
 
     name: str
     spark: SparkSession

@@ -14,6 +14,7 @@ from vizrec_spark.config.models import TablesConfig
 from vizrec_spark.recommend.stage import STAGE as RECOMMEND
 from vizrec_spark.stage import StageContext
 from vizrec_spark.tables import Stamp, TableStore
+from vizrec_spark.tables.ddl import literal
 from vizrec_spark.tables.schemas import (
     COMPARED_ITEMS,
     ENCODERS,
@@ -43,8 +44,8 @@ def without_new(window: Window) -> DataFrame:
     """The hybrid that may offer what somebody has met, and nothing else."""
     config = _config(window, {})
     recommend = config.recommend.model_dump()
-    met = [row.item_id.replace("'", "\\'") for row in window.known.select("item_id").distinct().collect()]
-    rule = "item_id IN ('" + "', '".join(met) + "')"
+    met = [literal(row.item_id) for row in window.known.select("item_id").distinct().collect()]
+    rule = f"item_id IN ({', '.join(met)})"
     recommend["rerank"] |= {"exploration": 0.0, "rules": (*recommend["rerank"]["rules"], rule)}
     return _recommended(
         window, "without_new", Config.model_validate(config.model_dump() | {"recommend": recommend})
