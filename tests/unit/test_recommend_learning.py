@@ -221,6 +221,7 @@ def test_only_what_nobody_has_met_is_new() -> None:
     entries = {"cosine": Entries(np.array([3, 4]), np.array([2, 5]), np.ones(2, dtype=np.float32))}
     side = item_side(content, fixed_side(content), log, entries, factors, has, predicted, 30.0, hidden)
     assert np.flatnonzero(side.is_new).tolist() == [0, 2]
+    assert np.flatnonzero(side.standing[:, 2] == 0).tolist() == [0, 2]  # age counts for no new item
     without = [0, 1, 2, 6]
     assert np.flatnonzero(~side.modelled).tolist() == without and side.has_factors.all()
     np.testing.assert_allclose(side.factors[without], predicted[without], rtol=1e-6)
